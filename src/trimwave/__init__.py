@@ -1,0 +1,1 @@
+"""trimwave: fine-tune a language model over slow, unequal wireless links."""

@@ -1,0 +1,55 @@
+"""What a user can do wrong, as exceptions.
+
+::
+
+    ValueError
+    └── InputError             a value the user gave; the command line prints it bare
+        ├── InfeasibleError    P1 has no solution; carries the violations
+        └── RunError           a run folder that cannot be resumed or written
+    ImportError
+    └── MissingExtraError      an optional dependency is absent; says the pip command
+"""
+
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """A value the user gave is wrong: says which, where, and what to do."""
+
+
+class InfeasibleError(InputError):
+    """P1 has no solution.
+
+    Attributes
+    ----------
+    violations : tuple of str
+        One sentence per violated constraint: constraint, client, shortfall, remedy.
+    """
+
+    def __init__(self, violations: Iterable[object]) -> None:
+        self.violations = tuple(str(violation) for violation in violations)
+        super().__init__("infeasible: " + " ".join(self.violations))
+
+
+class RunError(InputError):
+    """A run folder cannot be resumed, read or written."""
+
+
+class MissingExtraError(ImportError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, extra: str, missing: str) -> None:
+        super().__init__(
+            f"`{missing}` is not installed; run: pip install 'trimwave[{extra}]'"
+        )
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a hint naming the nearest known name, or the list of them."""
+    import difflib
+
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    if close:
+        return f"did you mean `{close[0]}`?"
+    return "known: " + ", ".join(known)
