@@ -31,7 +31,13 @@ class Cell:
     """Cap of a real modem [bit/s/Hz]."""
 
     def __post_init__(self) -> None:
-        arrays = ("speed_flops_per_s", "memory_bytes", "snr_down", "snr_up", "num_samples")
+        arrays = (
+            "speed_flops_per_s",
+            "memory_bytes",
+            "snr_down",
+            "snr_up",
+            "num_samples",
+        )
         for name in arrays:
             values = np.asarray(getattr(self, name), dtype=np.float64)
             object.__setattr__(self, name, values)
@@ -57,7 +63,9 @@ class Cell:
             if not (finite and value > 0):
                 raise InputError(f"`{name}` must be positive, got {value}.")
         if self.noise not in NOISE_MODES:
-            raise InputError(f"`noise` must be one of {NOISE_MODES}, got {self.noise!r}.")
+            raise InputError(
+                f"`noise` must be one of {NOISE_MODES}, got {self.noise!r}."
+            )
 
     @property
     def num_clients(self) -> int:

@@ -1,4 +1,4 @@
-"""The wireless links: path loss, Rayleigh block fading, traces, SNR to rate, eq. (7)."""
+"""The links: path loss, Rayleigh block fading, traces, SNR to rate, eq. (7)."""
 
 import csv
 from dataclasses import dataclass
@@ -136,7 +136,9 @@ def read_csv(path: Path, columns: tuple[str, ...]) -> list[dict[str, float]]:
     try:
         with path.open(newline="") as file:
             reader = csv.DictReader(file)
-            missing = [name for name in columns if name not in (reader.fieldnames or ())]
+            missing = [
+                name for name in columns if name not in (reader.fieldnames or ())
+            ]
             if missing:
                 raise InputError(
                     f"{path}: no column {', '.join(missing)}; "

@@ -198,10 +198,9 @@ class TrainConfig:
     """`auto`: a GPU if there is one."""
 
     def __post_init__(self) -> None:
-        names = ("num_local_steps", "batch_size", "seq_len", "lora_rank")
-        _require("train.", self, 1, *names)
-        names = ("learning_rate", "max_grad_norm", "lora_alpha")
-        _require("train.", self, 0, *names)
+        counts = ("num_local_steps", "batch_size", "seq_len", "lora_rank")
+        _require("train.", self, 1, *counts)
+        _require("train.", self, 0, "learning_rate", "max_grad_norm", "lora_alpha")
         if not self.weight_decay >= 0:
             raise InputError(
                 f"`train.weight_decay` must be at least 0, got {self.weight_decay}."

@@ -58,7 +58,7 @@ class Environment:
         return cls(config, factor * cell.base_speed_flops_per_s, memory, channel)
 
     def cell(self, round_index: int, num_samples: FloatArray) -> Cell:
-        """What the base station sees in one round."""
+        """Return what the base station sees in one round."""
         cell, radio = self.config.cell, self.config.radio
         gains = self.channel.gains(round_index, cell.num_clients)
         density_w_per_hz = dbm_to_w(radio.noise_psd_dbm_per_hz + radio.noise_figure_db)

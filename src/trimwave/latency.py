@@ -57,7 +57,7 @@ class RoundLatency:
         return self.compute_s(kept) + transfer
 
     def required_bandwidth_hz(self, kept: FloatArray, deadline_s: float) -> FloatArray:
-        """Smallest B_k with T_k(x_k, B_k) <= deadline, [K] [Hz]; inf where there is none.
+        """Smallest B_k with T_k(x_k, B_k) <= deadline, [K] [Hz]; inf if there is none.
 
         Notes
         -----
@@ -81,7 +81,7 @@ class RoundLatency:
         return np.where(surplus(high) >= 0, band * np.exp(high), np.inf)
 
     def kept_at(self, bandwidth_hz: FloatArray, deadline_s: float) -> FloatArray:
-        """Largest x_k with T_k(x_k, B_k) <= deadline, [K]; negative where there is none.
+        """Largest x_k with T_k(x_k, B_k) <= deadline, [K]; negative if there is none.
 
         A client whose time does not depend on x keeps everything (inf) or nothing.
         """

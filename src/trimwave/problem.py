@@ -59,9 +59,9 @@ def beta_bar_from_c5(
     beta_bar = (gamma_min - floor) / c5_psi
     if not beta_bar >= 0:
         raise InputError(
-            f"C5 is infeasible: even without pruning xi + phi/(K N) = {floor:g} exceeds "
-            f"`gamma_min` = {gamma_min:g} by {floor - gamma_min:g}; raise `gamma_min` "
-            "or the batch size."
+            f"C5 is infeasible: xi + phi/(K N) = {floor:g} exceeds `gamma_min` = "
+            f"{gamma_min:g} by {floor - gamma_min:g} even without pruning; raise "
+            "`gamma_min` or the batch size."
         )
     return beta_bar
 

@@ -56,6 +56,14 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     return config_from_dict(tree, str(path))
 
 
+def merge_overrides(config: Config, overrides: Sequence[str]) -> Config:
+    """Apply ``a.b=value`` overrides to a config that is built already."""
+    tree = config.to_dict()
+    for override in overrides:
+        _merge(tree, _parse_override(override))
+    return config_from_dict(tree, "--set")
+
+
 def config_from_dict(tree: Mapping[str, Any], where: str) -> Config:
     """Build a config from a nested dict; `where` names the source in errors."""
     config: Config = _build(Config, tree, where, "")

@@ -58,9 +58,14 @@ def bracket_root(
         above = value >= 0
         recent = np.where(above, high, low)
         value_recent = np.where(above, value_high, value_low)
-        high, value_high = np.where(above, point, high), np.where(above, value, value_high)
+        high, value_high = (
+            np.where(above, point, high),
+            np.where(above, value, value_high),
+        )
         low, value_low = np.where(above, low, point), np.where(above, value_low, value)
-        fraction = _next_fraction(low, high, recent, value_low, value_high, value_recent)
+        fraction = _next_fraction(
+            low, high, recent, value_low, value_high, value_recent
+        )
         # Step at least half a tolerance off an end, so that a bracket whose root sits
         # at one end also closes from the other.
         with np.errstate(invalid="ignore", divide="ignore"):

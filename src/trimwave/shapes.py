@@ -91,6 +91,18 @@ class ModelShape:
             + self.fixed_block_params
         )
 
+    def lora_params(self, rank: int) -> int:
+        """Parameters of one block's LoRA factors on PEFT's default targets.
+
+        GPT-2: the fused projection; elsewhere queries and values.
+        """
+        width, key_value = (
+            heads * self.head_dim for heads in (self.num_heads, self.num_kv_heads)
+        )
+        if self.model_type == "gpt2":
+            return rank * (self.hidden_size + 3 * width)
+        return rank * (2 * self.hidden_size + width + key_value)
+
     @property
     def embedding_params(self) -> int:
         """Parameters of embeddings, final norm and (if untied) the LM head."""

@@ -36,7 +36,7 @@ class Solution:
     bound_s: float | None = None
     """Certified lower bound on the optimum [s]: no point of P1 is faster."""
     price_hz: float | None = None
-    """Band that one more unit of sum x_k costs at the optimum [Hz]; 0 if C5 is slack."""
+    """Band that one more unit of sum x_k costs [Hz]; 0 if C5 is slack."""
     kkt_residual: float | None = None
     """Largest relative violation of the optimality conditions."""
     trace: tuple[float, ...] = ()

@@ -106,7 +106,10 @@ def workload_of(
             f"`split_index` must be in [1, {shape.num_blocks - 1}] for {shape.name} "
             f"({shape.num_blocks} blocks), got {split_index}."
         )
-    for name, value in (("batch_size", batch_size), ("num_local_steps", num_local_steps)):
+    for name, value in (
+        ("batch_size", batch_size),
+        ("num_local_steps", num_local_steps),
+    ):
         if value < 1:
             raise InputError(f"`train.{name}` must be at least 1, got {value}.")
     if not 1 <= seq_len <= shape.context_length:

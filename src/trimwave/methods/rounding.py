@@ -1,6 +1,7 @@
 """From any kept fraction to one that real heads and neurons can have."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trimwave.errors import InfeasibleError
 from trimwave.problem import ROUNDING, Problem, Violation
@@ -43,7 +44,10 @@ def round_to_sizes(
 
 
 def _check_sizes_between(
-    problem: Problem, grid: FloatArray, lowest: FloatArray, highest: FloatArray
+    problem: Problem,
+    grid: FloatArray,
+    lowest: NDArray[np.integer],
+    highest: NDArray[np.integer],
 ) -> None:
     empty = np.flatnonzero(lowest > highest)
     if empty.size:

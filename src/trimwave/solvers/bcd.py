@@ -40,9 +40,13 @@ class BlockDescent:
         trace = [float(np.max(problem.latency.total_s(kept, bandwidth_hz)))]
         status = Status.ITERATION_LIMIT
         for _ in range(self.max_sweeps):
-            for block in ("prune", "bandwidth") if self.first == "prune" else (
-                "bandwidth",
-                "prune",
+            for block in (
+                ("prune", "bandwidth")
+                if self.first == "prune"
+                else (
+                    "bandwidth",
+                    "prune",
+                )
             ):
                 if block == "prune":
                     kept = prune_block(problem, bandwidth_hz)

@@ -1,4 +1,4 @@
-"""The two halves of P1: pruning for a given band split, band split for given pruning."""
+"""The two halves of P1: pruning for a given band, and the band for given pruning."""
 
 import numpy as np
 
@@ -19,9 +19,11 @@ def even_kept(problem: Problem) -> FloatArray:
 
     def excess(level: FloatArray) -> FloatArray:
         kept = np.clip(level, low, high)
-        return np.sum(kept, keepdims=True) - problem.kept_total
+        return np.array([np.sum(kept)]) - problem.kept_total
 
-    _, level = bracket_root(excess, np.min(low, keepdims=True), np.max(high, keepdims=True))
+    _, level = bracket_root(
+        excess, np.min(low, keepdims=True), np.max(high, keepdims=True)
+    )
     return fill_to_total(problem, low, np.clip(level, low, high))
 
 

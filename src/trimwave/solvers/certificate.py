@@ -8,7 +8,9 @@ from trimwave.units import FloatArray
 EPSILON = float(np.finfo(np.float64).eps)
 
 
-def deadline_is_infeasible(problem: Problem, deadline_s: float, price_hz: float) -> bool:
+def deadline_is_infeasible(
+    problem: Problem, deadline_s: float, price_hz: float
+) -> bool:
     """Prove that no point of P1 meets a deadline, by weak duality.
 
     For any price >= 0, every feasible x needs at least

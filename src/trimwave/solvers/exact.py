@@ -1,10 +1,10 @@
 """The global optimum of P1, with a certificate (methods.md 2.3b).
 
 At a fixed deadline T the smallest band that client k needs, B_k(x_k), is convex and
-increasing in what it keeps. So {(x, B): T_k <= T for all k} is convex for every T: P1 is
-jointly quasi-convex, and bisection on T with a convex feasibility problem inside finds
-the global optimum. The inner problem, min sum B_k(x_k) subject to sum x_k >= X, is
-separable with one coupling: a search over its multiplier, the price in hertz.
+increasing in what it keeps. So {(x, B): T_k <= T for all k} is convex for every T, P1
+is jointly quasi-convex, and bisection on T with a convex feasibility problem inside
+finds the global optimum. The inner problem, min sum B_k(x_k) subject to sum x_k >= X,
+is separable with one coupling: a search over its multiplier, the price in hertz.
 """
 
 from dataclasses import dataclass
@@ -47,11 +47,15 @@ def cheapest_band(problem: Problem, deadline_s: float) -> Cheapest:
     most = np.clip(latency.required_bandwidth_hz(high, deadline_s), least, band)
 
     def kept_at_price(log_price: float) -> FloatArray:
-        share = latency.bandwidth_at_price_hz(np.exp(log_price), deadline_s, least, most)
+        share = latency.bandwidth_at_price_hz(
+            np.exp(log_price), deadline_s, least, most
+        )
         return np.clip(latency.kept_at(share, deadline_s), low, high)
 
     def excess(log_price: FloatArray) -> FloatArray:
-        return np.array([np.sum(kept_at_price(float(log_price[0]))) - problem.kept_total])
+        return np.array(
+            [np.sum(kept_at_price(float(log_price[0]))) - problem.kept_total]
+        )
 
     cheap = np.log(np.min(latency.price_hz(least, deadline_s))) - 1
     dear = np.log(np.max(latency.price_hz(most, deadline_s))) + 1

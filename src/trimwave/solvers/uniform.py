@@ -23,7 +23,9 @@ class Uniform:
         """Solve without any search over bandwidths."""
         kept = even_kept(problem)
         num_clients = problem.cell.num_clients
-        bandwidth_hz = np.full(num_clients, problem.cell.total_bandwidth_hz / num_clients)
+        bandwidth_hz = np.full(
+            num_clients, problem.cell.total_bandwidth_hz / num_clients
+        )
         return Solution(
             solver=self.name,
             status=Status.FEASIBLE,

@@ -1,0 +1,124 @@
+"""Emulator alignment on public data: distil the full model into its pruned versions.
+
+Each step draws a size within C4 and trains the emulator at that size, so that all the
+sub-networks of one set of weights improve together (slimmable training, methods.md
+10.15). Off by default.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from trimwave.config import AlignConfig
+from trimwave.lm.encode import IGNORED, Encoded, batch_indices, collate
+from trimwave.lm.importance import masked
+from trimwave.lm.prune import KeptSet, Ranking
+from trimwave.lm.split import SplitModel
+from trimwave.streams import stream
+
+PUBLIC = 2**31
+"""The server's number beside the clients', for the stream of its batches."""
+
+
+def align_emulator(
+    student: SplitModel,
+    teacher: SplitModel,
+    ranking: Ranking,
+    sizes: Sequence[int],
+    rows: Sequence[Encoded],
+    config: AlignConfig,
+    *,
+    num_steps: int,
+    first_step: int,
+    seed: int,
+    pad_id: int,
+) -> list[float]:
+    """Train the student's emulator in place; the optimiser starts afresh.
+
+    Parameters
+    ----------
+    student, teacher : SplitModel
+        Same adapter in both; the teacher's emulator is the original one.
+    ranking : Ranking
+        Says which units a size keeps.
+    sizes : sequence of int
+        Emulator sizes to draw from, in parameters.
+    rows : sequence of Encoded
+        Public rows.
+    num_steps, first_step : int
+        How many steps, and how many were done before in the run.
+
+    Returns
+    -------
+    list of float
+        Loss of every step: hidden-state error over the teacher's power, plus
+        `kl_weight` times the KL to the teacher at answer positions.
+    """
+    parameters = [value.requires_grad_(True) for value in student.emulator.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.0)
+    device, losses = parameters[0].device, []
+    teacher.adapter.eval()
+    try:
+        for step in range(first_step, first_step + num_steps):
+            chosen = batch_indices(seed, PUBLIC, step, config.batch_size, len(rows))
+            batch = collate([rows[i] for i in chosen], pad_id)
+            size = stream(seed, "align", step).choice(np.asarray(sizes))
+            kept = ranking.kept(int(size))
+            blocks = nn.ModuleList(student.emulator[b] for b in kept.blocks)
+            pruned = replace(student, emulator=blocks)
+            input_ids, labels = batch.input_ids.to(device), batch.labels.to(device)
+            with masked(pruned, _masks(ranking, kept, device)):
+                features = pruned.emulator_with_grad(input_ids)
+            loss = distillation_loss(
+                student, teacher, features, input_ids, labels, config.kl_weight
+            )
+            optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(loss)
+            nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            losses.append(float(loss.detach()))
+    finally:
+        student.emulator.requires_grad_(False)
+        for value in student.adapter.parameters():
+            value.grad = None
+    return losses
+
+
+def distillation_loss(
+    student: SplitModel,
+    teacher: SplitModel,
+    features: Tensor,
+    input_ids: Tensor,
+    labels: Tensor,
+    kl_weight: float,
+) -> Tensor:
+    """Distance of a student's features and predictions to the teacher's.
+
+    Zero where both emulators are the same.
+    """
+    target = teacher.features(input_ids)
+    error = (features - target).square().mean() / target.square().mean()
+    answers = labels[:, 1:] != IGNORED
+    with torch.no_grad():
+        wanted = teacher.logits(teacher.hidden(target)[:, :-1][answers])
+    got = student.logits(student.hidden(features)[:, :-1][answers])
+    divergence = nn.functional.kl_div(
+        got.float().log_softmax(-1),
+        wanted.float().log_softmax(-1),
+        log_target=True,
+        reduction="batchmean",
+    )
+    return error + kl_weight * divergence
+
+
+def _masks(ranking: Ranking, kept: KeptSet, device: torch.device) -> list[Tensor]:
+    """Ones at kept groups and neurons, [kept blocks, G] and [kept blocks, F]."""
+    groups = torch.zeros(len(kept.blocks), ranking.num_groups, device=device)
+    neurons = torch.zeros(len(kept.blocks), ranking.num_neurons, device=device)
+    for row, block in enumerate(kept.blocks):
+        groups[row, torch.as_tensor(kept.groups[block])] = 1.0
+        neurons[row, torch.as_tensor(kept.neurons[block])] = 1.0
+    return [groups, neurons]

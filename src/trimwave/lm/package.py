@@ -1,0 +1,195 @@
+"""What travels: the sub-model down and the update up, as safetensors.
+
+A package is a flat dict of named tensors; ``emulator.<block>.<path>`` and
+``adapter.<block>.<path>``, block numbers being those of the unpruned model. Its
+header is padded to a constant length, so that its size is linear in the number
+of parameters and the latency model can charge every byte of it.
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from trimwave.errors import InputError
+from trimwave.lm.blocks import Architecture, cut_block
+from trimwave.lm.split import SplitModel, block_sources
+from trimwave.shapes import ModelShape
+from trimwave.units import BITS_PER_BYTE
+
+Tensors = dict[str, Tensor]
+
+LENGTH_BYTES = 8
+"""safetensors starts with the header's length."""
+
+AIR_DTYPES = {16: torch.float16, 32: torch.float32}
+"""Number format on the air by bits per parameter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """How tensors become bytes."""
+
+    dtype: torch.dtype
+    """Number format on the air."""
+    header_bytes: int
+    """Length that every header is padded to."""
+
+    @classmethod
+    def fitting(cls, largest: Mapping[str, Tensor], bits_per_param: int) -> "Wire":
+        """Return the wire whose header fits a package's largest form."""
+        dtype = AIR_DTYPES[bits_per_param]
+        empty = {
+            name: torch.empty(tensor.shape, dtype=dtype)
+            for name, tensor in largest.items()
+        }
+        return cls(dtype, _header_length(save(empty)))
+
+    def round(self, tensors: Mapping[str, Tensor]) -> Tensors:
+        """Return the tensors as they arrive: in the air's number format, on the CPU."""
+        return {
+            name: tensor.detach().to("cpu", self.dtype)
+            for name, tensor in tensors.items()
+        }
+
+    def encode(self, tensors: Mapping[str, Tensor]) -> bytes:
+        """Serialise a package, header padded with spaces as the format allows."""
+        data = save({name: t.contiguous() for name, t in self.round(tensors).items()})
+        length = _header_length(data)
+        if length > self.header_bytes:
+            raise ValueError(f"header of {length} bytes exceeds {self.header_bytes}")
+        header = data[LENGTH_BYTES : LENGTH_BYTES + length].ljust(self.header_bytes)
+        start = self.header_bytes.to_bytes(LENGTH_BYTES, "little")
+        return start + header + data[LENGTH_BYTES + length :]
+
+    def decode(self, data: bytes) -> Tensors:
+        """Read what `encode` wrote."""
+        tensors: Tensors = load(data)
+        return tensors
+
+    @property
+    def overhead_bits(self) -> int:
+        """Bits of a package that are no parameters."""
+        return (LENGTH_BYTES + self.header_bytes) * BITS_PER_BYTE
+
+    def num_bits(self, tensors: Mapping[str, Tensor]) -> int:
+        """Size of a package on the wire, without encoding it."""
+        params = sum(tensor.numel() for tensor in tensors.values())
+        return self.overhead_bits + params * self.dtype.itemsize * BITS_PER_BYTE
+
+
+def _header_length(data: bytes) -> int:
+    return int.from_bytes(data[:LENGTH_BYTES], "little")
+
+
+def named_tensors(prefix: str, blocks: nn.ModuleList, arch: Architecture) -> Tensors:
+    """Name the parameters of blocks as a package does."""
+    tensors = {}
+    for source, block in zip(block_sources(blocks, arch), blocks, strict=True):
+        for path, parameter in block.named_parameters():
+            tensors[f"{prefix}.{source}.{path}"] = parameter.detach()
+    return tensors
+
+
+def package_of(split: SplitModel) -> Tensors:
+    """Return what travels down: emulator and adapter, eq. (2)."""
+    return {
+        **named_tensors("emulator", split.emulator, split.arch),
+        **named_tensors("adapter", split.adapter, split.arch),
+    }
+
+
+def receive(
+    split: SplitModel, package: Mapping[str, Tensor], dtype: torch.dtype
+) -> SplitModel:
+    """Build a client's model from a package and what the client has already.
+
+    Parameters
+    ----------
+    split : SplitModel
+        Embeddings, norm and head are taken from it, and how its adapter is made up
+        (with or without LoRA); its own blocks are not touched.
+    package : dict
+        As it arrived.
+    dtype : torch.dtype
+        Type to compute in.
+
+    Raises
+    ------
+    InputError
+        If a tensor is missing or does not fit.
+    """
+    device = next(split.adapter.parameters()).device
+    groups: dict[str, dict[int, Tensors]] = {"emulator": {}, "adapter": {}}
+    for name, tensor in package.items():
+        part, source, path = name.split(".", 2)
+        block = groups[part].setdefault(int(source), {})
+        block[path] = tensor.to(device, dtype)
+    emulator = nn.ModuleList(
+        _fill(_bare_block(split, source, tensors), tensors, f"emulator.{source}")
+        for source, tensors in sorted(groups["emulator"].items())
+    )
+    sources = block_sources(split.adapter, split.arch)
+    if sorted(groups["adapter"]) != sources:
+        raise InputError(
+            f"the package holds adapter blocks {sorted(groups['adapter'])}, the model "
+            f"has {sources}; server and client must split the same model alike."
+        )
+    adapter = nn.ModuleList()
+    for number, own in zip(sources, split.adapter, strict=True):
+        tensors = groups["adapter"][number]
+        adapter.append(_fill(_meta_copy(own), tensors, f"adapter.{number}"))
+    for new, old in zip(adapter.parameters(), split.adapter.parameters(), strict=True):
+        new.requires_grad_(old.requires_grad)
+    return split.with_emulator(emulator.eval()).with_adapter(adapter)
+
+
+def _bare_block(split: SplitModel, source: int, tensors: Tensors) -> nn.Module:
+    """Return an empty block of the widths that its tensors show."""
+    block_class: Any = type(split.adapter[0])
+    with torch.device("meta"):
+        block = block_class(split.shell.config, layer_idx=source)
+    groups, neurons = _widths(split.arch, split.shape, tensors)
+    return cut_block(
+        block, split.arch, split.shape, np.arange(groups), np.arange(neurons)
+    )
+
+
+def _widths(arch: Architecture, shape: ModelShape, tensors: Tensors) -> tuple[int, int]:
+    axes = {cut.path: cut.axis for cut in arch.cuts}
+    attention, mlp = f"{arch.attention_output}.weight", f"{arch.mlp_output}.weight"
+    try:
+        width = tensors[attention].shape[axes[attention]]
+        neurons = tensors[mlp].shape[axes[mlp]]
+    except KeyError as missing:
+        raise InputError(f"the package lacks tensor {missing}.") from None
+    return width // (shape.head_dim * shape.num_heads // shape.num_kv_heads), neurons
+
+
+def _meta_copy(block: nn.Module) -> nn.Module:
+    """Copy a block's structure without its weights."""
+    memo: dict[int, Any] = {
+        id(parameter): nn.Parameter(
+            torch.empty_like(parameter, device="meta"), parameter.requires_grad
+        )
+        for parameter in block.parameters()
+    }
+    memo |= {
+        id(module.config): module.config
+        for module in block.modules()
+        if hasattr(module, "config")
+    }
+    return copy.deepcopy(block, memo)
+
+
+def _fill(block: nn.Module, tensors: Tensors, where: str) -> nn.Module:
+    try:
+        block.load_state_dict(tensors, strict=True, assign=True)
+    except RuntimeError as error:
+        raise InputError(f"package part {where} does not fit: {error}") from None
+    return block

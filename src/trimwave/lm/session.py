@@ -1,0 +1,70 @@
+"""From a config to records: puts server, clients, backend and loop together."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from trimwave.config import Config
+from trimwave.environment import Environment
+from trimwave.lm.local import LocalBackend
+from trimwave.lm.server import LmServer
+from trimwave.lm.workbench import Workbench
+from trimwave.methods import parse_method
+from trimwave.records import Run, hardware_and_versions
+from trimwave.rounds import run_rounds
+
+PACKAGES = (
+    "trimwave",
+    "numpy",
+    "torch",
+    "transformers",
+    "peft",
+    "datasets",
+    "safetensors",
+    "reasoning-gym",
+)
+
+
+def run_method(
+    bench: Workbench,
+    config: Config,
+    folder: Path,
+    *,
+    resume: bool = False,
+    on_record: Callable[[dict[str, Any]], None] = lambda record: None,
+    on_client: Callable[[int], None] = lambda client: None,
+) -> list[dict[str, Any]]:
+    """Run one method to its end in one folder, or go on with what the folder holds.
+
+    Parameters
+    ----------
+    bench : Workbench
+        Of a config that differs from `config` in method, rounds and name at most.
+    config : Config
+        The run.
+    folder : Path
+        Its folder.
+
+    Raises
+    ------
+    InputError
+        If the run cannot be started, resumed or planned.
+    """
+    if resume:
+        run = Run.open(folder)
+        run.check_same(config)
+    else:
+        facts = {**bench.facts, "backend": "local", **hardware_and_versions(PACKAGES)}
+        run = Run.create(folder, config, facts)
+    bench = replace(bench, config=config)
+    server = LmServer(bench)
+    return run_rounds(
+        Environment.from_config(config),
+        parse_method(config.method),
+        server,
+        LocalBackend(server, bench.clients(), on_client),
+        run,
+        num_rounds=config.rounds,
+        on_record=on_record,
+    )

@@ -1,0 +1,246 @@
+"""What all methods of a comparison share: model, rows, ranking, wire, test rows."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from trimwave.config import Config
+from trimwave.errors import InputError
+from trimwave.lm.client import Client
+from trimwave.lm.encode import Encoded, collate, encode
+from trimwave.lm.evaluate import Evaluator
+from trimwave.lm.fetch import cache_folder
+from trimwave.lm.importance import score
+from trimwave.lm.models import load_model
+from trimwave.lm.package import Wire, package_of
+from trimwave.lm.prune import Ranking, prune_emulator, rank_units
+from trimwave.lm.split import SplitModel, split_model
+from trimwave.lm.tasks import Splits, load_task
+from trimwave.lm.tune import add_lora, pick_device, precision, trained_parameters
+from trimwave.partition import partition
+from trimwave.planning import workload_from
+from trimwave.streams import stream
+from trimwave.units import FloatArray
+from trimwave.workload import Workload
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workbench:
+    """Read-only once made: a server copies what it changes."""
+
+    config: Config
+    split: SplitModel
+    """The original model; its adapter carries LoRA factors if they train."""
+    ranking: Ranking
+    """The nested order of heads and neurons."""
+    client_rows: tuple[tuple[Encoded, ...], ...]
+    """Private rows of each client."""
+    public_rows: tuple[Encoded, ...]
+    """The server's own."""
+    evaluator: Evaluator
+    pad_id: int
+    """Padding token."""
+    facts: dict[str, Any]
+    """For the manifest: what the model and the data are."""
+
+    @property
+    def num_samples(self) -> FloatArray:
+        """[K] |D_k|."""
+        return np.array([len(rows) for rows in self.client_rows], dtype=np.float64)
+
+    @cached_property
+    def down_wire(self) -> Wire:
+        """Format of packages; the unpruned one is the largest."""
+        return Wire.fitting(package_of(self.split), self.config.model.bits_per_param)
+
+    @cached_property
+    def up_wire(self) -> Wire:
+        """Format of updates."""
+        trained = trained_parameters(self.split.adapter)
+        return Wire.fitting(trained, self.config.model.bits_per_param)
+
+    @cached_property
+    def workload(self) -> Workload:
+        """What a sub-model costs, with real sizes and real container headers."""
+        work = workload_from(self.config, self.split.shape)
+        work = replace(
+            work,
+            overhead_down_bits=self.down_wire.overhead_bits,
+            overhead_up_bits=self.up_wire.overhead_bits,
+        )
+        return work.with_sizes(self.ranking.sizes)
+
+    def size_at(self, beta: float) -> int:
+        """Largest attainable emulator that prunes at least `beta`, in parameters."""
+        sizes = self.ranking.sizes
+        target = (1 - beta) * float(sizes[-1]) * (1 + 1e-12)
+        return int(sizes[max(0, int(np.searchsorted(sizes, target, side="right")) - 1)])
+
+    @cached_property
+    def planned_emulator(self) -> Any:
+        """The original emulator pruned at beta_bar; the same for every method."""
+        from trimwave.environment import limits_of
+
+        kept = self.ranking.kept(self.size_at(limits_of(self.config).beta_bar))
+        return prune_emulator(self.split, kept)
+
+    def clients(self) -> list[Client]:
+        """Return the devices, each with its rows."""
+        return [
+            Client(
+                number=k,
+                base=self.split,
+                rows=rows,
+                wire=self.up_wire,
+                config=self.config.train,
+                seed=self.config.seed,
+                pad_id=self.pad_id,
+            )
+            for k, rows in enumerate(self.client_rows)
+        ]
+
+
+def build_workbench(config: Config, say: Say = lambda line: None) -> Workbench:
+    """Load model and rows, deal the rows out, rank heads and neurons.
+
+    Raises
+    ------
+    InputError
+        If anything the config names cannot be had or does not fit.
+    """
+    say(f"model {config.model.name}")
+    model, tokenizer, model_facts = load_model(config.model.name)
+    adapter_blocks = config.model.adapter_blocks
+    split = split_model(model, model.config.num_hidden_layers - adapter_blocks)
+    _move(split, pick_device(config.train.device))
+    if config.train.adapter == "lora":
+        split.adapter.requires_grad_(False)
+        seed = int(stream(config.seed, "lora").integers(2**31))
+        add_lora(split.adapter, config.train, split.shape.model_type, seed)
+    say(f"rows {config.data.source}")
+    task, rows = _rows(config, tokenizer, split.shape.context_length)
+    shards = _shards(config, task)
+    pad_id = int(tokenizer.pad_token_id)
+    ranking = _ranking(config, split, rows["public"], pad_id, say)
+    return Workbench(
+        config=config,
+        split=split,
+        ranking=ranking,
+        client_rows=tuple(tuple(rows["train"][i] for i in shard) for shard in shards),
+        public_rows=tuple(rows["public"]),
+        evaluator=Evaluator(rows["test"], pad_id, config.train),
+        pad_id=pad_id,
+        facts={
+            "model": model_facts,
+            "data": {
+                "revision": task.data_revision,
+                "public_revision": task.public_revision,
+                "duplicates_dropped": task.num_duplicates,
+                "rows": {name: len(part) for name, part in rows.items()},
+            },
+            "ranking": ranking.digest(),
+        },
+    )
+
+
+def _move(split: SplitModel, device: torch.device) -> None:
+    for part in (split.shell, split.emulator, split.adapter):
+        part.to(device)
+
+
+def _rows(
+    config: Config, tokenizer: Any, context_length: int
+) -> tuple[Splits, dict[str, list[Encoded]]]:
+    data = config.data
+    if data.max_tokens > context_length:
+        raise InputError(
+            f"`data.max_tokens` = {data.max_tokens} exceeds the context of "
+            f"{config.model.name}, {context_length} tokens; lower it."
+        )
+    task = load_task(
+        data.source,
+        data.public,
+        num_train=data.num_train,
+        num_test=data.num_test,
+        num_public=data.num_public,
+        seed=config.seed,
+    )
+    parts = {"train": task.train, "test": task.test, "public": task.public}
+    return task, {
+        name: encode(rows, tokenizer, data.max_tokens, data.too_long)
+        for name, rows in parts.items()
+    }
+
+
+def _shards(config: Config, task: Splits) -> tuple[np.ndarray, ...]:
+    data = config.data
+    skewed = data.partition == "dirichlet"
+    labels = [row.label for row in task.train]
+    if skewed and None in labels:
+        raise InputError(
+            f'`data.partition` = "dirichlet" needs labelled rows; {data.source} has '
+            'none; use "iid" or a classification set.'
+        )
+    return partition(
+        labels if skewed else len(task.train),
+        config.cell.num_clients,
+        scheme=data.partition,
+        alpha=data.dirichlet_alpha if skewed else None,
+        rng=stream(config.seed, "partition"),
+        sizes=data.client_sizes or None,
+    )
+
+
+def _ranking(
+    config: Config, split: SplitModel, public: list[Encoded], pad_id: int, say: Say
+) -> Ranking:
+    """Rank heads and neurons, or find the ranking of the same inputs in the cache."""
+    prune = config.prune
+    rows = public[: prune.num_sequences] if prune.criterion == "fisher" else []
+    key = _ranking_key(config, split, rows)
+    path = cache_folder() / "rankings" / f"{key}.safetensors"
+    if path.is_file():
+        return Ranking.load(path)
+    say(f"ranking heads and neurons by {prune.criterion}")
+    device = next(split.emulator.parameters()).device
+    starts = range(0, len(rows), prune.batch_size)
+    batches = (collate(rows[i : i + prune.batch_size], pad_id) for i in starts)
+    with precision(config.train, device):
+        scores = score(
+            split,
+            prune.criterion,
+            ((b.input_ids.to(device), b.labels.to(device)) for b in batches),
+            stream(config.seed, "random ranking"),
+        )
+    ranking = rank_units(
+        scores,
+        split.shape,
+        round_to=prune.round_to,
+        min_groups=prune.min_groups,
+        min_neurons=prune.min_neurons,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(f".{id(ranking)}.draft")
+    ranking.save(draft)
+    draft.replace(path)
+    return ranking
+
+
+def _ranking_key(config: Config, split: SplitModel, rows: list[Encoded]) -> str:
+    """Digest of everything a ranking depends on."""
+    digest = hashlib.sha256(repr((config.prune, config.train.precision)).encode())
+    if config.prune.criterion == "random":
+        digest.update(str(config.seed).encode())
+    for name, value in package_of(split).items():
+        digest.update(name.encode())
+        digest.update(value.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    for row in rows:
+        digest.update(row.input_ids.numpy().tobytes() + bytes([row.answer_start % 256]))
+    return digest.hexdigest()

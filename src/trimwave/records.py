@@ -1,0 +1,312 @@
+"""What a run leaves on disk, written so that nothing is lost.
+
+::
+
+    runs/<name>/
+    ├── manifest.json             config, versions, hardware, model, data
+    ├── rounds.jsonl              one line per round; the same bits for the same seed
+    ├── timing.jsonl              measured seconds; not reproducible, so kept apart
+    └── checkpoints/round-0003/   the two newest: the server's files and state.json
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from trimwave.config import Config
+from trimwave.errors import RunError
+from trimwave.recipe import config_from_dict, differences
+
+KEPT_CHECKPOINTS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run's folder."""
+
+    folder: Path
+
+    @classmethod
+    def create(cls, folder: Path, config: Config, facts: Mapping[str, Any]) -> "Run":
+        """Start a run in a new folder.
+
+        Raises
+        ------
+        RunError
+            If the folder already holds a run, or cannot be written.
+        """
+        if (folder / "manifest.json").exists():
+            raise RunError(
+                f"{folder} already holds a run; resume it with --resume {folder}, or "
+                "choose another --out or `name`."
+            )
+        run = cls(folder)
+        with _disk_errors(folder, "the run was not started"):
+            (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+            manifest = {"config": config.to_dict(), **facts}
+            _write_atomic(folder / "manifest.json", json.dumps(manifest, indent=2))
+        return run
+
+    @classmethod
+    def open(cls, folder: Path) -> "Run":
+        """Open an existing run.
+
+        Raises
+        ------
+        RunError
+            If there is none.
+        """
+        if not (folder / "manifest.json").is_file():
+            raise RunError(f"{folder} holds no run (no manifest.json).")
+        return cls(folder)
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What was recorded at the start."""
+        manifest: dict[str, Any] = _read_json(self.folder / "manifest.json")
+        return manifest
+
+    @property
+    def config(self) -> Config:
+        """The config the run was started with."""
+        return config_from_dict(self.manifest["config"], str(self.folder))
+
+    def check_same(self, config: Config) -> None:
+        """Raise unless a config continues this run; only `rounds` may grow.
+
+        Raises
+        ------
+        RunError
+            Naming every key that differs.
+        """
+        old, new = self.config.to_dict(), config.to_dict()
+        if new["rounds"] >= old["rounds"]:
+            old["rounds"] = new["rounds"]
+        changed = differences(old, new)
+        if changed:
+            raise RunError(
+                f"{self.folder} was started with another recipe, so it cannot be "
+                f"resumed with this one: {'; '.join(changed)}. Start a new run, or "
+                "leave these settings as they were (`rounds` may grow)."
+            )
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return every complete line of rounds.jsonl."""
+        path, records = self.folder / "rounds.jsonl", []
+        for line in path.read_text().splitlines() if path.exists() else ():
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError:
+                break  # torn by a kill; the checkpoint decides what counts
+        return records
+
+    def commit(
+        self, record: Mapping[str, Any], save: Callable[[Path], None], elapsed_s: float
+    ) -> None:
+        """Append a round's record and write its checkpoint, or neither to any harm.
+
+        The line goes first: a kill between the two leaves a line without a checkpoint,
+        which `restore` drops. Ctrl-C is held back until both are on disk.
+
+        Raises
+        ------
+        RunError
+            If the disk is full or not writable; earlier rounds stay intact.
+        """
+        number = record["round"]
+        lost = f"round {number} is not saved, earlier ones are"
+        with _disk_errors(self.folder, lost), deferred_interrupt():
+            _append(self.folder / "rounds.jsonl", record)
+            timing = {"round": number, "wall_s": round(elapsed_s, 3)}
+            _append(self.folder / "timing.jsonl", timing)
+            self._write_checkpoint(number, save)
+
+    def _write_checkpoint(self, number: int, save: Callable[[Path], None]) -> None:
+        root = self.folder / "checkpoints"
+        draft, final = root / f".draft-{number:04d}", root / f"round-{number:04d}"
+        for stale in (draft, final):
+            shutil.rmtree(stale, ignore_errors=True)
+        draft.mkdir()
+        save(draft)
+        digests = {file.name: _sha256(file) for file in sorted(draft.iterdir())}
+        state = {"round": number, "files": digests}
+        _write_atomic(draft / "state.json", json.dumps(state, indent=2))
+        os.replace(draft, final)
+        _sync(root)
+        for old in self._checkpoints()[KEPT_CHECKPOINTS:]:
+            shutil.rmtree(old)
+
+    def _checkpoints(self) -> list[Path]:
+        return sorted((self.folder / "checkpoints").glob("round-*"), reverse=True)
+
+    def restore(self, load: Callable[[Path], None]) -> list[dict[str, Any]]:
+        """Load the newest sound checkpoint and cut the records to it.
+
+        Returns
+        -------
+        list of dict
+            The records up to the checkpoint; empty if the run saved none.
+
+        Raises
+        ------
+        RunError
+            If no checkpoint is sound, or its rounds are not in rounds.jsonl.
+        """
+        checkpoints = self._checkpoints()
+        for folder in checkpoints:
+            flaw = _flaw(folder)
+            if flaw:
+                warnings.warn(
+                    f"checkpoint {folder} is damaged ({flaw}); trying the one before.",
+                    stacklevel=2,
+                )
+                continue
+            number = _read_json(folder / "state.json")["round"]
+            records = [line for line in self.records() if line["round"] <= number]
+            if [line["round"] for line in records] != list(range(number + 1)):
+                raise RunError(
+                    f"{self.folder}/rounds.jsonl lacks rounds up to {number}, which "
+                    "the checkpoint has; restore the file or start a new run."
+                )
+            load(folder)
+            self._rewrite(records)
+            return records
+        if checkpoints:
+            raise RunError(f"no checkpoint in {self.folder} is sound; start a new run.")
+        self._rewrite([])
+        return []
+
+    def _rewrite(self, records: list[dict[str, Any]]) -> None:
+        text = "".join(_line(record) for record in records)
+        _write_atomic(self.folder / "rounds.jsonl", text)
+
+
+@contextmanager
+def deferred_interrupt() -> Iterator[None]:
+    """Hold Ctrl-C back until the block ends, then deliver it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[int] = []
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        held.append(number)
+
+    before = signal.signal(signal.SIGINT, hold)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if held:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _disk_errors(folder: Path, consequence: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        remedy = "free some space" if error.errno == errno.ENOSPC else "mend that"
+        raise RunError(
+            f"cannot write to {folder}: {error.strerror or error}; {consequence}; "
+            f"{remedy} and run again with --resume {folder}."
+        ) from error
+
+
+def _flaw(folder: Path) -> str:
+    """Say what is wrong with a checkpoint, or nothing."""
+    try:
+        state = _read_json(folder / "state.json")
+        for name, digest in state["files"].items():
+            if _sha256(folder / name) != digest:
+                return f"{name} does not match its hash"
+    except (OSError, RunError, KeyError) as error:
+        return str(error)
+    return ""
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise RunError(f"{path} is not valid JSON; it is damaged.") from None
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    return json.dumps(record, allow_nan=False) + "\n"
+
+
+def _append(path: Path, record: Mapping[str, Any]) -> None:
+    with path.open("a") as file:
+        file.write(_line(record))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _write_atomic(path: Path, text: str) -> None:
+    draft = path.with_name(f".{path.name}.draft")
+    with draft.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(draft, path)
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for chunk in iter(lambda: file.read(1 << 20), b""):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def hardware_and_versions(packages: tuple[str, ...]) -> dict[str, Any]:
+    """Facts of this machine and its packages, for the manifest."""
+    import importlib.metadata
+    import platform
+
+    versions = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "versions": versions,
+        "hardware": {
+            "machine": platform.machine(),
+            "system": platform.platform(),
+            "cpus": os.cpu_count(),
+        },
+        "git": _git_revision(),
+    }
+
+
+def _git_revision() -> str | None:
+    """Revision of the checkout this package runs from, None when installed."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

@@ -1,0 +1,1 @@
+"""Reports: read records, nothing else. Tables by rich, pictures by matplotlib."""

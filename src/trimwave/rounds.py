@@ -1,0 +1,134 @@
+"""The round loop: plan, exchange, aggregate, evaluate, record. Knows no framework.
+
+`Server` owns the model; `Backend` runs a plan. The ``local`` backend trains in this
+process and takes time from the latency model; another may send messages and measure.
+The same loop, records and checkpoints serve both.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from trimwave.environment import Environment, limits_of
+from trimwave.methods import Method
+from trimwave.problem import Problem
+from trimwave.records import Run
+from trimwave.solution import Plan
+from trimwave.units import BITS_PER_BYTE, FloatArray
+from trimwave.workload import Workload
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exchange:
+    """What came back from the clients of one round."""
+
+    updates: Sequence[Any]
+    """K updates, in whatever form the server aggregates."""
+    train_loss: Sequence[float]
+    """K mean losses over the local steps."""
+    round_s: float
+    """How long the round took on the run's clock [s]."""
+
+
+class Backend(Protocol):
+    """Runs a plan."""
+
+    def exchange(self, plan: Plan, round_index: int) -> Exchange:
+        """Send sub-models, train, collect updates."""
+
+
+class Server(Protocol):
+    """Owns the model."""
+
+    @property
+    def workload(self) -> Workload:
+        """What a sub-model costs."""
+
+    @property
+    def num_samples(self) -> FloatArray:
+        """[K] |D_k|."""
+
+    def aggregate(self, updates: Sequence[Any]) -> None:
+        """Apply weighted FedAvg, eq. (4)."""
+
+    def align(self, round_index: int) -> None:
+        """Fine-tune the emulator on public data if it is due after this round."""
+
+    def evaluate(self) -> dict[str, float]:
+        """Test losses: ``loss_emulator`` and ``loss_full``."""
+
+    def save(self, folder: Path) -> None:
+        """Write what a resumed run needs."""
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote."""
+
+
+def run_rounds(
+    environment: Environment,
+    method: Method,
+    server: Server,
+    backend: Backend,
+    run: Run,
+    *,
+    num_rounds: int,
+    on_record: Callable[[dict[str, Any]], None] = lambda record: None,
+) -> list[dict[str, Any]]:
+    """Run or continue a run up to `num_rounds` rounds.
+
+    Record 0 is the state before training, at virtual second 0.
+
+    Returns
+    -------
+    list of dict
+        All records of the run, the restored ones included.
+    """
+    records = run.restore(server.load)
+    for record in records:
+        on_record(record)
+    if not records:
+        started = time.monotonic()
+        server.align(0)
+        record = {"round": 0, "virtual_s": 0.0, **server.evaluate()}
+        run.commit(record, server.save, time.monotonic() - started)
+        records.append(record)
+        on_record(record)
+    limits = limits_of(environment.config)
+    for number in range(len(records), num_rounds + 1):
+        started = time.monotonic()
+        cell = environment.cell(number - 1, server.num_samples)
+        plan = method.plan(Problem(cell=cell, workload=server.workload, limits=limits))
+        exchange = backend.exchange(plan, number)
+        server.aggregate(exchange.updates)
+        server.align(number)
+        clock_s = records[-1]["virtual_s"] + exchange.round_s
+        record = _record(number, clock_s, plan, exchange, server.evaluate())
+        run.commit(record, server.save, time.monotonic() - started)
+        records.append(record)
+        on_record(record)
+    return records
+
+
+def _record(
+    number: int,
+    clock_s: float,
+    plan: Plan,
+    exchange: Exchange,
+    losses: dict[str, float],
+) -> dict[str, Any]:
+    return {
+        "round": number,
+        "virtual_s": clock_s,
+        "round_s": exchange.round_s,
+        **losses,
+        "train_loss": float(np.mean(exchange.train_loss)),
+        "down_bytes": int(np.sum(plan.down_bits)) // BITS_PER_BYTE,
+        "up_bytes": int(np.sum(plan.up_bits)) // BITS_PER_BYTE,
+        "total_flops": int(np.sum(plan.flops)),
+        "client_train_loss": list(exchange.train_loss),
+        "plan": plan.record(),
+    }

@@ -1,0 +1,69 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from trimwave.cell import Cell
+from trimwave.channel import Noise, Rayleigh
+from trimwave.problem import Limits, Problem
+from trimwave.shapes import SHAPES
+from trimwave.units import dbm_to_w
+from trimwave.workload import workload_of
+
+LETTER = workload_of(
+    SHAPES["gpt2-medium"],
+    split_index=22,
+    batch_size=1,
+    seq_len=256,
+    num_local_steps=30,
+)
+
+
+def _make_problem(
+    seed: int,
+    num_clients: int = 8,
+    speed_factor: tuple[float, float] = (0.5, 2.0),
+    path_loss_db: float = 60.0,
+    noise: Noise = "fixed",
+    **limits: float,
+) -> Problem:
+    """Draw a P1 of the letter's cell."""
+    rng = np.random.default_rng(seed)
+    gains = Rayleigh(seed=seed, path_loss_db=path_loss_db).gains(0, num_clients)
+    noise_w = dbm_to_w(-174.0) * 100e6
+    cell = Cell(
+        speed_flops_per_s=1e12 * rng.uniform(*speed_factor, num_clients),
+        memory_bytes=rng.uniform(4e9, 8e9, num_clients),
+        snr_down=10.0 * gains["down"] / noise_w,
+        snr_up=0.2 * gains["up"] / noise_w,
+        num_samples=np.ones(num_clients),
+        total_bandwidth_hz=100e6,
+        noise=noise,
+    )
+    return Problem(cell=cell, workload=LETTER, limits=Limits(**limits))
+
+
+def _with_cell(problem: Problem, **changes: object) -> Problem:
+    return replace(problem, cell=replace(problem.cell, **changes))
+
+
+def _with_workload(problem: Problem, **changes: object) -> Problem:
+    return replace(problem, workload=replace(problem.workload, **changes))
+
+
+@pytest.fixture(scope="session")
+def make_problem():
+    """Return the factory of random problems."""
+    return _make_problem
+
+
+@pytest.fixture(scope="session")
+def with_cell():
+    """Return a function that changes fields of a problem's cell."""
+    return _with_cell
+
+
+@pytest.fixture(scope="session")
+def with_workload():
+    """Return a function that changes fields of a problem's workload."""
+    return _with_workload

@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+
+from trimwave.solution import solve
+from trimwave.solvers import BlockDescent, Exact
+from trimwave.solvers.certificate import (
+    deadline_is_infeasible,
+    kkt_residual,
+    lower_bound_s,
+)
+
+BOTH = pytest.mark.parametrize("noise", ["fixed", "psd"])
+
+
+@BOTH
+def test_the_certificate_tells_optimal_from_not(make_problem, noise):
+    for seed in range(4):
+        problem = make_problem(seed, noise=noise)
+        exact = solve(problem, Exact())
+        best_s, price_hz = exact.latency_s, exact.price_hz
+        assert deadline_is_infeasible(problem, best_s * 0.999, price_hz)
+        assert deadline_is_infeasible(problem, best_s * (1 - 1e-6), price_hz)
+        for wrong in (0.0, 0.5, 0.99, 1.0, 1.5, 30.0):  # sound at any price
+            for slower in (1 + 1e-12, 1.001, 2.0):
+                deadline_s = best_s * slower
+                assert not deadline_is_infeasible(problem, deadline_s, wrong * price_hz)
+
+
+@BOTH
+def test_the_bound_of_a_wrong_claim_shows_it(make_problem, noise):
+    problem = make_problem(1, noise=noise)
+    exact = solve(problem, Exact())
+    best_s, price_hz = exact.latency_s, exact.price_hz
+    # A time 1e-6 too high leaves a gap; one 1e-6 too low is itself proven impossible.
+    high_s = best_s * (1 + 1e-6)
+    assert lower_bound_s(problem, high_s, price_hz) <= best_s
+    low_s = best_s * (1 - 1e-6)
+    assert lower_bound_s(problem, low_s, price_hz) >= low_s * (1 - 1e-12)
+    assert deadline_is_infeasible(problem, low_s, price_hz)
+    # A wrong price proves less.
+    assert lower_bound_s(problem, best_s, 1.3 * price_hz) < best_s * (1 - 1e-6)
+    descent = solve(problem, BlockDescent())
+    assert 0 < lower_bound_s(problem, descent.latency_s, price_hz) <= best_s
+
+
+def test_the_residual_notices_each_condition(make_problem):
+    problem = make_problem(1)
+    exact = solve(problem, Exact())
+    kept, bandwidth_hz, price_hz = exact.kept, exact.bandwidth_hz, exact.price_hz
+    assert kkt_residual(problem, kept, bandwidth_hz, price_hz) <= 1e-9
+    nudge = np.zeros(8)
+    nudge[[0, 1]] = 1e-3, -1e-3
+    wrong = (
+        (kept, bandwidth_hz, price_hz * 1.001),
+        (kept, bandwidth_hz * (1 + 1e-3), price_hz),
+        (kept - 1e-3, bandwidth_hz, price_hz),
+        (kept + nudge, bandwidth_hz, price_hz),
+        (kept, bandwidth_hz * (1 + nudge), price_hz),
+    )
+    for candidate in wrong:
+        assert kkt_residual(problem, *candidate) > 5e-4
+    descent = solve(problem, BlockDescent())
+    assert kkt_residual(problem, descent.kept, descent.bandwidth_hz, price_hz) > 1e-2
