@@ -3,6 +3,7 @@ import pytest
 
 from trimwave.solution import solve
 from trimwave.solvers import BlockDescent, Exact
+from trimwave.solvers.blocks import bandwidth_block
 from trimwave.solvers.certificate import (
     deadline_is_infeasible,
     kkt_residual,
@@ -61,3 +62,34 @@ def test_the_residual_notices_each_condition(make_problem):
         assert kkt_residual(problem, *candidate) > 5e-4
     descent = solve(problem, BlockDescent())
     assert kkt_residual(problem, descent.kept, descent.bandwidth_hz, price_hz) > 1e-2
+
+
+def test_the_residual_measures_each_primal_condition(make_problem):
+    problem = make_problem(1)
+    exact = solve(problem, Exact())
+    kept, bandwidth_hz = exact.kept, exact.bandwidth_hz
+
+    def residual(kept, bandwidth_hz):
+        return kkt_residual(problem, kept, bandwidth_hz, 0.0)  # no stationarity
+
+    assert residual(kept, bandwidth_hz * 1.001) == pytest.approx(1e-3, rel=1e-6)
+    less = kept - 0.05
+    together_hz = bandwidth_block(problem, less)
+    assert residual(less, together_hz) == pytest.approx(0.05, rel=1e-6)
+    moved = bandwidth_hz + 1e6 * (np.arange(8) == 0) - 1e6 * (np.arange(8) == 1)
+    total_s = problem.latency.total_s(kept, moved)
+    spread = np.ptp(total_s) / np.max(total_s)
+    assert residual(kept, moved) == pytest.approx(spread, rel=1e-6)
+    assert spread > 1e-2
+
+
+@pytest.mark.parametrize(("path_loss_db", "seed"), [(100, 3), (105, 0), (110, 10)])
+def test_a_share_at_a_modems_cap_counts_as_stationary(
+    make_problem, with_cell, path_loss_db, seed
+):
+    # Where the efficiency just reaches the cap the rate has a kink, and the price any
+    # value between its two sides: an optimum there is still one.
+    problem = make_problem(seed, noise="psd", path_loss_db=path_loss_db)
+    exact = solve(with_cell(problem, max_spectral_efficiency=7.4), Exact())
+    assert exact.gap <= 1e-11
+    assert exact.kkt_residual <= 1e-8

@@ -1,1 +1,71 @@
-"""trimwave: fine-tune a language model over slow, unequal wireless links."""
+"""trimwave: fine-tune a language model over slow, unequal wireless links.
+
+The names here are the planning core and need NumPy alone; ``trimwave.lm`` is the
+language-model part and needs the extra ``lm``.
+
+Example
+-------
+>>> import numpy as np
+>>> import trimwave as tw
+>>> cell = tw.Cell(
+...     speed_flops_per_s=np.array([0.5e12, 2e12]),
+...     memory_bytes=np.array([4e9, 8e9]),
+...     snr_down=np.array([1e5, 1e7]),
+...     snr_up=np.array([1e3, 1e5]),
+...     num_samples=np.array([100.0, 100.0]),
+...     total_bandwidth_hz=20e6,
+... )
+>>> work = tw.workload_of(
+...     tw.SHAPES["gpt2-medium"],
+...     split_index=22, batch_size=1, seq_len=256, num_local_steps=30,
+... )
+>>> problem = tw.Problem(cell=cell, workload=work, limits=tw.Limits(beta_bar=0.5))
+>>> solution = tw.solve(problem, tw.Exact())
+>>> solution.prune_rate.round(3), solution.gap < 1e-9
+(array([0.714, 0.286]), True)
+"""
+
+from importlib.metadata import version
+
+from trimwave.cell import Cell
+from trimwave.errors import InfeasibleError, InputError, MissingExtraError, RunError
+from trimwave.methods import METHODS, Jcpba, Method, Ubfp, parse_method
+from trimwave.problem import Limits, Problem, Violation
+from trimwave.shapes import SHAPES, ModelShape
+from trimwave.solution import Plan, Solution, Solver, Status, Submodel, solve
+from trimwave.solvers import SOLVERS, BlockDescent, Exact, Uniform, get_solver
+from trimwave.workload import Workload, workload_of
+
+__version__ = version("trimwave")
+
+__all__ = [
+    "METHODS",
+    "SHAPES",
+    "SOLVERS",
+    "BlockDescent",
+    "Cell",
+    "Exact",
+    "InfeasibleError",
+    "InputError",
+    "Jcpba",
+    "Limits",
+    "Method",
+    "MissingExtraError",
+    "ModelShape",
+    "Plan",
+    "Problem",
+    "RunError",
+    "Solution",
+    "Solver",
+    "Status",
+    "Submodel",
+    "Ubfp",
+    "Uniform",
+    "Violation",
+    "Workload",
+    "__version__",
+    "get_solver",
+    "parse_method",
+    "solve",
+    "workload_of",
+]

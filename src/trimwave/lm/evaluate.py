@@ -10,7 +10,7 @@ from trimwave.lm.encode import Encoded, collate
 from trimwave.lm.split import SplitModel
 from trimwave.lm.tune import answer_loss, precision
 
-BATCH_ROWS = 8
+BATCH_ROWS = 4
 
 
 class Evaluator:

@@ -24,9 +24,9 @@ COLUMNS = {
 }
 
 CAPTION = (
-    "virtual s: the whole run on the latency model's clock. MiB, GFLOPs: per client and "
-    "round. loss: test cross-entropy per answer token, with the adapter on the emulator "
-    "pruned at beta_bar, and plugged into the full model."
+    "virtual s: the whole run on the latency model's clock. MiB, GFLOPs: per client "
+    "and round. loss: test cross-entropy per answer token, with the adapter on the "
+    "emulator pruned at beta_bar, and plugged into the full model."
 )
 
 

@@ -1,0 +1,130 @@
+"""A whole run in miniature: random model, rows, recipe, and ways to break it off."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+import transformers
+from tokenizer import byte_tokenizer
+
+from trimwave.lm.workbench import build_workbench
+from trimwave.recipe import config_from_dict, merge_overrides
+
+SIZES = {"vocab_size": 258, "bos_token_id": 0, "eos_token_id": 1}
+KINDS = {
+    "llama": {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 64,
+    },
+    "gpt2": {"n_embd": 32, "n_layer": 4, "n_head": 4, "n_positions": 64},
+}
+
+
+def save_model(folder, kind="llama", **changes):
+    """Write a random model and the byte tokenizer as a Hugging Face folder."""
+    fields = {**SIZES, **KINDS[kind], **changes}
+    config = transformers.AutoConfig.for_model(kind, **fields)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = transformers.AutoModelForCausalLM.from_config(config)
+    model.save_pretrained(str(folder))
+    byte_tokenizer().save_pretrained(str(folder))
+    return folder
+
+
+def write_rows(path, count=60):
+    """Write sums of two digits as questions and answers."""
+    rows = (
+        {"question": f"{i % 10} + {i // 10}?", "answer": str(i % 10 + i // 10)}
+        for i in range(count)
+    )
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def tree(model, rows):
+    """Return the recipe of the miniature, as a nested dict."""
+    return {
+        "name": "tiny",
+        "rounds": 4,
+        "cell": {"num_clients": 3, "total_bandwidth_hz": 1e6},
+        "limits": {"beta_min": 0.1, "beta_max": 0.7, "beta_bar": 0.4},
+        "model": {"name": str(model), "adapter_blocks": 1},
+        "prune": {
+            "criterion": "magnitude",
+            "round_to": 4,
+            "min_neurons": 4,
+            "num_sequences": 4,
+        },
+        "data": {
+            "source": str(rows),
+            "num_train": 24,
+            "num_test": 6,
+            "num_public": 6,
+            "max_tokens": 48,
+        },
+        "train": {
+            "num_local_steps": 2,
+            "batch_size": 2,
+            "seq_len": 48,
+            "learning_rate": 1e-3,
+            "device": "cpu",
+        },
+    }
+
+
+def make_config(folder, kind="llama", changes=(), **fields):
+    """Write model and rows below a folder and return the config that names them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model = save_model(folder / "model", kind, **fields)
+    rows = write_rows(folder / "rows.jsonl")
+    return merge_overrides(config_from_dict(tree(model, rows), "tiny"), changes)
+
+
+def make_bench(folder, kind="llama", changes=(), **fields):
+    """Return the workbench of a miniature run."""
+    return build_workbench(make_config(folder, kind, changes, **fields))
+
+
+def write_toml(path, config):
+    """Write a config as a recipe that `load_config` reads back."""
+    lines, tables = [], []
+    for key, value in config.to_dict().items():
+        if isinstance(value, dict):
+            tables += [f"[{key}]", *_assignments(value)]
+        else:
+            lines += _assignments({key: value})
+    path.write_text("\n".join([*lines, *tables]) + "\n")
+    return path
+
+
+def _assignments(values):
+    known = {key: value for key, value in values.items() if value is not None}
+    return [
+        f"{key} = {'inf' if value == float('inf') else json.dumps(value)}"
+        for key, value in known.items()
+    ]
+
+
+def bytes_of(folder):
+    """Return what must be the same bits for the same seed, by file name."""
+    newest = max((folder / "checkpoints").glob("round-*"))
+    files = [folder / "rounds.jsonl", *sorted(newest.glob("*.safetensors"))]
+    return {file.name: file.read_bytes() for file in files}
+
+
+def python(script, *arguments, **popen):
+    """Start a Python process with one thread; the caller waits for it."""
+    start = "import torch; torch.set_num_threads(1)\n"
+    command = [sys.executable, "-W", "ignore", "-c", start + script]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    here = Path(__file__).parent
+    return subprocess.Popen(
+        [*command, *map(str, arguments)], **{**pipes, "cwd": here, **popen}
+    )
