@@ -1,11 +1,11 @@
-"""Does pruning by (1 - beta) make a step faster by (1 - beta)? Measured on a real model.
+"""Does pruning make a step faster by (1 - beta)? Measured on a real model.
 
     python benchmarks/pruned_speed.py [--model smollm2-135m] [--repeats 5] [--json out]
 
-For each beta: bytes of the emulator, seconds of an emulator forward, seconds of a whole
-local step (emulator forward, adapter forward and backward, head, optimiser), each beside
-what the linear model of eqs. (5) and (8) says, all in one run. The order of heads and
-neurons is by weight magnitude: time depends on how many are kept, not on which.
+For each beta: bytes of the emulator, seconds of an emulator forward, seconds of a
+whole local step (emulator forward, adapter forward and backward, head, optimiser), each
+beside what the linear model of eqs. (5) and (8) says, all in one run. Heads and neurons
+are ordered by weight magnitude: time depends on how many are kept, not on which.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from trimwave.lm import prune_emulator, rank_units, score, split_model
 from trimwave.lm.encode import IGNORED, Batch
 from trimwave.lm.models import load_model
 from trimwave.lm.tune import fine_tune
-from trimwave.records import hardware_and_versions
+from trimwave.provenance import hardware_and_versions
 from trimwave.workload import workload_of
 
 BETAS = (0.0, 0.25, 0.5, 0.75)

