@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from trimwave.solution import solve
+from trimwave.solution import Status, solve
 from trimwave.solvers import BlockDescent, Exact
 from trimwave.solvers.blocks import bandwidth_block
 from trimwave.solvers.certificate import (
@@ -93,3 +93,30 @@ def test_a_share_at_a_modems_cap_counts_as_stationary(
     exact = solve(with_cell(problem, max_spectral_efficiency=7.4), Exact())
     assert exact.gap <= 1e-11
     assert exact.kkt_residual <= 1e-8
+
+
+def test_no_proof_is_claimed_where_the_problem_is_not_quasi_convex(
+    make_problem, with_cell, with_workload
+):
+    # A noise density, a downlink at the modem's cap and a weak uplink: the band that
+    # one more unit of kept costs falls with the share, so for equal clients the even
+    # point is the worst of all and not the best.
+    problem = with_workload(
+        make_problem(0, num_clients=2, noise="psd"), emulator_flops=0
+    )
+    problem = with_cell(
+        problem,
+        speed_flops_per_s=np.full(2, 1e12),
+        snr_down=np.full(2, 1e3),
+        snr_up=np.ones(2),
+        max_spectral_efficiency=7.4,
+    )
+    uneven = np.array([0.2, 0.8])
+    bandwidth_hz = bandwidth_block(problem, uneven)
+    assert problem.violations(uneven, bandwidth_hz) == []
+    uneven_s = float(np.max(problem.latency.total_s(uneven, bandwidth_hz)))
+    exact = solve(problem, Exact())
+    assert exact.bound_s is None or exact.bound_s <= uneven_s * (1 + 1e-12)
+    assert exact.status is not Status.OPTIMAL or exact.latency_s <= uneven_s * (
+        1 + 1e-9
+    )

@@ -97,17 +97,33 @@ class Trace:
         """
         columns = ("round", "client", "gain_down_db", "gain_up_db")
         rows = read_csv(path, columns)
-        rounds = sorted({int(row["round"]) for row in rows})
-        clients = sorted({int(row["client"]) for row in rows})
+        for number, row in enumerate(rows, start=2):
+            for name, value in row.items():
+                whole = name not in ("round", "client") or value % 1 == 0
+                if not (np.isfinite(value) and whole):
+                    kind = "finite" if whole else "a whole number"
+                    raise InputError(
+                        f"{path}, row {number}: `{name}` must be {kind}, got {value}."
+                    )
+        rounds, clients = (
+            {value: at for at, value in enumerate(sorted({row[name] for row in rows}))}
+            for name in ("round", "client")
+        )
         gain_db = np.full((len(rounds), 2, len(clients)), np.nan)
         for row in rows:
-            place = rounds.index(int(row["round"])), clients.index(int(row["client"]))
-            gain_db[place[0], :, place[1]] = row["gain_down_db"], row["gain_up_db"]
+            at, client = rounds[row["round"]], clients[row["client"]]
+            if not np.isnan(gain_db[at, 0, client]):
+                raise InputError(
+                    f"{path}: two gains for round {row['round']:.0f}, "
+                    f"client {row['client']:.0f}; keep one."
+                )
+            gain_db[at, :, client] = row["gain_down_db"], row["gain_up_db"]
         holes = np.argwhere(np.isnan(gain_db))
         if holes.size:
             at, _, client = holes[0]
             raise InputError(
-                f"{path}: no gain for round {rounds[at]}, client {clients[client]}; "
+                f"{path}: no gain for round {list(rounds)[at]:.0f}, "
+                f"client {list(clients)[client]:.0f}; "
                 "a trace needs every client in every round."
             )
         return cls(gain_db=gain_db)

@@ -40,11 +40,8 @@ def _overrides(
     base: Sequence[str] | None, shorthands: Mapping[str, object]
 ) -> list[str]:
     """Turn shorthand options into `--set` form; a shorthand wins."""
-    given = {key: value for key, value in shorthands.items() if value is not None}
-    return [
-        *(base or ()),
-        *(f"{key}={json.dumps(value)}" for key, value in given.items()),
-    ]
+    given = ((key, value) for key, value in shorthands.items() if value is not None)
+    return [*(base or ()), *(f"{key}={json.dumps(value)}" for key, value in given)]
 
 
 def _load(recipe: str, overrides: Sequence[str]) -> Config:
@@ -208,15 +205,15 @@ def _report(
 
     manifest = next(folder.rglob("manifest.json"))
     title = _title(config, Run.open(manifest.parent).manifest)
-    console.print(f"\n{title}", highlight=False)
+    console.print(f"\n{title}", highlight=False, soft_wrap=True)
     console.print(table(results))
     try:
         save_picture(results, title, folder / "loss.png")
     except MissingExtraError as error:
         console.print(f"no picture: {error}", highlight=False)
     else:
-        console.print(f"picture  {folder / 'loss.png'}", highlight=False)
-    console.print(f"records  {folder}", highlight=False)
+        console.print(f"picture  {folder / 'loss.png'}", soft_wrap=True)
+    console.print(f"records  {folder}", soft_wrap=True)
 
 
 @app.command()
@@ -245,7 +242,7 @@ def plan(
     console = Console()
     console.print(plan_table(result))
     for line in plan_lines(problem, result):
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 @app.command()

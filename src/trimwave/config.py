@@ -15,8 +15,9 @@ def _require(section: str, config: object, least: float, *names: str) -> None:
     """Raise unless the named fields are at least `least` (above it, if it is 0)."""
     for name in names:
         value = getattr(config, name)
-        if not (value >= least and (value > 0 or least < 0)):
-            bound = "positive" if least == 0 else f"at least {least:g}"
+        infinite = value == float("inf") and name != "max_spectral_efficiency"
+        if infinite or not (value > 0 and value >= least):
+            bound = f"at least {least:g}" if least else "positive and finite"
             raise InputError(f"`{section}{name}` must be {bound}, got {value}.")
 
 
@@ -76,6 +77,9 @@ class RadioConfig:
     def __post_init__(self) -> None:
         names = ("server_power_w", "client_power_w", "max_spectral_efficiency")
         _require("radio.", self, 0, *names)
+        for name in ("path_loss_db", "noise_psd_dbm_per_hz", "noise_figure_db"):
+            if abs(getattr(self, name)) == float("inf"):
+                raise InputError(f"`radio.{name}` must be finite.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -225,6 +229,11 @@ class AlignConfig:
     """Weight of the KL to the full model beside the hidden-state error."""
 
     def __post_init__(self) -> None:
+        if self.initial_steps < 0 or self.every_rounds < 0:
+            raise InputError(
+                "`align.initial_steps` and `align.every_rounds` must be at least 0, got "
+                f"{self.initial_steps} and {self.every_rounds}."
+            )
         _require("align.", self, 1, "steps", "batch_size")
         _require("align.", self, 0, "learning_rate")
 

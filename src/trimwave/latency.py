@@ -96,11 +96,12 @@ class RoundLatency:
     def price_hz(self, bandwidth_hz: FloatArray, deadline_s: float) -> FloatArray:
         """dB_k/dx_k along T_k = deadline: band for one more unit of kept, [K] [Hz].
 
-        Valid when the share meets the deadline. Increasing in B_k, which is what makes
-        P1 quasi-convex: proven for ``fixed`` noise, and for ``psd`` when R_up/R_dn does
+        Valid when the share meets the deadline. Where it increases with B_k, P1 is
+        quasi-convex: always for ``fixed`` noise, and for ``psd`` when R_up/R_dn does
         not depend on B_k.
         """
         kept = self.kept_at(bandwidth_hz, deadline_s)
+        kept = np.where(np.isfinite(kept), kept, 0.0)  # inf: the time is free of x
         down_rate = self.down.rate_bps(bandwidth_hz)
         up_rate = self.up.rate_bps(bandwidth_hz)
         per_kept = self.compute_emulator_s + self.down_emulator_bits / down_rate

@@ -230,15 +230,17 @@ class Problem:
             add("C1", None, excess, "bandwidths exceed the band [Hz]")
         for k in np.flatnonzero(~(bandwidth_hz >= 0)):
             add("C2", int(k), -bandwidth_hz[k], "negative bandwidth [Hz]")
-        over = (kept - self.memory_kept_max) * self.workload.emulator_memory_bytes
-        for k in np.flatnonzero(kept - self.memory_kept_max > ROUNDING):
+        work = self.workload
+        over = work.fixed_memory_bytes + work.emulator_memory_bytes * kept
+        over = over - cell.memory_bytes
+        for k in np.flatnonzero(over > ROUNDING * cell.memory_bytes):
             add("C3", int(k), over[k], "memory exceeded [byte]")
-        for k in np.flatnonzero(kept < self.kept_min - ROUNDING):
+        for k in np.flatnonzero(~(kept >= self.kept_min - ROUNDING)):
             add("C4", int(k), self.kept_min[k] - kept[k], "pruned beyond `beta_max`")
         for k in np.flatnonzero(kept > 1 - self.limits.beta_min + ROUNDING):
             short = kept[k] - (1 - self.limits.beta_min)
             add("C4", int(k), short, "pruned less than `beta_min`")
         missing = (self.kept_total - float(np.sum(kept))) / cell.num_clients
-        if missing > ROUNDING:
+        if missing > ROUNDING:  # a NaN has been named above
             add("C5", None, missing, "mean pruning exceeds `beta_bar`")
         return found

@@ -112,7 +112,7 @@ def _build(cls: type[Any], tree: Mapping[str, Any], where: str, prefix: str) -> 
 def _convert(kind: Any, value: Any, where: str) -> Any:
     """Check one value against its field's type; integers pass for floats."""
     if get_origin(kind) is Literal:
-        if value not in get_args(kind) or isinstance(value, bool):
+        if not any(value == one and type(value) is type(one) for one in get_args(kind)):
             legal = ", ".join(str(item) for item in get_args(kind))
             raise InputError(f"{where} must be one of {legal}, got {value!r}.")
         return value

@@ -52,6 +52,8 @@ def parse_method(text: str) -> Method:
         if key not in options:
             hint = nearest(key, options) if options else "it has none"
             raise InputError(f"method `{name}` has no option `{key}`; {hint}")
+        if key in chosen:
+            raise InputError(f"option `{key}` of `{name}` is given twice.")
         legal = get_args(options[key]) if get_origin(options[key]) else ()
         if value not in legal:
             raise InputError(

@@ -51,7 +51,12 @@ def plan_lines(problem: Problem, plan: Plan) -> list[str]:
             f"gap {solution.gap:.1e}); KKT residual {solution.kkt_residual:.1e}"
         )
     else:
-        lines.append("certificate: none; `--solver exact` gives one")
+        reason = "`--solver exact` gives one"
+        if solution.kkt_residual is not None:
+            reason = (
+                "this cell is not quasi-convex, so the plan is feasible, not proven"
+            )
+        lines.append(f"certificate: none; {reason}")
     return lines
 
 

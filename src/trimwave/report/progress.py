@@ -74,4 +74,4 @@ class RoundProgress:
             plan = record["plan"]
             slowest = plan["straggler"]
             line += f"  last: client {slowest}, beta {plan['prune_rate'][slowest]:.2f}"
-        self._console.print(line, highlight=False)
+        self._console.print(line, highlight=False, soft_wrap=True)

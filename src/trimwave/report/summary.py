@@ -66,7 +66,11 @@ def table(results: Mapping[str, Sequence[Records]]) -> Table:
         Label of a method to its runs, one per seed.
     """
     shown = Table(
-        box=SIMPLE_HEAD, caption=CAPTION, caption_justify="left", caption_style="dim"
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),  # eleven columns must fit into 80 characters
+        caption=CAPTION,
+        caption_justify="left",
+        caption_style="dim",
     )
     shown.add_column("method", no_wrap=True)
     for title in COLUMNS.values():

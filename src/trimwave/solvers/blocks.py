@@ -30,14 +30,14 @@ def even_kept(problem: Problem) -> FloatArray:
 def fill_to_total(problem: Problem, low: FloatArray, high: FloatArray) -> FloatArray:
     """Mix two kept vectors so that C5 holds with equality, [K].
 
-    Valid when sum low <= K (1 - beta_bar); returns `high` if even that falls short by
-    rounding.
+    Returns `low` where that satisfies C5 already, and `high` if even that falls short
+    by rounding.
     """
     span = float(np.sum(high - low))
     if span <= 0:
         return high.copy()
-    share = min(1.0, (problem.kept_total - float(np.sum(low))) / span)
-    return low + share * (high - low)
+    share = (problem.kept_total - float(np.sum(low))) / span
+    return low + min(max(share, 0.0), 1.0) * (high - low)
 
 
 def prune_block(problem: Problem, bandwidth_hz: FloatArray) -> FloatArray:

@@ -7,6 +7,12 @@ from trimwave.units import FloatArray
 
 EPSILON = float(np.finfo(np.float64).eps)
 
+PRICE_POINTS, PRICE_ROUNDING = 257, 1e-12
+"""How finely a rising price is checked, and what counts as rounding."""
+
+KINK = 1e-9
+"""Relative distance at which the two sides of a kink are looked at."""
+
 
 def deadline_is_infeasible(
     problem: Problem, deadline_s: float, price_hz: float
@@ -17,7 +23,7 @@ def deadline_is_infeasible(
     sum_k min_x (B_k(x) - price x) + price X of band, with x in the box that C3, C4 and
     the deadline leave. If that exceeds B the deadline cannot be met.
 
-    Valid when B_k(x) is convex (see `Exact`); the price need not be the best one.
+    Valid when B_k(x) is convex (see `price_rises`); the price need not be the best.
     """
     latency, band = problem.latency, problem.cell.total_bandwidth_hz
     low = problem.kept_min
@@ -36,6 +42,24 @@ def deadline_is_infeasible(
     owed = price_hz * (problem.kept_total - float(np.sum(kept)))
     rounding = 16 * EPSILON * (float(np.sum(share)) + price_hz * problem.kept_total)
     return float(np.sum(share)) + owed - rounding > band
+
+
+def price_rises(problem: Problem, deadline_s: float) -> bool:
+    """Whether dB_k/dx_k rises with B_k for every client, which convexity needs.
+
+    True by proof for ``fixed`` noise; for ``psd`` looked at on a grid of shares between
+    what the least and the most kept fraction need at the deadline.
+    """
+    if problem.cell.noise == "fixed":
+        return True
+    latency, band = problem.latency, problem.cell.total_bandwidth_hz
+    least = latency.required_bandwidth_hz(problem.kept_min, deadline_s)
+    most = latency.required_bandwidth_hz(problem.kept_max, deadline_s)
+    most = np.clip(most, least, band)
+    grid = np.linspace(0.0, 1.0, PRICE_POINTS)[:, None]
+    shares = least * (most / least) ** grid  # [points, K]
+    prices = np.array([latency.price_hz(share, deadline_s) for share in shares])
+    return bool(np.all(np.diff(prices, axis=0) >= -PRICE_ROUNDING * prices[1:]))
 
 
 def lower_bound_s(problem: Problem, latency_s: float, price_hz: float) -> float:
@@ -69,7 +93,7 @@ def kkt_residual(
     residual = max(spread, unused, missing)
     if price_hz <= 0:
         return residual
-    mismatch = latency.price_hz(bandwidth_hz, latency_s) / price_hz - 1
+    mismatch = _price_mismatch(problem, bandwidth_hz, latency_s, price_hz)
     near = 1e-9
     at_low = kept <= problem.kept_min + near
     at_high = kept >= problem.kept_max - near
@@ -78,3 +102,23 @@ def kkt_residual(
     wrong = np.where(at_low & ~at_high, np.maximum(-mismatch, 0), wrong)
     wrong = np.where(at_high & ~at_low, np.maximum(mismatch, 0), wrong)
     return max(residual, float(np.max(wrong)))
+
+
+def _price_mismatch(
+    problem: Problem, bandwidth_hz: FloatArray, latency_s: float, price_hz: float
+) -> FloatArray:
+    """How far dB_k/dx_k is from the price, relative, [K].
+
+    Where a share reaches a modem's cap the rate has a kink: any price between the two
+    one-sided slopes is stationary there.
+    """
+    latency = problem.latency
+    mismatch = latency.price_hz(bandwidth_hz, latency_s) / price_hz - 1
+    if problem.cell.noise == "fixed" or np.isinf(problem.cell.max_spectral_efficiency):
+        return np.asarray(mismatch)
+    below, above = (
+        latency.price_hz(bandwidth_hz * side, latency_s) / price_hz - 1
+        for side in (1 - KINK, 1 + KINK)
+    )
+    at_kink = (below <= 0) & (above >= 0)
+    return np.where(at_kink, 0.0, mismatch)

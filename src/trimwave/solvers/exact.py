@@ -15,8 +15,10 @@ from trimwave.problem import Problem
 from trimwave.roots import bracket_root
 from trimwave.solution import Solution, Status
 from trimwave.solvers.blocks import bandwidth_block, even_kept, fill_to_total
-from trimwave.solvers.certificate import kkt_residual, lower_bound_s
+from trimwave.solvers.certificate import kkt_residual, lower_bound_s, price_rises
 from trimwave.units import FloatArray
+
+MARGIN = 1e-9
 
 
 @dataclass(frozen=True)
@@ -57,23 +59,29 @@ def cheapest_band(problem: Problem, deadline_s: float) -> Cheapest:
             [np.sum(kept_at_price(float(log_price[0]))) - problem.kept_total]
         )
 
-    cheap = np.log(np.min(latency.price_hz(least, deadline_s))) - 1
-    dear = np.log(np.max(latency.price_hz(most, deadline_s))) + 1
-    below, above = bracket_root(excess, np.array([cheap]), np.array([dear]))
+    dearest = float(np.max(latency.price_hz(most, deadline_s)))
+    if dearest <= 0:  # an emulator that costs nothing
+        return Cheapest(float(np.sum(least)), fill_to_total(problem, low, high), 0.0)
+    cheap = np.log(np.min(latency.price_hz(least, deadline_s)))
+    dear = np.log(dearest)
+    below, above = bracket_root(excess, np.array([cheap - 1]), np.array([dear + 1]))
     # A mix of the two ends meets C5 exactly, also where many clients share one price.
     kept = fill_to_total(
         problem, kept_at_price(float(below[0])), kept_at_price(float(above[0]))
     )
     need = latency.required_bandwidth_hz(kept, deadline_s)
-    return Cheapest(float(np.sum(need)), kept, float(np.exp(above[0])))
+    price_hz = float(np.exp(np.clip(above[0], cheap, dear)))
+    return Cheapest(float(np.sum(need)), kept, price_hz)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exact:
     """Bisection on the deadline with water-filling on the price inside.
 
-    Valid when B_k(x_k) is convex: proven for ``noise="fixed"``; for ``"psd"`` proven
-    when R_up/R_dn does not depend on B_k and found in every case tried otherwise.
+    Valid when B_k(x_k) is convex: proven for ``noise="fixed"``, and for ``"psd"`` when
+    R_up/R_dn does not depend on B_k. It can fail under ``"psd"`` where the uplink is
+    much weaker than the downlink; whether it holds is then checked at the answer, and
+    where it does not the answer is FEASIBLE, without a bound.
     """
 
     name: str = "exact"
@@ -85,7 +93,11 @@ class Exact:
         latency, band = problem.latency, problem.cell.total_bandwidth_hz
         num_clients = problem.cell.num_clients
         even = np.full(num_clients, band / num_clients)
-        slowest = float(np.max(latency.total_s(even_kept(problem), even)))
+        # Feasible with room to spare, so that rounding cannot hide the optimum even
+        # where the even split already is one (K = 1, equal clients).
+        slowest = float(np.max(latency.total_s(even_kept(problem), even))) * (
+            1 + MARGIN
+        )
         fastest = float(np.max(latency.compute_s(problem.kept_min)))
         trace: list[float] = []
 
@@ -100,13 +112,15 @@ class Exact:
         best = cheapest_band(problem, float(deadline[0]))
         bandwidth_hz = bandwidth_block(problem, best.kept)
         latency_s = float(np.max(latency.total_s(best.kept, bandwidth_hz)))
+        proven = price_rises(problem, latency_s)
+        bound_s = lower_bound_s(problem, latency_s, best.price_hz) if proven else None
         return Solution(
             solver=self.name,
-            status=Status.OPTIMAL,
+            status=Status.OPTIMAL if proven else Status.FEASIBLE,
             kept=best.kept,
             bandwidth_hz=bandwidth_hz,
             latency_s=latency_s,
-            bound_s=lower_bound_s(problem, latency_s, best.price_hz),
+            bound_s=bound_s,
             price_hz=best.price_hz,
             kkt_residual=kkt_residual(problem, best.kept, bandwidth_hz, best.price_hz),
             trace=tuple(trace),
