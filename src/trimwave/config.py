@@ -15,8 +15,7 @@ def _require(section: str, config: object, least: float, *names: str) -> None:
     """Raise unless the named fields are at least `least` (above it, if it is 0)."""
     for name in names:
         value = getattr(config, name)
-        infinite = value == float("inf") and name != "max_spectral_efficiency"
-        if infinite or not (value > 0 and value >= least):
+        if not (0 < value < float("inf") and value >= least):
             bound = f"at least {least:g}" if least else "positive and finite"
             raise InputError(f"`{section}{name}` must be {bound}, got {value}.")
 
@@ -71,12 +70,13 @@ class RadioConfig:
     """Noise density, summed over the whole band for ``fixed``. # assumed: thermal."""
     noise_figure_db: float = 0.0
     """Receiver noise figure [dB]. # assumed."""
-    max_spectral_efficiency: float = float("inf")
-    """Cap of a real modem [bit/s/Hz]. # assumed: none."""
+    max_spectral_efficiency: float | None = None
+    """Cap of a real modem [bit/s/Hz]; left out = none. # assumed."""
 
     def __post_init__(self) -> None:
-        names = ("server_power_w", "client_power_w", "max_spectral_efficiency")
-        _require("radio.", self, 0, *names)
+        _require("radio.", self, 0, "server_power_w", "client_power_w")
+        if self.max_spectral_efficiency is not None:
+            _require("radio.", self, 0, "max_spectral_efficiency")
         for name in ("path_loss_db", "noise_psd_dbm_per_hz", "noise_figure_db"):
             if abs(getattr(self, name)) == float("inf"):
                 raise InputError(f"`radio.{name}` must be finite.")
@@ -231,8 +231,8 @@ class AlignConfig:
     def __post_init__(self) -> None:
         if self.initial_steps < 0 or self.every_rounds < 0:
             raise InputError(
-                "`align.initial_steps` and `align.every_rounds` must be at least 0, got "
-                f"{self.initial_steps} and {self.every_rounds}."
+                "`align.initial_steps` and `align.every_rounds` must be at least 0, "
+                f"got {self.initial_steps} and {self.every_rounds}."
             )
         _require("align.", self, 1, "steps", "batch_size")
         _require("align.", self, 0, "learning_rate")

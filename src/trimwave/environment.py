@@ -71,7 +71,7 @@ class Environment:
             num_samples=num_samples,
             total_bandwidth_hz=cell.total_bandwidth_hz,
             noise=radio.noise,
-            max_spectral_efficiency=radio.max_spectral_efficiency,
+            max_spectral_efficiency=radio.max_spectral_efficiency or np.inf,
         )
 
 
@@ -131,5 +131,5 @@ def cell_from_csv(path: Path, config: Config) -> Cell:
         num_samples=np.ones(len(rows)),
         total_bandwidth_hz=config.cell.total_bandwidth_hz,
         noise=config.radio.noise,
-        max_spectral_efficiency=config.radio.max_spectral_efficiency,
+        max_spectral_efficiency=config.radio.max_spectral_efficiency or np.inf,
     )

@@ -52,7 +52,7 @@ class Run:
                 "choose another --out or `name`."
             )
         run = cls(folder)
-        with _disk_errors(folder, "the run was not started"):
+        with _disk_errors(folder, "the run was not started", "run again"):
             (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
             manifest = {"config": config.to_dict(), **facts}
             _write_atomic(folder / "manifest.json", json.dumps(manifest, indent=2))
@@ -126,7 +126,8 @@ class Run:
         """
         number = record["round"]
         lost = f"round {number} is not saved, earlier ones are"
-        with _disk_errors(self.folder, lost), deferred_interrupt():
+        resume = f"run again with --resume {self.folder}"
+        with _disk_errors(self.folder, lost, resume), deferred_interrupt():
             _append(self.folder / "rounds.jsonl", record)
             timing = {"round": number, "wall_s": round(elapsed_s, 3)}
             _append(self.folder / "timing.jsonl", timing)
@@ -148,7 +149,8 @@ class Run:
             shutil.rmtree(old)
 
     def _checkpoints(self) -> list[Path]:
-        return sorted((self.folder / "checkpoints").glob("round-*"), reverse=True)
+        found = (self.folder / "checkpoints").glob("round-*")
+        return sorted(found, key=lambda path: int(path.name[6:]), reverse=True)
 
     def restore(self, load: Callable[[Path], None]) -> list[dict[str, Any]]:
         """Load the newest sound checkpoint and cut the records to it.
@@ -213,14 +215,14 @@ def deferred_interrupt() -> Iterator[None]:
 
 
 @contextmanager
-def _disk_errors(folder: Path, consequence: str) -> Iterator[None]:
+def _disk_errors(folder: Path, consequence: str, then: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         remedy = "free some space" if error.errno == errno.ENOSPC else "mend that"
         raise RunError(
             f"cannot write to {folder}: {error.strerror or error}; {consequence}; "
-            f"{remedy} and run again with --resume {folder}."
+            f"{remedy} and {then}."
         ) from error
 
 
@@ -231,8 +233,10 @@ def _flaw(folder: Path) -> str:
         for name, digest in state["files"].items():
             if _sha256(folder / name) != digest:
                 return f"{name} does not match its hash"
-    except (OSError, RunError, KeyError) as error:
+    except (OSError, RunError) as error:
         return str(error)
+    except (AttributeError, KeyError, TypeError):
+        return "state.json does not say what it holds"
     return ""
 
 

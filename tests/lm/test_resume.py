@@ -212,9 +212,9 @@ def test_a_full_disk_loses_one_round_at_most(bench, whole, tmp_path):
 def interrupted(home, recipe):
     """A command stopped by Ctrl-C after its first round, and what it said."""
     folder = home / "interrupted"
-    process = python(COMMAND, "run", recipe, "--rounds", 12, "--out", folder)
+    process = python(COMMAND, "run", recipe, "--rounds", 8, "--out", folder)
     for line in process.stdout:
-        if "round   1/12" in line:
+        if "round   1/8" in line:
             process.send_signal(signal.SIGINT)
             break
     out, err = process.communicate(timeout=120)
@@ -226,7 +226,7 @@ def test_ctrl_c_says_how_to_go_on(interrupted):
     assert code == 130, err
     assert f"trimwave run --resume {folder}\n" in out
     assert "Traceback" not in err
-    assert 2 <= len(left) < 13
+    assert 2 <= len(left) < 9
 
 
 def test_an_interrupted_run_ends_with_the_same_bytes(
@@ -238,8 +238,8 @@ def test_an_interrupted_run_ends_with_the_same_bytes(
         cli.main()
     assert not stopped.value.code
     assert str(folder) in capsys.readouterr().out
-    longer = merge_overrides(bench.config, ["rounds=12"])
+    longer = merge_overrides(bench.config, ["rounds=8"])
     run_method(bench, longer, home / "uninterrupted")
-    assert lines(folder) == list(range(13))
+    assert lines(folder) == list(range(9))
     assert bytes_of(folder) == bytes_of(home / "uninterrupted")
     assert (folder / "loss.png").exists()

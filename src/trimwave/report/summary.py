@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from trimwave.units import MIB_BYTES
@@ -13,15 +12,18 @@ Records = Sequence[Mapping[str, Any]]
 
 COLUMNS = {
     "rounds": "rounds",
-    "virtual_s": "virtual s",
-    "round_s": "s per round",
-    "prune_rate": "mean beta",
-    "down_mib": "down MiB",
-    "up_mib": "up MiB",
+    "virtual_s": "virtual\ns",
+    "round_s": "s per\nround",
+    "prune_rate": "mean\nbeta",
+    "down_mib": "down\nMiB",
+    "up_mib": "up\nMiB",
     "gflops": "GFLOPs",
-    "loss_emulator": "loss, emulator",
-    "loss_full": "loss, full",
+    "loss_emulator": "loss,\nemulator",
+    "loss_full": "loss,\nfull",
 }
+
+SPREAD = ("virtual_s", "loss_emulator", "loss_full")
+"""Columns that show the deviation over seeds."""
 
 CAPTION = (
     "virtual s: the whole run on the latency model's clock. MiB, GFLOPs: per client "
@@ -66,15 +68,16 @@ def table(results: Mapping[str, Sequence[Records]]) -> Table:
         Label of a method to its runs, one per seed.
     """
     shown = Table(
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),  # eleven columns must fit into 80 characters
+        box=None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),  # ten columns must fit into 80 characters
         caption=CAPTION,
         caption_justify="left",
         caption_style="dim",
     )
     shown.add_column("method", no_wrap=True)
     for title in COLUMNS.values():
-        shown.add_column(title, justify="right")
+        shown.add_column(title, justify="right", no_wrap=True)
     everything = [summarise(records) for runs in results.values() for records in runs]
     shown.add_row(
         "untrained", *(_cell(f"{name}_start", everything) for name in COLUMNS)
@@ -94,6 +97,6 @@ def _cell(name: str, summaries: Sequence[Mapping[str, float]]) -> str:
         return f"{values[0]:.0f}"
     digits = 3 if name.startswith(("loss", "prune_rate")) else 1
     text = f"{np.mean(values):.{digits}f}"
-    if len(set(values)) > 1:
-        text += f" +- {np.std(values, ddof=1):.{digits}f}"
+    if len(set(values)) > 1 and name in SPREAD:
+        text += f"\n+-{np.std(values, ddof=1):.{digits}f}"
     return text

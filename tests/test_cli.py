@@ -1,0 +1,332 @@
+import json
+import subprocess
+import sys
+import warnings
+
+import pytest
+
+from trimwave import cli, planning
+from trimwave.methods import METHODS
+from trimwave.recipe import find_recipe
+from trimwave.shapes import SHAPES
+from trimwave.zoo import KNOWN_MODELS
+
+HEADER = "speed_flops_per_s,memory_bytes,snr_down_db,snr_up_db\n"
+ROWS = ("1e12,8e9,90,70\n", "5e11,6e9,80,60\n", "2e12,4e9,100,75\n")
+CONSTANTS = [
+    "limits.c5_xi=0.1",
+    "limits.c5_phi=0.6",
+    "limits.c5_psi=1.0",
+    "limits.gamma_min=0.6",
+]
+
+
+@pytest.fixture
+def trimwave(monkeypatch, capsys, tmp_path):
+    """Call the command line in this process: exit code, output, errors."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def _trimwave(*arguments):
+        monkeypatch.setattr(sys, "argv", ["trimwave", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        return stopped.value.code or 0, *capsys.readouterr()
+
+    return _trimwave
+
+
+@pytest.fixture
+def refused(trimwave):
+    """Call it, expect exit code 2 and one line of error, and return that line."""
+
+    def _refused(*arguments):
+        code, out, err = trimwave(*arguments)
+        assert code == 2, out + err
+        assert out == ""
+        assert err.count("\n") == 1, err
+        assert err.startswith("error: ")
+        assert "Traceback" not in err
+        return err
+
+    return _refused
+
+
+@pytest.fixture
+def cell(tmp_path):
+    """Write a cell of three clients, with one cell of the table replaced."""
+
+    def _cell(line=0, column=0, value=None):
+        rows = [row.strip().split(",") for row in ROWS]
+        if value is not None:
+            rows[line][column] = value
+        path = tmp_path / "cell.csv"
+        path.write_text(HEADER + "".join(",".join(row) + "\n" for row in rows))
+        return path
+
+    return _cell
+
+
+def test_a_cell_is_planned(trimwave, cell):
+    code, out, err = trimwave("plan", cell(), "--set", "model.name=gpt2-medium")
+    assert (code, err) == (0, "")
+    rows = [line.split() for line in out.splitlines()]
+    assert [row[0] for row in rows if row and row[0] in "012"] == ["0", "1", "2"]
+    assert "by exact (optimal)" in out
+    assert "certificate: no plan is faster than" in out
+    assert "C5 mean beta 0.5000 of 0.5000, tight" in out
+
+
+def test_a_recipe_is_planned(trimwave):
+    code, out, _ = trimwave("plan", "gpt2-medium", "--solver", "bcd")
+    assert code == 0
+    assert "by bcd" in out
+    assert "certificate: none; `--solver exact` gives one" in out
+    assert trimwave("plan", find_recipe("gpt2-medium"), "--solver", "bcd")[1] == out
+
+
+def test_json_has_what_the_table_has(trimwave, cell):
+    code, out, err = trimwave("plan", cell(), "--json")
+    assert (code, err) == (0, "")
+    plan = json.loads(out)
+    per_client = (
+        "prune_rate bandwidth_hz compute_s down_s up_s total_s down_bits up_bits "
+        "flops binding"
+    )
+    assert all(len(plan[name]) == 3 for name in per_client.split())
+    single = (
+        "latency_s straggler solver status solver_latency_s bound_s kkt_residual "
+        "total_bandwidth_hz beta_bar gap price_hz noise"
+    )
+    assert set(plan) == {*per_client.split(), *single.split()}
+    assert sum(plan["bandwidth_hz"]) == pytest.approx(plan["total_bandwidth_hz"])
+    assert max(plan["total_s"]) == plan["latency_s"]
+    assert plan["bound_s"] <= plan["latency_s"] * (1 + 1e-9)
+    assert sum(plan["prune_rate"]) / 3 <= plan["beta_bar"] + 1e-9
+
+
+def test_a_solver_no_faster_than_the_optimum(trimwave, cell):
+    latency = {
+        name: json.loads(trimwave("plan", cell(), "--json", "--solver", name)[1])
+        for name in ("exact", "bcd", "uniform")
+    }
+    best = latency["exact"]["latency_s"]
+    assert best <= latency["bcd"]["latency_s"] * (1 + 1e-9)
+    assert best < latency["uniform"]["latency_s"]
+
+
+def test_rounds_and_seeds_draw_other_channels(trimwave):
+    def latency(*options):
+        return json.loads(trimwave("plan", "--json", *options)[1])["latency_s"]
+
+    assert latency() == latency("--round", 1) == latency("--seed", 0)
+    assert len({latency(), latency("--round", 2), latency("--seed", 1)}) == 3
+
+
+def test_c5_counts_the_clients_of_the_cell(trimwave, cell):
+    changes = [*CONSTANTS, "train.batch_size=2"]
+    options = [item for change in changes for item in ("--set", change)]
+    _, out, _ = trimwave("plan", cell(), "--json", *options)
+    expected = 0.6 - 0.1 - 0.6 / (3 * 2)
+    assert json.loads(out)["beta_bar"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        ((0, 0), "nan", "`speed_flops_per_s` must be positive and finite, got nan"),
+        ((1, 0), "-1e12", "got -1000000000000.0 for client 1"),
+        ((2, 1), "0", "`memory_bytes` must be positive and finite, got 0.0 for client"),
+        ((1, 2), "nan", "`snr_down` must be positive and finite, got nan for client 1"),
+        ((2, 3), "inf", "for client 2"),
+        ((1, 1), "", "line 3: `memory_bytes` must be a number, got ''"),
+        ((2, 2), "good", "line 4: `snr_down_db` must be a number, got 'good'"),
+    ],
+)
+def test_a_bad_number_in_a_cell_is_named(refused, cell, place, value, said):
+    assert said in refused("plan", cell(*place, value))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (HEADER, "no rows below the header"),
+        ("", "no column speed_flops_per_s"),
+        (HEADER.replace("snr_up_db", "snr_up"), "no column snr_up_db; expected speed"),
+        (HEADER + "1e12,8e9,90\n", "line 2: `snr_up_db` must be a number, got None"),
+    ],
+)
+def test_a_malformed_cell_is_named(refused, tmp_path, text, said):
+    (tmp_path / "cell.csv").write_text(text)
+    assert said in refused("plan", "cell.csv")
+
+
+def test_a_cell_of_bytes_is_named(refused, tmp_path):
+    (tmp_path / "cell.csv").write_bytes(b"\xff\xfe\x00")
+    assert "cell.csv: cannot be read" in refused("plan", "cell.csv")
+    assert "none.csv: cannot be read" in refused("plan", "none.csv")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["gpt2-medum"], "no recipe `gpt2-medum`; did you mean `gpt2-medium`?"),
+        (["none.toml"], "recipe none.toml cannot be read"),
+        (["--solver", "exat"], "`exat`; did you mean `exact`?"),
+        (["--set", "cell.num_client=3"], "`cell.num_client`; did you mean `num_clie"),
+        (["--set", "cel.x=3"], "unknown key `cel`; did you mean `cell`?"),
+        (["--set", "rounds"], "--set takes key=value, got 'rounds'"),
+        (["--set", "rounds=many"], "`rounds` must be int, got 'many'"),
+        (["--set", "cell.num_clients=0"], "`cell.num_clients` must be at least 1"),
+        (["--set", "cell.num_clients=-2"], "got -2"),
+        (["--set", "radio.path_loss_db=nan"], "must be a number, got nan"),
+        (["--set", "radio.client_power_w=0"], "`radio.client_power_w` must be posit"),
+        (["--set", "radio.path_loss_db=inf"], "`radio.path_loss_db` must be finite"),
+        (["--set", "cell.total_bandwidth_hz=inf"], "total_bandwidth_hz"),
+        (["--set", "cell.base_speed_flops_per_s=inf"], "speed_flops_per_s"),
+        (["--seed", "-1"], "`seed` must be at least 0, got -1"),
+        (["--round", "0"], "--round must be at least 1, got 0"),
+        (["--set", "cell.memory_bytes=[1e8,2e8]"], "infeasible: C3: client 0 has"),
+        (
+            ["--set", "limits.beta_min=0.9"],
+            "C4 needs 0 <= `beta_min` <= `beta_max` < 1",
+        ),
+        (["--set", "limits.beta_bar=0.1"], "infeasible: C5: mean pruning must not"),
+        (["--set", "model.adapter_blocks=30"], "`split_index` must be in [1, 29]"),
+        (["--set", "model.adapter_blocks=31"], "got -1"),
+        (["--set", "train.seq_len=100000"], "`train.seq_len` must be in [1, 8192]"),
+        (["--set", "model.name=gpt3"], "the shape of model `gpt3` is not known"),
+        (["--set", CONSTANTS[0]], "needs c5_phi, c5_psi, gamma_min too"),
+    ],
+)
+def test_a_plan_that_cannot_be_is_one_line(refused, arguments, said):
+    assert said in refused("plan", *arguments)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"model_type": "bert"}', "architecture `bert` of model is not in the table"),
+        ('{"model_type": "llama"}', "the config of model has no key"),
+        ('{"model_type": "gpt2", "n_embd": "wide", "n_head": 2}', "model"),
+        ("{", "config.json is not JSON"),
+        ("[]", "model"),
+        ("{}", "architecture `` of model is not in the table"),
+    ],
+)
+def test_a_model_that_cannot_be_planned_is_one_line(refused, tmp_path, text, said):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text(text)
+    assert said in refused("plan", "--set", "model.name=model")
+
+
+def test_a_local_model_is_planned_without_its_weights(trimwave, tmp_path):
+    (tmp_path / "model").mkdir()
+    config = {"model_type": "gpt2", "n_layer": 6, "n_embd": 64, "n_head": 4}
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config))
+    code, out, _ = trimwave("plan", "--json", "--set", "model.name=model")
+    assert code == 0
+    bits = json.loads(out)["down_bits"]
+    block = 12 * 64**2 + 13 * 64
+    assert all(6 * 0.2 * block * 16 < b <= 6 * block * 16 for b in bits)
+
+
+@pytest.mark.parametrize("solver", ["exact", "bcd", "uniform"])
+def test_a_dead_link_is_slow_and_no_crash(trimwave, cell, solver):
+    def latency(path):
+        code, out, _ = trimwave("plan", path, "--json", "--solver", solver)
+        assert code == 0
+        return json.loads(out)["latency_s"]
+
+    healthy = latency(cell())
+    assert 100 * healthy < latency(cell(1, 2, "-30")) < float("inf")
+
+
+def test_run_without_a_run_to_resume(refused, tmp_path):
+    assert "holds no run (no manifest.json)" in refused("run", "--resume", tmp_path)
+    assert "none holds no run" in refused("run", "--resume", "none")
+    both = refused("run", "--resume", tmp_path, "--out", "x")
+    assert "drop --out" in both
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "defalt"], "no recipe `defalt`; did you mean `default`?"),
+        (["run", "--rounds", "0"], "`rounds` must be at least 1, got 0"),
+        (["run", "--set", "modl.name=x"], "unknown key `modl`; did you mean `model`?"),
+        (
+            ["compare", "--methods", "jcpba,ubpf"],
+            "no method `ubpf`; did you mean `ubfp`",
+        ),
+        (["compare", "--methods", "jcpba:solver=x"], "must be one of exact, bcd"),
+        (["compare", "--methods", "ubfp:solver=bcd"], "`ubfp` has no option `solver`"),
+        (["compare", "--methods", "ubfp,ubfp"], "each method once"),
+        (["compare", "--seeds", "0"], "--seeds must be at least 1, got 0"),
+    ],
+)
+def test_a_run_that_cannot_begin_is_one_line(refused, arguments, said):
+    assert said in refused(*arguments)
+
+
+def test_a_warning_is_printed_as_it_is(trimwave, monkeypatch):
+    def warn_first(*args, **kwargs):
+        warnings.warn("odd folder [/x] [bold]name", UserWarning, stacklevel=1)
+        return plan_cell(*args, **kwargs)
+
+    plan_cell = planning.plan_cell
+    monkeypatch.setattr(planning, "plan_cell", warn_first)
+    warnings.simplefilter("always")  # pytest puts its own filters back
+    code, out, err = trimwave("plan", "--json")
+    assert code == 0
+    assert err == "warning: odd folder [/x] [bold]name\n"
+    assert json.loads(out)
+
+
+@pytest.mark.parametrize("arguments", [["pln"], ["plan", "--fast"], ["plan", "a", "b"]])
+def test_wrong_usage_is_no_traceback(trimwave, arguments):
+    code, _, err = trimwave(*arguments)
+    assert code == 2
+    assert "Usage" in err and "Traceback" not in err
+
+
+def test_methods_are_listed(trimwave):
+    code, out, _ = trimwave("methods")
+    assert code == 0
+    assert len(out.splitlines()) == 1 + len(METHODS)
+    for name, kind in METHODS.items():
+        assert name in out and kind().label in out
+
+
+def test_models_are_listed(trimwave, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    code, out, _ = trimwave("models")
+    assert code == 0
+    first = {line.split()[0] for line in out.splitlines()}
+    assert first == {"name", *KNOWN_MODELS}
+    assert KNOWN_MODELS.keys() == SHAPES.keys()
+
+
+def test_help_says_what_there_is(trimwave):
+    code, out, _ = trimwave("--help")
+    assert code == 0
+    for command in ("run", "compare", "plan", "methods", "models"):
+        assert command in out
+    for command in ("run", "compare", "plan", "models"):
+        assert trimwave(command, "--help")[0] == 0
+
+
+def test_a_plan_loads_no_torch(tmp_path):
+    heavy = ("torch", "transformers", "peft", "datasets", "matplotlib", "scipy")
+    code = (
+        "import sys\nfrom trimwave.cli import main\n"
+        "sys.argv = ['trimwave', 'plan', '--json']\n"
+        "try:\n    main()\nexcept SystemExit as stopped:\n    assert not stopped.code\n"
+        f"print([name for name in {heavy} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["status"] == "optimal"
+    assert done.stderr.strip() == "[]"
