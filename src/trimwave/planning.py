@@ -1,6 +1,7 @@
 """From a config to a workload and to one round's plan, without torch."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,8 @@ def plan_cell(
         environment = Environment.from_config(config)
         samples = np.ones(config.cell.num_clients)
         cell = environment.cell(round_ - 1, samples)
-    problem = Problem(cell=cell, workload=workload, limits=limits_of(config))
+    # C5 counts the clients of the cell at hand, which a CSV may have changed.
+    counted = replace(config, cell=replace(config.cell, num_clients=cell.num_clients))
+    problem = Problem(cell=cell, workload=workload, limits=limits_of(counted))
     solution = solve(problem, get_solver(solver))
     return problem, make_plan(problem, solution, solution.kept, solution.bandwidth_hz)

@@ -6,7 +6,7 @@ The same loop, records and checkpoints serve both.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from trimwave.environment import Environment, limits_of
+from trimwave.errors import RunError
 from trimwave.methods import Method
 from trimwave.problem import Problem
 from trimwave.records import Run
@@ -107,10 +108,23 @@ def run_rounds(
         server.align(number)
         clock_s = records[-1]["virtual_s"] + exchange.round_s
         record = _record(number, clock_s, plan, exchange, server.evaluate())
+        _check_finite(record)
         run.commit(record, server.save, time.monotonic() - started)
         records.append(record)
         on_record(record)
     return records
+
+
+def _check_finite(record: Mapping[str, Any]) -> None:
+    """Raise before a diverged model is saved over a sound one."""
+    losses = ("train_loss", *(name for name in record if name.startswith("loss_")))
+    for name in losses:
+        if not np.isfinite(record[name]):
+            raise RunError(
+                f"training diverged in round {record['round']}: `{name}` is "
+                f"{record[name]}. The round is not saved; start a new run with a lower "
+                "`train.learning_rate`."
+            )
 
 
 def _record(

@@ -140,6 +140,8 @@ class ModelShape:
         InputError
             If the architecture is not in the table, or a key is missing.
         """
+        if not isinstance(config, Mapping):
+            raise InputError(f"the config of {name} is no JSON object.")
         model_type = config.get("model_type", "")
         if model_type not in MODEL_TYPES:
             raise InputError(

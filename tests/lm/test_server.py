@@ -154,6 +154,31 @@ def test_the_order_of_clients_does_not_matter(make, bits):
         assert torch.equal(value, last.delta[name]), name
 
 
+def test_a_client_sees_every_row_once_in_an_epoch(make, monkeypatch):
+    seen = []
+
+    def watch(split, batches, config, seed):
+        for batch in batches:
+            seen.extend(tuple(ids[ids > 1].tolist()) for ids in batch.input_ids)
+        return 1.0
+
+    monkeypatch.setattr("trimwave.lm.client.fine_tune", watch)
+    bench = make()
+    client, package = bench.clients()[1], package_of(bench.split)
+    for round_index in (1, 2):  # 2 steps of 2 rows each, of 8 rows
+        client.fine_tune(package, round_index)
+    own = [tuple(row.input_ids[row.input_ids > 1].tolist()) for row in client.rows]
+    assert sorted(seen) == sorted(own)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_an_evaluation_never_drops_out(make, kind):
+    server = LmServer(make(kind=kind))
+    before = server.evaluate()
+    server.full_model.adapter.train()
+    assert server.evaluate() == before
+
+
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
 def test_without_pruning_both_losses_are_one(make, kind):
     unpruned = ("limits.beta_min=0.0", "limits.beta_max=0.0", "limits.beta_bar=0.0")

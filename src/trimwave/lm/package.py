@@ -24,6 +24,8 @@ from trimwave.units import BITS_PER_BYTE
 
 Tensors = dict[str, Tensor]
 
+PARTS = ("emulator", "adapter")
+
 LENGTH_BYTES = 8
 """safetensors starts with the header's length."""
 
@@ -125,11 +127,12 @@ def receive(
         If a tensor is missing or does not fit.
     """
     device = next(split.adapter.parameters()).device
-    groups: dict[str, dict[int, Tensors]] = {"emulator": {}, "adapter": {}}
+    groups: dict[str, dict[int, Tensors]] = {part: {} for part in PARTS}
     for name, tensor in package.items():
-        part, source, path = name.split(".", 2)
-        block = groups[part].setdefault(int(source), {})
-        block[path] = tensor.to(device, dtype)
+        part, source, path = _parts(name)
+        # A copy: the client trains it in place, and the server may be in this process.
+        value = tensor.to(device, dtype, copy=True)
+        groups[part].setdefault(source, {})[path] = value
     emulator = nn.ModuleList(
         _fill(_bare_block(split, source, tensors), tensors, f"emulator.{source}")
         for source, tensors in sorted(groups["emulator"].items())
@@ -149,8 +152,25 @@ def receive(
     return split.with_emulator(emulator.eval()).with_adapter(adapter)
 
 
+def _parts(name: str) -> tuple[str, int, str]:
+    """Split a tensor's name into part, block number and path."""
+    part, _, rest = name.partition(".")
+    source, _, path = rest.partition(".")
+    if part not in PARTS or not source.isdecimal() or not path:
+        raise InputError(
+            f"the package holds a tensor `{name}`; names are <part>.<block>.<path> "
+            f"with a part of {', '.join(PARTS)}."
+        )
+    return part, int(source), path
+
+
 def _bare_block(split: SplitModel, source: int, tensors: Tensors) -> nn.Module:
     """Return an empty block of the widths that its tensors show."""
+    if source >= split.split_index:
+        raise InputError(
+            f"the package holds emulator block {source}, the model's emulator ends "
+            f"before block {split.split_index}; split the same model alike."
+        )
     block_class: Any = type(split.adapter[0])
     with torch.device("meta"):
         block = block_class(split.shell.config, layer_idx=source)
@@ -168,7 +188,13 @@ def _widths(arch: Architecture, shape: ModelShape, tensors: Tensors) -> tuple[in
         neurons = tensors[mlp].shape[axes[mlp]]
     except KeyError as missing:
         raise InputError(f"the package lacks tensor {missing}.") from None
-    return width // (shape.head_dim * shape.num_heads // shape.num_kv_heads), neurons
+    groups = width // (shape.head_dim * shape.num_heads // shape.num_kv_heads)
+    if groups > shape.num_kv_heads or neurons > shape.intermediate_size:
+        raise InputError(
+            f"the package holds a block of {groups} groups and {neurons} neurons, the "
+            f"model has {shape.num_kv_heads} and {shape.intermediate_size}."
+        )
+    return groups, neurons
 
 
 def _meta_copy(block: nn.Module) -> nn.Module:

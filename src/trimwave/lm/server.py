@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from trimwave.environment import limits_of
@@ -143,7 +143,8 @@ def _save(
     path: Path, tensors: dict[str, nn.Parameter], metadata: dict[str, str] | None = None
 ) -> None:
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    save_file(plain, path, metadata=metadata)
+    # Written by Python, so that a full disk is an OSError like any other.
+    path.write_bytes(save(plain, metadata=metadata))
 
 
 def _load(path: Path, into: dict[str, nn.Parameter]) -> None:

@@ -1,5 +1,6 @@
 """From a config to records: puts server, clients, backend and loop together."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,11 +8,13 @@ from typing import Any
 
 from trimwave.config import Config
 from trimwave.environment import Environment
+from trimwave.errors import RunError
 from trimwave.lm.local import LocalBackend
 from trimwave.lm.server import LmServer
 from trimwave.lm.workbench import Workbench
 from trimwave.methods import parse_method
 from trimwave.provenance import hardware_and_versions
+from trimwave.recipe import differences
 from trimwave.records import Run
 from trimwave.rounds import run_rounds
 
@@ -55,6 +58,7 @@ def run_method(
     if resume:
         run = Run.open(folder)
         run.check_same(config)
+        _check_same_facts(run, bench)
     else:
         facts = {**bench.facts, "backend": "local", **hardware_and_versions(PACKAGES)}
         run = Run.create(folder, config, facts)
@@ -69,3 +73,14 @@ def run_method(
         num_rounds=config.rounds,
         on_record=on_record,
     )
+
+
+def _check_same_facts(run: Run, bench: Workbench) -> None:
+    """Raise if model, rows or ranking are others than the run was started with."""
+    old = {name: run.manifest.get(name) for name in bench.facts}
+    changed = differences(old, json.loads(json.dumps(bench.facts)))
+    if changed:
+        raise RunError(
+            f"{run.folder} was started with another model or other rows under the same "
+            f"names: {'; '.join(changed)}. Put them back, or start a new run."
+        )

@@ -28,11 +28,14 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return torch.empty(0, device=name).device
+        device = torch.empty(0, device=name).device
+        if device.type == "meta":
+            raise RuntimeError("it holds no numbers")
     except (RuntimeError, AssertionError) as error:
         raise InputError(
             f"`train.device` = {name!r} cannot be used here: {error}; set `auto`."
         ) from None
+    return device
 
 
 def precision(config: TrainConfig, device: torch.device) -> Any:

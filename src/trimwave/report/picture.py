@@ -1,5 +1,6 @@
 """Loss against virtual time, as the letter's Fig. 2."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,5 +57,7 @@ def save_picture(
         axis.set_ylabel("test loss [nat/answer token]")
         axis.grid(alpha=0.3)
         axis.legend()
-    figure.suptitle(title, fontsize=11)
-    figure.savefig(path, dpi=150)
+    figure.suptitle(title, fontsize=11, parse_math=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # of a name in the title
+        figure.savefig(path, dpi=150)

@@ -25,7 +25,7 @@ class RoundProgress:
         self._num_rounds = num_rounds
         self._num_clients = num_clients
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TextColumn("clients, ETA"),
@@ -74,4 +74,4 @@ class RoundProgress:
             plan = record["plan"]
             slowest = plan["straggler"]
             line += f"  last: client {slowest}, beta {plan['prune_rate'][slowest]:.2f}"
-        self._console.print(line, highlight=False, soft_wrap=True)
+        self._console.print(line, soft_wrap=True)

@@ -1,0 +1,59 @@
+"""What a run leaves on the screen at its end: title, table, picture, where they are."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from trimwave.config import Config
+from trimwave.errors import MissingExtraError
+from trimwave.records import Run
+from trimwave.report.picture import save_picture
+from trimwave.report.summary import Records, table
+
+
+def plain_console(stderr: bool = False) -> Console:
+    """Return a console that prints names as they are, whatever is in them."""
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
+def close_report(
+    results: Mapping[str, Sequence[Records]],
+    config: Config,
+    folder: Path,
+    console: Console,
+) -> None:
+    """Print the table of finished runs and save their picture beside them.
+
+    Parameters
+    ----------
+    results : mapping
+        Label of a method to its runs, one per seed.
+    config : Config
+        What the runs have in common.
+    folder : Path
+        Holds the runs, or is the only one.
+    console : Console
+        Where to print.
+    """
+    manifest = next(folder.rglob("manifest.json"))
+    title = _title(config, Run.open(manifest.parent).manifest)
+    console.print(f"\n{title}", soft_wrap=True)
+    console.print(table(results))
+    try:
+        save_picture(results, title, folder / "loss.png")
+    except MissingExtraError as error:
+        console.print(f"no picture: {error}", soft_wrap=True)
+    else:
+        console.print(f"picture  {folder / 'loss.png'}", soft_wrap=True)
+    console.print(f"records  {folder}", soft_wrap=True)
+
+
+def _title(config: Config, facts: Mapping[str, Any]) -> str:
+    title = (
+        f"{Path(config.model.name).name} on {Path(config.data.source).name}, "
+        f"{config.cell.num_clients} clients, {config.rounds} rounds"
+    )
+    note = str(facts.get("model", {}).get("note", ""))
+    return f"{title} ({note})" if note else title
