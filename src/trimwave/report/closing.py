@@ -52,7 +52,7 @@ def close_report(
 
 def _title(config: Config, facts: Mapping[str, Any]) -> str:
     title = (
-        f"{Path(config.model.name).name} on {Path(config.data.source).name}, "
+        f"{config.model.name} on {config.data.source}, "
         f"{config.cell.num_clients} clients, {config.rounds} rounds"
     )
     note = str(facts.get("model", {}).get("note", ""))
