@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup demo test test-all check format bench clean
+.PHONY: help install setup demo test test-slow check format bench clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -26,8 +26,8 @@ demo: setup ## the main job: JCPBA beside UBFP on a real model, a few minutes
 test: install ## the fast tests
 	$(BIN)/pytest -q
 
-test-all: install ## the slow tests too, the real model among them
-	$(BIN)/pytest -q -m "not gpu"
+test-slow: install ## the slow tests, the real model among them
+	$(BIN)/pytest -q -m "slow and not gpu"
 
 check: install ## linters, formatter, types, spelling
 	$(BIN)/ruff check .

@@ -206,6 +206,10 @@ def plan(
 
     overrides = _overrides(set_, {"seed": seed})
     if source.endswith(".csv"):
+        if seed is not None or round_ != 1:
+            warnings.warn(
+                "--seed and --round have no effect on a cell in a CSV.", stacklevel=1
+            )
         problem, result = plan_cell(
             _load("default", overrides), solver, cell_csv=Path(source)
         )

@@ -160,8 +160,8 @@ class Problem:
                 message=(
                     f"C4: `beta_max` = {self.limits.beta_max:g} cannot be reached: the "
                     f"floors per block keep {floor:.4f} of the emulator; lower "
-                    f"`beta_max` to {np.floor((1 - floor) * 1e4) / 1e4:g} or lower "
-                    "`prune.min_neurons`."
+                    f"`beta_max` to {np.floor((1 - floor) * 1e4) / 1e4:g}, or lower "
+                    "the floors of heads and neurons, `prune.min_neurons` first."
                 ),
             )
         ]

@@ -103,7 +103,10 @@ class Run:
 
     def records(self) -> list[dict[str, Any]]:
         """Return every complete line of rounds.jsonl."""
-        path, records = self.folder / "rounds.jsonl", []
+        return self._lines("rounds.jsonl")
+
+    def _lines(self, name: str) -> list[dict[str, Any]]:
+        path, records = self.folder / name, []
         for line in path.read_text().splitlines() if path.exists() else ():
             try:
                 records.append(json.loads(line))
@@ -182,16 +185,19 @@ class Run:
                     "the checkpoint has; restore the file or start a new run."
                 )
             load(folder)
-            self._rewrite(records)
+            self._cut(number)
             return records
         if checkpoints:
             raise RunError(f"no checkpoint in {self.folder} is sound; start a new run.")
-        self._rewrite([])
+        self._cut(-1)
         return []
 
-    def _rewrite(self, records: list[dict[str, Any]]) -> None:
-        text = "".join(_line(record) for record in records)
-        _write_atomic(self.folder / "rounds.jsonl", text)
+    def _cut(self, last_round: int) -> None:
+        """Drop what either file says of later rounds, which will be run again."""
+        for name in ("rounds.jsonl", "timing.jsonl"):
+            kept = [one for one in self._lines(name) if one["round"] <= last_round]
+            text = "".join(_line(record) for record in kept)
+            _write_atomic(self.folder / name, text)
 
 
 @contextmanager

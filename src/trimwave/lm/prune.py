@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 from torch import nn
 
 from trimwave.errors import InputError
@@ -137,7 +137,8 @@ class Ranking:
 
     def save(self, path: Path) -> None:
         """Write a safetensors file that `load` reads back exactly."""
-        save_file(self._arrays(), path, metadata={"ranking": self._metadata()})
+        # Written by Python, so that a full disk is an OSError like any other.
+        path.write_bytes(save(self._arrays(), metadata={"ranking": self._metadata()}))
 
     @classmethod
     def load(cls, path: Path) -> "Ranking":

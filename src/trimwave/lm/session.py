@@ -81,6 +81,7 @@ def _check_same_facts(run: Run, bench: Workbench) -> None:
     changed = differences(old, json.loads(json.dumps(bench.facts)))
     if changed:
         raise RunError(
-            f"{run.folder} was started with another model or other rows under the same "
-            f"names: {'; '.join(changed)}. Put them back, or start a new run."
+            f"{run.folder} was started with another model, other rows or another "
+            f"ranking of heads (which can differ between machines): "
+            f"{'; '.join(changed)}. Put them back, or start a new run."
         )

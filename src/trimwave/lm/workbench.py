@@ -1,6 +1,7 @@
 """What all methods of a comparison share: model, rows, ranking, wire, test rows."""
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -226,10 +227,16 @@ def _ranking(
         min_groups=prune.min_groups,
         min_neurons=prune.min_neurons,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(f".{id(ranking)}.draft")
-    ranking.save(draft)
-    draft.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_suffix(f".{os.getpid()}.draft")
+        ranking.save(draft)
+        draft.replace(path)
+    except OSError as error:
+        raise InputError(
+            f"cannot write the ranking to the cache {path.parent} ({error.strerror}); "
+            "free some space, or name another folder in TRIMWAVE_CACHE."
+        ) from None
     return ranking
 
 
@@ -242,5 +249,6 @@ def _ranking_key(config: Config, split: SplitModel, rows: list[Encoded]) -> str:
         digest.update(name.encode())
         digest.update(value.cpu().contiguous().view(torch.uint8).numpy().tobytes())
     for row in rows:
-        digest.update(row.input_ids.numpy().tobytes() + bytes([row.answer_start % 256]))
+        digest.update(f"{len(row.input_ids)} {row.answer_start} ".encode())
+        digest.update(row.input_ids.numpy().tobytes())
     return digest.hexdigest()
