@@ -110,6 +110,12 @@ class Ranking:
             )
         return self._first(self.num_floor_units + position)
 
+    def size_at(self, beta: float) -> int:
+        """Largest attainable emulator that prunes at least `beta`, in parameters."""
+        target = (1 - beta) * float(self.sizes[-1]) * (1 + 1e-12)
+        fitting = self.sizes[self.sizes <= target]
+        return int(fitting[-1] if fitting.size else self.sizes[0])
+
     def _first(self, num_units: int) -> KeptSet:
         kind, block = self.kind[:num_units], self.block[:num_units]
         index = self.index[:num_units]
@@ -142,13 +148,7 @@ class Ranking:
 
     @classmethod
     def load(cls, path: Path) -> "Ranking":
-        """Read what `save` wrote.
-
-        Raises
-        ------
-        InputError
-            If the file is not a ranking.
-        """
+        """Read what `save` wrote; an InputError if the file is not a ranking."""
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             if "ranking" not in metadata:

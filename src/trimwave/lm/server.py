@@ -84,7 +84,8 @@ class LmServer:
             return
         bench, limits = self._bench, limits_of(self._bench.config)
         sizes = bench.ranking.sizes
-        low, high = bench.size_at(limits.beta_max), bench.size_at(limits.beta_min)
+        low = bench.ranking.size_at(limits.beta_max)
+        high = bench.ranking.size_at(limits.beta_min)
         align_emulator(
             self._split,
             self.full_model,
@@ -103,8 +104,9 @@ class LmServer:
     def _replan(self) -> None:
         """Prune the changed emulator at beta_bar again."""
         self._bench.evaluator.forget(self._planned)
-        size = self._bench.size_at(limits_of(self._bench.config).beta_bar)
-        self._planned = prune_emulator(self._split, self._bench.ranking.kept(size))
+        ranking = self._bench.ranking
+        size = ranking.size_at(limits_of(self._bench.config).beta_bar)
+        self._planned = prune_emulator(self._split, ranking.kept(size))
 
     def evaluate(self) -> dict[str, float]:
         """Test losses on the emulator pruned at beta_bar and on the full model."""

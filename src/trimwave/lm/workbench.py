@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from trimwave.config import Config
+from trimwave.environment import limits_of
 from trimwave.errors import InputError
 from trimwave.lm.client import Client
 from trimwave.lm.encode import Encoded, collate, encode
@@ -41,6 +43,8 @@ class Workbench:
     """The original model; its adapter carries LoRA factors if they train."""
     ranking: Ranking
     """The nested order of heads and neurons."""
+    planned_emulator: nn.ModuleList
+    """The original emulator pruned at beta_bar; the same for every method."""
     client_rows: tuple[tuple[Encoded, ...], ...]
     """Private rows of each client."""
     public_rows: tuple[Encoded, ...]
@@ -77,20 +81,6 @@ class Workbench:
             overhead_up_bits=self.up_wire.overhead_bits,
         )
         return work.with_sizes(self.ranking.sizes)
-
-    def size_at(self, beta: float) -> int:
-        """Largest attainable emulator that prunes at least `beta`, in parameters."""
-        sizes = self.ranking.sizes
-        target = (1 - beta) * float(sizes[-1]) * (1 + 1e-12)
-        return int(sizes[max(0, int(np.searchsorted(sizes, target, side="right")) - 1)])
-
-    @cached_property
-    def planned_emulator(self) -> Any:
-        """The original emulator pruned at beta_bar; the same for every method."""
-        from trimwave.environment import limits_of
-
-        kept = self.ranking.kept(self.size_at(limits_of(self.config).beta_bar))
-        return prune_emulator(self.split, kept)
 
     def clients(self) -> list[Client]:
         """Return the devices, each with its rows."""
@@ -130,10 +120,12 @@ def build_workbench(config: Config, say: Say = lambda line: None) -> Workbench:
     shards = _shards(config, task)
     pad_id = int(tokenizer.pad_token_id)
     ranking = _ranking(config, split, rows["public"], pad_id, say)
+    planned = ranking.kept(ranking.size_at(limits_of(config).beta_bar))
     return Workbench(
         config=config,
         split=split,
         ranking=ranking,
+        planned_emulator=prune_emulator(split, planned),
         client_rows=tuple(tuple(rows["train"][i] for i in shard) for shard in shards),
         public_rows=tuple(rows["public"]),
         evaluator=Evaluator(rows["test"], pad_id, config.train),
