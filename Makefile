@@ -33,7 +33,7 @@ check: install ## linters, formatter, types, spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/codespell src tests docs recipes benchmarks README.md CONTRIBUTING.md CHANGELOG.md
+	$(BIN)/codespell src docs recipes benchmarks README.md CONTRIBUTING.md CHANGELOG.md
 
 format: install ## rewrite the code in the house style
 	$(BIN)/ruff format .
