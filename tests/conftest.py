@@ -1,3 +1,4 @@
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -49,6 +50,12 @@ def _with_cell(problem: Problem, **changes: object) -> Problem:
 
 def _with_workload(problem: Problem, **changes: object) -> Problem:
     return replace(problem, workload=replace(problem.workload, **changes))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c_is_heard():
+    """A shell that starts the tests in the background has SIGINT ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -144,12 +144,12 @@ def test_binding_names_the_bound(make_problem, with_cell):
     work = problem.workload
     memory[0] = work.fixed_memory_bytes + 0.5 * work.emulator_memory_bytes
     plan = Jcpba().plan(with_cell(problem, memory_bytes=memory))
-    names = {0.45: "C4 beta_max", 0.5: "C3 memory", 0.55: "C4 beta_min"}
+    names = {0.45: "beta_max", 0.5: "memory", 0.55: "beta_min"}
     for k, kept in enumerate(1 - plan.prune_rate):
         expected = names.get(round(kept, 6), "-")
-        assert plan.binding[k] == ("-" if expected == "C3 memory" and k else expected)
-    assert plan.binding[0] == "C3 memory"
-    assert {"C4 beta_max", "C4 beta_min"} <= set(plan.binding)
+        assert plan.binding[k] == ("-" if expected == "memory" and k else expected)
+    assert plan.binding[0] == "memory"
+    assert {"beta_max", "beta_min"} <= set(plan.binding)
 
 
 @pytest.mark.parametrize("text", METHOD_TEXTS)

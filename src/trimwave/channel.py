@@ -151,7 +151,7 @@ def read_csv(path: Path, columns: tuple[str, ...]) -> list[dict[str, float]]:
     """
     try:
         with path.open(newline="") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(file, skipinitialspace=True)
             missing = [
                 name for name in columns if name not in (reader.fieldnames or ())
             ]

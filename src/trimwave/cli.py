@@ -98,6 +98,7 @@ def run(
     else:
         config = _load(recipe, changes)
         folder = out or _fresh_folder(f"{config.name}-{_method_folder(config)}")
+    parse_method(config.method)
     console = plain_console()
     results = _run_all(config, {folder: config}, console, resume=resume is not None)
     close_report(results, config, folder, console)

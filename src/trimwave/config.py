@@ -213,7 +213,7 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AlignConfig:
-    """Server-side emulator alignment on public data (methods.md 10.15)."""
+    """Server-side emulator alignment on public data."""
 
     initial_steps: int = 0
     """Distillation steps before round one; 0 = none."""

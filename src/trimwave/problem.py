@@ -192,10 +192,11 @@ class Problem:
         if short <= ROUNDING * self.cell.num_clients:
             return []
         reachable = 1 - float(np.mean(self.kept_max))
-        cause = "C4 (`beta_min`)"
+        cause, remedy = "`beta_min` of C4 forces", "lower `beta_min`"
         if np.any(self.memory_kept_max < 1 - self.limits.beta_min):
             tight = np.flatnonzero(self.memory_kept_max < 1 - self.limits.beta_min)
-            cause = f"C3 of clients {tight.tolist()} and C4"
+            cause = f"memory (C3) of clients {tight.tolist()} and C4 force"
+            remedy = "give these clients more memory or drop them"
         return [
             Violation(
                 constraint="C5",
@@ -203,9 +204,9 @@ class Problem:
                 shortfall=short / self.cell.num_clients,
                 message=(
                     f"C5: mean pruning must not exceed `beta_bar` = "
-                    f"{self.limits.beta_bar:g}, but {cause} force at least "
+                    f"{self.limits.beta_bar:g}, but {cause} at least "
                     f"{reachable:.4f}, over by {short / self.cell.num_clients:.4f}; "
-                    "raise `beta_bar`, or give those clients more memory."
+                    f"raise `beta_bar`, or {remedy}."
                 ),
             )
         ]

@@ -119,7 +119,7 @@ class ModelShape:
         return self.num_blocks * self.block_params + self.embedding_params
 
     def block_forward_flops(self, num_sequences: int, seq_len: int) -> int:
-        """Forward FLOPs of one block, 2 per multiply-add: c_f of methods.md 1."""
+        """Forward FLOPs of one block, 2 per multiply-add: c_f."""
         width = self.num_heads * self.head_dim
         key_value = self.num_kv_heads * self.head_dim
         mlp = (3 if self.gated_mlp else 2) * self.intermediate_size

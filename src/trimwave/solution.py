@@ -112,7 +112,7 @@ class Plan:
     flops: IntArray
     """[K] FLOPs of the round."""
     binding: tuple[str, ...]
-    """K names of what holds x_k: C3 memory, C4 least, C4 most, or nothing."""
+    """K names of what holds x_k: memory (C3), beta_max or beta_min (C4), or nothing."""
     solution: Solution
     """The solver's own result, before rounding to real heads and neurons."""
 
@@ -207,11 +207,11 @@ def _binding(problem: Problem, kept: FloatArray) -> tuple[str, ...]:
     names = []
     for k, x in enumerate(kept):
         if x >= problem.memory_kept_max[k] - near:
-            names.append("C3 memory")
+            names.append("memory")
         elif x <= problem.kept_min[k] + near:
-            names.append("C4 beta_max")
+            names.append("beta_max")
         elif x >= 1 - problem.limits.beta_min - near:
-            names.append("C4 beta_min")
+            names.append("beta_min")
         else:
             names.append("-")
     return tuple(names)

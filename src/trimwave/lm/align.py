@@ -1,8 +1,8 @@
 """Emulator alignment on public data: distil the full model into its pruned versions.
 
 Each step draws a size within C4 and trains the emulator at that size, so that all the
-sub-networks of one set of weights improve together (slimmable training, methods.md
-10.15). Off by default.
+sub-networks of one set of weights improve together (slimmable
+training). Off by default.
 """
 
 from collections.abc import Sequence

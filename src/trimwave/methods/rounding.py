@@ -14,7 +14,7 @@ def round_to_sizes(
     """Round down to attainable sizes, then spend what C5 still asks for, [K].
 
     C3, C4 and C5 hold afterwards. The client that is raised by one size is each time
-    the one that would then end first (methods.md 2.5).
+    the one that would then end first.
 
     Raises
     ------

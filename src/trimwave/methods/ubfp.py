@@ -10,7 +10,7 @@ from trimwave.solvers import get_solver
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ubfp:
-    """B_k = B / K and beta_k = beta_bar, all else as JCPBA (methods.md 7)."""
+    """B_k = B / K and beta_k = beta_bar, all else as JCPBA."""
 
     @property
     def label(self) -> str:

@@ -17,10 +17,10 @@ class BlockDescent:
     """Algorithm 1 as printed, started from the uniform point.
 
     Note: step 4 reads "for each client, min over beta_k subject to C5", which is not
-    separable; the block is solved jointly over clients (methods.md 2.3a). Both blocks
+    separable; the block is solved jointly over clients. Both blocks
     are solved exactly, and so the method stalls: after the pruning block all T_k are
     equal and C5 is tight, which is already optimal for the bandwidth block. It stops
-    after two sweeps, as a rule with the bandwidth still uniform (methods.md 2.4), and
+    after two sweeps, as a rule with the bandwidth still uniform, and
     its answer depends on where it started. `Exact` does not.
     """
 

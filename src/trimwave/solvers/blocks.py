@@ -41,7 +41,7 @@ def fill_to_total(problem: Problem, low: FloatArray, high: FloatArray) -> FloatA
 
 
 def prune_block(problem: Problem, bandwidth_hz: FloatArray) -> FloatArray:
-    """Best kept fractions for fixed bandwidths: water-filling, [K] (methods.md 2.3a).
+    """Best kept fractions for fixed bandwidths: water-filling, [K].
 
     For a deadline T every client keeps what T allows; the smallest T with
     sum x >= K (1 - beta_bar) and x >= x_min is the block's optimum.

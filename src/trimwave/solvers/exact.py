@@ -1,4 +1,4 @@
-"""The global optimum of P1, with a certificate (methods.md 2.3b).
+"""The global optimum of P1, with a certificate.
 
 At a fixed deadline T the smallest band that client k needs, B_k(x_k), is convex and
 increasing in what it keeps. So {(x, B): T_k <= T for all k} is convex for every T, P1

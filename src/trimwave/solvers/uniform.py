@@ -11,7 +11,7 @@ from trimwave.solvers.blocks import even_kept
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Uniform:
-    """B_k = B / K and beta_k = beta_bar (methods.md 2.3c).
+    """B_k = B / K and beta_k = beta_bar.
 
     A client whose memory does not hold that prunes as much more as it must, and the
     others share what C5 then asks of them evenly.
