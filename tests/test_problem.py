@@ -117,7 +117,8 @@ def test_check_names_the_floor_that_pruning_cannot_pass(make_problem):
 
 
 def test_check_names_what_makes_c5_unreachable(make_problem, with_cell):
-    with pytest.raises(InfeasibleError, match=r"C5: .*0\.1, but `beta_min` of C4.*at least 0\.2000"):
+    said = r"C5: .*0\.1, but `beta_min` of C4.*at least 0\.2000"
+    with pytest.raises(InfeasibleError, match=said):
         make_problem(0, beta_bar=0.1).check()
     problem = make_problem(0, beta_bar=0.3)
     work = problem.workload
