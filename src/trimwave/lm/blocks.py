@@ -11,16 +11,15 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from trimwave.errors import InputError, nearest
 from trimwave.shapes import ModelShape
+from trimwave.units import IntArray
 
 Kind = Literal["query", "key_value", "fused_qkv", "neuron"]
-IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)

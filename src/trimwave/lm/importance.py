@@ -6,15 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trimwave.errors import InputError, nearest
 from trimwave.lm.blocks import Kind
 from trimwave.lm.split import SplitModel
 from trimwave.shapes import ModelShape
+from trimwave.units import FloatArray
 
-FloatArray = NDArray[np.float64]
 Batches = Iterable[tuple[Tensor, Tensor]]
 
 CRITERIA = ("fisher", "layer_drop", "magnitude", "random")

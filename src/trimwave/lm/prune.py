@@ -16,10 +16,11 @@ from safetensors.numpy import save
 from torch import nn
 
 from trimwave.errors import InputError
-from trimwave.lm.blocks import IntArray, cut_block
-from trimwave.lm.importance import BlockScores, FloatArray, Scores, check_scores
+from trimwave.lm.blocks import cut_block
+from trimwave.lm.importance import BlockScores, Scores, check_scores
 from trimwave.lm.split import SplitModel
 from trimwave.shapes import ModelShape
+from trimwave.units import FloatArray, IntArray
 
 GROUP, CHUNK, BLOCK = 0, 1, 2
 """Kinds of units: an attention group, a chunk of neurons, a whole block."""

@@ -39,15 +39,11 @@ class BlockDescent:
         bandwidth_hz = np.full(num_clients, band / num_clients)
         trace = [float(np.max(problem.latency.total_s(kept, bandwidth_hz)))]
         status = Status.ITERATION_LIMIT
+        order: tuple[Block, Block] = ("prune", "bandwidth")
+        if self.first == "bandwidth":
+            order = ("bandwidth", "prune")
         for _ in range(self.max_sweeps):
-            for block in (
-                ("prune", "bandwidth")
-                if self.first == "prune"
-                else (
-                    "bandwidth",
-                    "prune",
-                )
-            ):
+            for block in order:
                 if block == "prune":
                     kept = prune_block(problem, bandwidth_hz)
                 else:
