@@ -12,7 +12,7 @@ help: ## list the commands
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[lm,report,dev]"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[lm,quant,report,sweep,dev]"
 	@touch $(STAMP)
 
 install: $(STAMP) ## a virtual environment in .venv with everything in it

@@ -1,18 +1,20 @@
 import signal
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from trimwave.cell import Cell
 from trimwave.channel import Noise, Rayleigh
+from trimwave.costs import Costs
+from trimwave.plan import Situation
 from trimwave.problem import Limits, Problem
 from trimwave.shapes import SHAPES
 from trimwave.units import dbm_to_w
-from trimwave.workload import workload_of
 
-LETTER = workload_of(
-    SHAPES["gpt2-medium"],
+LETTER_COSTS = Costs(
+    shape=SHAPES["gpt2-medium"],
     split_index=22,
     batch_size=1,
     seq_len=256,
@@ -41,11 +43,21 @@ def _make_problem(
         total_bandwidth_hz=100e6,
         noise=noise,
     )
-    return Problem(cell=cell, workload=LETTER, limits=Limits(**limits))
+    return Problem(cell=cell, workload=LETTER_COSTS.workload(), limits=Limits(**limits))
 
 
-def _with_cell(problem: Problem, **changes: object) -> Problem:
-    return replace(problem, cell=replace(problem.cell, **changes))
+def _make_situation(seed: int, **drawn: Any) -> Situation:
+    """Draw what a method sees, in the same cell."""
+    problem = _make_problem(seed, **drawn)
+    return Situation(cell=problem.cell, costs=LETTER_COSTS, limits=problem.limits)
+
+
+def _with_cell(given: Any, **changes: object) -> Any:
+    return replace(given, cell=replace(given.cell, **changes))
+
+
+def _with_costs(situation: Situation, **changes: Any) -> Situation:
+    return replace(situation, costs=replace(situation.costs, **changes))
 
 
 def _with_workload(problem: Problem, **changes: object) -> Problem:
@@ -65,9 +77,21 @@ def make_problem():
 
 
 @pytest.fixture(scope="session")
+def make_situation():
+    """Return the factory of random situations; takes what `make_problem` takes."""
+    return _make_situation
+
+
+@pytest.fixture(scope="session")
 def with_cell():
-    """Return a function that changes fields of a problem's cell."""
+    """Return a function that changes fields of a problem's or a situation's cell."""
     return _with_cell
+
+
+@pytest.fixture(scope="session")
+def with_costs():
+    """Return a function that changes fields of a situation's costs."""
+    return _with_costs
 
 
 @pytest.fixture(scope="session")

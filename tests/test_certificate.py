@@ -74,7 +74,7 @@ def test_the_residual_measures_each_primal_condition(make_problem):
 
     assert residual(kept, bandwidth_hz * 1.001) == pytest.approx(1e-3, rel=1e-6)
     less = kept - 0.05
-    together_hz = bandwidth_block(problem, less)
+    together_hz = bandwidth_block(problem.latency, less)
     assert residual(less, together_hz) == pytest.approx(0.05, rel=1e-6)
     moved = bandwidth_hz + 1e6 * (np.arange(8) == 0) - 1e6 * (np.arange(8) == 1)
     total_s = problem.latency.total_s(kept, moved)
@@ -112,7 +112,7 @@ def test_no_proof_is_claimed_where_the_problem_is_not_quasi_convex(
         max_spectral_efficiency=7.4,
     )
     uneven = np.array([0.2, 0.8])
-    bandwidth_hz = bandwidth_block(problem, uneven)
+    bandwidth_hz = bandwidth_block(problem.latency, uneven)
     assert problem.violations(uneven, bandwidth_hz) == []
     uneven_s = float(np.max(problem.latency.total_s(uneven, bandwidth_hz)))
     exact = solve(problem, Exact())

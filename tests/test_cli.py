@@ -2,11 +2,13 @@ import json
 import subprocess
 import sys
 import warnings
+from dataclasses import fields
 
 import pytest
 
+import trimwave as package
 from trimwave import cli, planning
-from trimwave.methods import METHODS
+from trimwave.methods import ALL, METHODS
 from trimwave.recipe import find_recipe
 from trimwave.shapes import SHAPES
 from trimwave.zoo import KNOWN_MODELS
@@ -81,8 +83,50 @@ def test_a_recipe_is_planned(trimwave):
     code, out, _ = trimwave("plan", "gpt2-medium", "--solver", "bcd")
     assert code == 0
     assert "by bcd" in out
-    assert "certificate: none; `--solver exact` gives one" in out
+    assert "certificate: none; only the exact solver of jcpba gives one" in out
     assert trimwave("plan", find_recipe("gpt2-medium"), "--solver", "bcd")[1] == out
+
+
+@pytest.mark.parametrize(
+    ("solver", "method"),
+    [("exact", "jcpba"), ("bcd", "jcpba:solver=bcd"), ("uniform", "ubfp")],
+)
+def test_a_solver_is_short_for_a_method(trimwave, refused, solver, method):
+    short = trimwave("plan", "--json", "--solver", solver)
+    assert short == trimwave("plan", "--json", "--method", method)
+    assert json.loads(short[1])["solver"] == solver
+    both = refused("plan", "--method", method, "--solver", solver)
+    assert "--solver is short for a --method; give one of them" in both
+
+
+def test_jcpba_is_what_plans(trimwave):
+    assert trimwave("plan", "--json") == trimwave("plan", "--json", "--method", "jcpba")
+
+
+def test_options_of_the_recipe_apply(trimwave, refused):
+    def solver(*options):
+        return json.loads(trimwave("plan", "--json", *options)[1])["solver"]
+
+    change = "--set", "options.jcpba.solver=bcd"
+    assert solver(*change) == "bcd"
+    assert solver(*change, "--solver", "exact") == "exact"
+    assert solver(*change, "--method", "jcpba:solver=exact") == "exact"
+    said = refused("plan", "--set", "options.jcpba.solver=none")
+    assert "option `solver` of `jcpba` must be one of exact, bcd, got 'none'" in said
+
+
+@pytest.mark.parametrize("method", ALL)
+def test_every_method_has_a_table(trimwave, method):
+    code, out, err = trimwave("plan", "--method", method)
+    assert (code, err) == (0, "")
+    assert [line.split()[0] for line in out.splitlines()[3:11]] == list("01234567")
+    plan = json.loads(trimwave("plan", "--method", method, "--json")[1])
+    assert f"round {plan['latency_s']:.6f} s" in out
+    prunes = plan["solver"] is not None or any(plan["prune_rate"])
+    assert ("C5 mean beta" in out) == prunes
+    assert ("certificate" in out) == (plan["solver"] is not None)
+    assert out.count("not scheduled") == plan["scheduled"].count(False)
+    assert ("one-time download before round one" in out) == any(plan["install_bits"])
 
 
 def test_json_has_what_the_table_has(trimwave, cell):
@@ -91,18 +135,43 @@ def test_json_has_what_the_table_has(trimwave, cell):
     plan = json.loads(out)
     per_client = (
         "prune_rate bandwidth_hz compute_s down_s up_s total_s down_bits up_bits "
-        "flops binding"
+        "flops memory_bytes install_bits scheduled binding"
     )
     assert all(len(plan[name]) == 3 for name in per_client.split())
     single = (
         "latency_s straggler solver status solver_latency_s bound_s kkt_residual "
-        "total_bandwidth_hz beta_bar gap price_hz noise"
+        "total_bandwidth_hz beta_bar gap price_hz noise install_s carry"
     )
     assert set(plan) == {*per_client.split(), *single.split()}
     assert sum(plan["bandwidth_hz"]) == pytest.approx(plan["total_bandwidth_hz"])
     assert max(plan["total_s"]) == plan["latency_s"]
     assert plan["bound_s"] <= plan["latency_s"] * (1 + 1e-9)
     assert sum(plan["prune_rate"]) / 3 <= plan["beta_bar"] + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("options", "idle"),
+    [
+        (["--set", "cell.num_clients=4"], "`cell.num_clients`"),
+        (
+            ["--set", "cell.memory_bytes=[1e9,2e9]", "--set", "radio.fading=none"],
+            "`cell.memory_bytes`, `radio.fading`",
+        ),
+        (["--seed", 3, "--round", 2], "--seed, --round"),
+        (["--set", "cell.total_bandwidth_hz=1e6"], None),
+        (["--set", "cell.server_speed_flops_per_s=1e6"], None),
+        (["--set", "radio.noise=psd"], None),
+        (["--set", "limits.beta_bar=0.4"], None),
+    ],
+)
+def test_what_a_csv_leaves_idle_is_said(trimwave, cell, options, idle):
+    warnings.simplefilter("always")  # pytest puts its own filters back
+    code, out, err = trimwave("plan", cell(), "--json", *options)
+    assert code == 0
+    said = f"warning: without effect on a cell in a CSV: {idle}.\n"
+    assert err == (said if idle else "")
+    if idle:
+        assert out == trimwave("plan", cell(), "--json")[1]
 
 
 def test_rounds_and_seeds_draw_other_channels(trimwave):
@@ -231,7 +300,25 @@ def test_run_without_a_run_to_resume(refused, tmp_path):
         (["compare", "--methods", "jcpba:solver=x"], "must be one of exact, bcd"),
         (["compare", "--methods", "ubfp:solver=bcd"], "`ubfp` has no option `solver`"),
         (["compare", "--methods", "ubfp,ubfp"], "each method once"),
+        (["compare", "--methods", "ubfp,ubfp:adapter=full"], "each method once"),
+        (["compare", "--methods", ","], "each method once"),
+        (["compare", "--methods", "all,jcpba"], "no method `all`"),
         (["compare", "--seeds", "0"], "--seeds must be at least 1, got 0"),
+        (["compare", "--resume", "none"], "none holds no comparison (no compare.json)"),
+        (["compare", "--resume", "none", "--out", "x"], "drop --out"),
+        (
+            ["compare", "--set", "options.jcpba.adapter=lora"]
+            + ["--methods", "jcpba,jcpba:adapter=lora"],
+            "each method once",
+        ),
+        (
+            ["run", "--set", "options.ubfp.adapter=x"],
+            "option `adapter` of `ubfp` must be one of full, lora, got 'x'",
+        ),
+        (
+            ["compare", "--set", "options.ubpf.adapter=x"],
+            "`options.ubpf`: no method `ubpf`; did you mean `ubfp`?",
+        ),
     ],
 )
 def test_a_run_that_cannot_begin_is_one_line(refused, arguments, said):
@@ -259,12 +346,23 @@ def test_wrong_usage_is_no_traceback(trimwave, arguments):
     assert "Usage" in err and "Traceback" not in err
 
 
-def test_methods_are_listed(trimwave):
+def test_methods_are_listed_with_their_options(trimwave, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     code, out, _ = trimwave("methods")
     assert code == 0
-    assert len(out.splitlines()) == 1 + len(METHODS)
+    lines = [" ".join(line.split()) for line in out.splitlines()]
     for name, kind in METHODS.items():
-        assert name in out and kind().label in out
+        label, summary = kind().label, kind.__doc__.splitlines()[0]
+        place = lines.index(f"{name} {label} {summary}")
+        options = lines[place + 1 : place + 1 + len(fields(kind))]
+        assert [line[1:].split("=")[0] for line in options] == [
+            field.name for field in fields(kind)
+        ]
+    assert ":solver=exact (exact, bcd)" in lines
+
+
+def test_the_version(trimwave):
+    assert trimwave("--version") == (0, f"trimwave {package.__version__}\n", "")
 
 
 def test_models_are_listed(trimwave, monkeypatch):
@@ -279,7 +377,8 @@ def test_models_are_listed(trimwave, monkeypatch):
 def test_help_says_what_there_is(trimwave):
     code, out, _ = trimwave("--help")
     assert code == 0
-    for command in ("run", "compare", "plan", "methods", "models"):
+    assert "--version" in out
+    for command in ("run", "compare", "plan", "sweep", "methods", "models"):
         assert command in out
         assert trimwave(command, "--help")[0] == 0
 

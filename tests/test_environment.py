@@ -58,6 +58,7 @@ def test_the_link_budget():
     np.testing.assert_allclose(
         10 * np.log10(cell.snr_up), np.full(8, 57.0103), atol=1e-4
     )
+    assert cell.server_speed_flops_per_s == 50e12
     noisier = {"fading": "none", "noise_figure_db": 9.0, "noise": "psd"}
     noisier["max_spectral_efficiency"] = 7.4
     cell = Environment.from_config(config_of(radio=noisier)).cell(0, ONES)
@@ -113,7 +114,7 @@ def test_a_cell_from_a_file(tmp_path):
     path = tmp_path / "cell.csv"
     path.write_text(HEADER + "1e12,4e9,30,20\n2e12,8e9,-10,0\n")
     config = config_of(
-        cell={"total_bandwidth_hz": 5e6},
+        cell={"total_bandwidth_hz": 5e6, "server_speed_flops_per_s": 7e12},
         radio={"noise": "psd", "max_spectral_efficiency": 6.0},
     )
     cell = cell_from_csv(path, config)
@@ -122,6 +123,7 @@ def test_a_cell_from_a_file(tmp_path):
     np.testing.assert_allclose(cell.snr_down, [1000, 0.1])
     np.testing.assert_allclose(cell.snr_up, [100, 1])
     assert cell.total_bandwidth_hz == 5e6
+    assert cell.server_speed_flops_per_s == 7e12
     assert (cell.noise, cell.max_spectral_efficiency) == ("psd", 6.0)
 
 

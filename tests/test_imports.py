@@ -11,16 +11,19 @@ MAY_BE_HEAVY = ("lm", "flower")
 """Folders that stand for an extra."""
 
 LAYERS = (
-    ("errors", "streams", "units"),
+    ("errors", "streams", "submodel", "units"),
     ("channel", "roots", "shapes"),
     ("cell", "config"),
     ("latency", "recipe", "workload"),
-    ("problem", "records"),
+    ("costs", "problem", "records"),
     ("solution",),
     ("solvers",),
+    ("plan",),
     ("methods",),
     ("environment",),
-    ("rounds",),
+    ("comparison", "planning", "rounds"),
+    ("draws", "grid"),
+    ("sweep",),
 )
 """Lowest first; a part imports itself and lower layers only."""
 
@@ -60,7 +63,7 @@ def test_the_core_loads_nothing_heavy():
     heavy = (*HEAVY, "flwr", "matplotlib", "scipy")
     code = (
         "import sys, trimwave, trimwave.methods, trimwave.solvers, "
-        "trimwave.environment, trimwave.recipe\n"
+        "trimwave.environment, trimwave.planning, trimwave.recipe, trimwave.rounds\n"
         f"print([name for name in {heavy} if name in sys.modules])"
     )
     done = subprocess.run(
@@ -80,6 +83,21 @@ def test_only_the_extras_folders_import_their_libraries():
         nodes = at_import_time(tree.body) if lazy else ast.walk(tree)
         for name in imported(nodes, path):
             if starts_with(name, forbidden):
+                breaches.append(f"{'/'.join(parts_of(path))} imports {name}")
+    assert breaches == []
+
+
+def test_the_core_imports_numpy_alone():
+    """What a method needs of SciPy is imported where it needs it."""
+    free = (*MAY_BE_HEAVY, "cli", "report")
+    known = {*sys.stdlib_module_names, "numpy", "trimwave"}
+    breaches = []
+    for path in SOURCE.rglob("*.py"):
+        if parts_of(path)[0] in free:
+            continue
+        nodes = at_import_time(ast.parse(path.read_text()).body)
+        for name in imported(nodes, path):
+            if name.partition(".")[0] not in known:
                 breaches.append(f"{'/'.join(parts_of(path))} imports {name}")
     assert breaches == []
 

@@ -8,7 +8,8 @@ import pytest
 import trimwave.config
 from trimwave.config import Config
 from trimwave.errors import InputError
-from trimwave.methods import parse_method
+from trimwave.methods import Jcpba, parse_method
+from trimwave.planning import plan_cell
 from trimwave.recipe import config_from_dict, differences, find_recipe, load_config
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -26,7 +27,7 @@ def empty(tmp_path):
 )
 def test_every_recipe_loads(path):
     config = load_config(path)
-    assert parse_method(config.method).label
+    assert parse_method(config.method, config.options).label
     name = str(path.relative_to(RECIPES).with_suffix(""))
     assert find_recipe(name).read_text() == path.read_text()
     # What a manifest stores reads back as the same config.
@@ -84,6 +85,11 @@ def test_an_empty_recipe_is_the_defaults(empty):
         ({"cell": {"speed_factor": [1.0]}}, r"must have 2 values, got \[1.0\]"),
         ({"cell": {"speed_factor": [1.0, "2"]}}, "must be float, got '2'"),
         ({"data": {"client_sizes": [1, 2.5]}}, "must be int, got 2.5"),
+        ({"train": {"adapter": "lora"}}, "unknown key `train.adapter`"),
+        ({"options": 3}, "`options` must be a table of tables, got 3"),
+        ({"options": {"jcpba": 3}}, "`options`: `jcpba` must be a table of options"),
+        ({"options": {"jcpba": {"x": {}}}}, "`jcpba` must be a table of options"),
+        ({"options": {"jcpba": {"x": [1]}}}, "`jcpba` must be a table of options"),
     ],
 )
 def test_a_wrong_recipe_names_the_key(tree, message):
@@ -107,6 +113,14 @@ def test_a_wrong_recipe_names_the_key(tree, message):
         ({"radio": {"client_power_w": -1}}, "`radio.client_power_w` must be positive"),
         ({"prune": {"round_to": 0}}, "`prune.round_to` must be at least 1"),
         ({"data": {"dirichlet_alpha": 0}}, "`data.dirichlet_alpha` must be positive"),
+        (
+            {"cell": {"server_speed_flops_per_s": 0}},
+            "`cell.server_speed_flops_per_s` must be positive",
+        ),
+        (
+            {"train": {"lora_learning_rate": 0}},
+            "`train.lora_learning_rate` must be positive",
+        ),
         ({"train": {"weight_decay": -0.1}}, "`train.weight_decay` must be at least 0"),
         ({"align": {"steps": 0}}, "`align.steps` must be at least 1"),
     ],
@@ -144,6 +158,7 @@ def test_overrides(empty, tmp_path):
     assert config.name == "quoted"
     assert config.limits.beta_bar == 0.4
     assert config.model.send_embeddings is True
+    assert config.options == {}
     path = tmp_path / "given.toml"
     path.write_text("[cell]\nnum_clients = 5\nmemory_bytes = [1e9, 2e9]\n")
     changed = load_config(path, ("cell.num_clients=6", "cell.num_clients=7"))
@@ -166,6 +181,44 @@ def test_overrides(empty, tmp_path):
 def test_a_wrong_override_is_refused(empty, override, message):
     with pytest.raises(InputError, match=message):
         load_config(empty, (override,))
+
+
+def test_options_of_methods(tmp_path):
+    path = tmp_path / "options.toml"
+    path.write_text(
+        'method = "jcpba:solver=bcd"\n'
+        '[options.jcpba]\nadapter = "lora"\nsolver = "exact"\n[options.ubfp]\n'
+    )
+    config = load_config(path)
+    assert config.options == {
+        "jcpba": {"adapter": "lora", "solver": "exact"},
+        "ubfp": {},
+    }
+    assert parse_method(config.method, config.options) == Jcpba(
+        solver="bcd", adapter="lora"
+    )
+    changed = load_config(path, ("options.jcpba.adapter=full", "options.ubfp.x=2.5"))
+    assert changed.options == {
+        "jcpba": {"adapter": "full", "solver": "exact"},
+        "ubfp": {"x": 2.5},
+    }
+    stored = json.loads(json.dumps(config.to_dict()))
+    assert stored["options"] == config.options
+    assert differences(config.to_dict(), changed.to_dict()) == [
+        "options.jcpba.adapter: 'lora' -> 'full'",
+        "options.ubfp.x: None -> 2.5",
+    ]
+
+
+def test_wrong_options_stop_a_plan_whatever_method_it_is_for():
+    for options, message in (
+        ({"jcbpa": {"adapter": "lora"}}, "`options.jcbpa`: no method `jcbpa`"),
+        ({"jcpba": {"adaptor": "lora"}}, "`jcpba` has no option `adaptor`"),
+        ({"jcpba": {"adapter": "half"}}, "`adapter` of `jcpba` must be one of"),
+    ):
+        config = config_from_dict({"options": options}, "some.toml")
+        with pytest.raises(InputError, match=message):
+            plan_cell(config, "ubfp")
 
 
 def test_files_that_are_no_recipe(tmp_path):
@@ -222,3 +275,31 @@ def is_table(class_name, field_name):
         item.name: item.type for item in fields(getattr(trimwave.config, class_name))
     }
     return is_dataclass(kinds[field_name])
+
+
+def test_a_recipe_holds_its_differences_from_another(tmp_path):
+    base, top = tmp_path / "base.toml", tmp_path / "top.toml"
+    base.write_text('rounds = 7\n[cell]\nnum_clients = 3\n[options.ubfp]\nadapter="lora"')
+    top.write_text(f'extends = "{base}"\nname = "top"\n[cell]\ntotal_bandwidth_hz = 2e6')
+    config = load_config(top, ["cell.base_speed_flops_per_s=1e9"])
+    assert (config.name, config.rounds, config.cell.num_clients) == ("top", 7, 3)
+    assert config.cell.total_bandwidth_hz == 2e6
+    assert config.cell.base_speed_flops_per_s == 1e9
+    assert config.options == {"ubfp": {"adapter": "lora"}}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('extends = "nothing"', "no recipe `nothing`"),
+        ("extends = 3", "`extends` must name a recipe, got 3"),
+        ('extends = "top.toml"', r"`extends` runs in a circle at top\.toml"),
+        ('extends = "other.toml"', "`extends` runs in a circle"),
+    ],
+)
+def test_a_wrong_base_is_named(tmp_path, monkeypatch, text, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other.toml").write_text('extends = "top.toml"')
+    (tmp_path / "top.toml").write_text(text)
+    with pytest.raises(InputError, match=message):
+        load_config(Path("top.toml"))

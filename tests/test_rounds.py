@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from trimwave.config import CellConfig, Config
+from trimwave.costs import Costs
 from trimwave.environment import Environment
 from trimwave.errors import InfeasibleError
 from trimwave.methods import parse_method
+from trimwave.methods.pruning import pruned_plan
 from trimwave.records import Run
 from trimwave.rounds import Exchange, run_rounds
 from trimwave.shapes import SHAPES
-from trimwave.workload import workload_of
 
 CONFIG = Config(name="fake", rounds=3, cell=CellConfig(num_clients=2))
 SAMPLES = np.array([10.0, 30.0])
@@ -22,8 +23,12 @@ class FakeServer:
     def __init__(self, log):
         self.log, self.state = log, 0.0
         self.num_samples = SAMPLES
-        self.workload = workload_of(
-            SHAPES["gpt2"], split_index=10, batch_size=1, seq_len=64, num_local_steps=5
+        self.costs = Costs(
+            shape=SHAPES["gpt2"],
+            split_index=10,
+            batch_size=1,
+            seq_len=64,
+            num_local_steps=5,
         )
 
     def aggregate(self, updates):
@@ -47,7 +52,7 @@ class FakeServer:
 
 
 class FakeBackend:
-    """Every round takes as long as told, and client k sends k + 1/4."""
+    """Every round takes as long as told, and client k sends k + 1/4, if scheduled."""
 
     def __init__(self, log, seconds=(0.5, 1.25, 2.0, 4.0), fail_in=0):
         self.log, self.seconds, self.fail_in = log, seconds, fail_in
@@ -58,9 +63,10 @@ class FakeBackend:
         self.plans.append(plan)
         if round_index == self.fail_in:
             raise KeyboardInterrupt
+        here = plan.scheduled
         return Exchange(
-            updates=[0.25, 1.25],
-            train_loss=[1.0, 4.0],
+            updates=[k + 0.25 for k in range(2) if here[k]],
+            train_loss=[loss if here[k] else None for k, loss in enumerate([1.0, 4.0])],
             round_s=self.seconds[round_index - 1],
         )
 
@@ -76,7 +82,7 @@ def go(tmp_path):
         server, transport = FakeServer(log), FakeBackend(log, **backend)
         records = run_rounds(
             Environment.from_config(config),
-            parse_method(method),
+            parse_method(method) if isinstance(method, str) else method,
             server,
             transport,
             run,
@@ -186,9 +192,89 @@ def test_an_impossible_round_stops_the_run(go):
         go(config=Config(name="fake", cell=cell))
 
 
-@pytest.mark.parametrize("method", ["jcpba", "jcpba:solver=bcd", "ubfp"])
+@pytest.mark.parametrize(
+    "method", ["jcpba", "jcpba:solver=bcd", "jcpba:adapter=lora", "ubfp"]
+)
 def test_any_method_fits(go, method):
     records, _, _, backend = go(method=method)
     assert [record["plan"]["solver"] for record in records[1:]] == [
         plan.solution.solver for plan in backend.plans
     ]
+
+
+class Alternating:
+    """Plans for one client, each round the other one, and counts what it saw."""
+
+    def __init__(self):
+        self.seen = []
+
+    def plan(self, situation):
+        self.seen.append(situation)
+        count = situation.carried.get("count", 0)
+        return pruned_plan(
+            situation,
+            "full",
+            np.full(2, 0.5),
+            np.full(2, situation.cell.total_bandwidth_hz),
+            scheduled=np.arange(2) == count % 2,
+            carry={"count": count + 1},
+        )
+
+
+def test_a_plans_carry_comes_back_in_the_next_round(go):
+    method = Alternating()
+    records, _, _, backend = go(method=method)
+    carried = [dict(situation.carried) for situation in method.seen]
+    assert carried == [{}, {"count": 1}, {"count": 2}]
+    assert [record["plan"]["carry"] for record in records[1:]] == [
+        {"count": 1},
+        {"count": 2},
+        {"count": 3},
+    ]
+    assert [plan.scheduled.tolist() for plan in backend.plans] == [
+        [True, False],
+        [False, True],
+        [True, False],
+    ]
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_a_resumed_run_carries_on(go, at):
+    whole, _, _, _ = go(method=Alternating(), folder="whole")
+    with pytest.raises(KeyboardInterrupt):
+        go(method=Alternating(), fail_in=at)
+    records, _, _, _ = go(method=Alternating())
+    assert records == whole
+
+
+def test_who_is_not_scheduled_has_no_loss(go):
+    records, log, server, _ = go(method=Alternating(), num_rounds=2)
+    assert [record["client_train_loss"] for record in records[1:]] == [
+        [1.0, None],
+        [None, 4.0],
+    ]
+    assert [record["train_loss"] for record in records[1:]] == [1.0, 4.0]
+    assert [call for call in log if call.startswith("aggregate")] == [
+        "aggregate [0.25]",
+        "aggregate [1.25]",
+    ]
+    assert server.state == 1.5
+    for record, idle in zip(records[1:], (1, 0), strict=True):
+        plan = record["plan"]
+        assert plan["prune_rate"][idle] is None
+        assert plan["scheduled"] == [idle == 1, idle == 0]
+        for name in ("bandwidth_hz", "total_s", "down_bits", "up_bits", "flops"):
+            assert plan[name][idle] == 0
+            assert plan[name][1 - idle] > 0
+        assert record["up_bytes"] * 8 == plan["up_bits"][1 - idle]
+
+
+def test_the_method_sees_the_servers_costs_and_the_configs_limits(go):
+    method = Alternating()
+    _, _, server, _ = go(method=method, num_rounds=1)
+    (situation,) = method.seen
+    assert situation.costs == server.costs
+    assert situation.limits.beta_bar == 0.5
+    environment = Environment.from_config(CONFIG)
+    expected = environment.cell(0, SAMPLES)
+    np.testing.assert_array_equal(situation.cell.snr_down, expected.snr_down)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from trimwave.costs import Costs
 from trimwave.errors import InputError
 from trimwave.methods import parse_method
 from trimwave.shapes import SHAPES, ModelShape
@@ -11,6 +12,7 @@ MEDIUM = SHAPES["gpt2-medium"]
 BLOCK = 12_596_224
 BLOCK_FLOPS = 6_710_886_400  # c_f = 24 H^2 s + 4 H s^2 at H = 1024, s = 256
 HEAD_FLOPS = 26_349_142_016  # c_h = 2 H V s at V = 50,257
+FULL_AND_LORA = pytest.mark.parametrize("trained", ["full", "lora"])
 
 
 def letter(**changes):
@@ -21,6 +23,17 @@ def letter(**changes):
         "num_local_steps": 30,
     }
     return workload_of(MEDIUM, **(options | changes))
+
+
+def costs_of(**changes):
+    options = {
+        "shape": MEDIUM,
+        "split_index": 22,
+        "batch_size": 1,
+        "seq_len": 256,
+        "num_local_steps": 30,
+    }
+    return Costs(**(options | changes))
 
 
 def mib(bits):
@@ -86,11 +99,11 @@ def test_letters_bits():
     assert sent.update_bits == work.update_bits
 
 
-def test_a_plans_bits_are_those_of_fig_3(make_problem):
-    plan = parse_method("ubfp").plan(make_problem(0, beta_bar=0.5))
+def test_a_plans_bits_are_those_of_fig_3(make_situation):
+    plan = parse_method("ubfp").plan(make_situation(0, beta_bar=0.5))
     assert np.all(plan.down_bits + plan.up_bits == 15 * BLOCK * 16)
     np.testing.assert_allclose(mib(plan.down_bits + plan.up_bits), 360.38, atol=0.005)
-    plan = parse_method("jcpba").plan(make_problem(0, beta_bar=0.5))
+    plan = parse_method("jcpba").plan(make_situation(0, beta_bar=0.5))
     expected = 624.66 - 528.56 * plan.prune_rate
     np.testing.assert_allclose(mib(plan.down_bits + plan.up_bits), expected, atol=0.01)
     assert np.ptp(expected) > 50
@@ -143,6 +156,31 @@ def test_impossible_workloads_are_named(changes, message):
         letter(**changes)
 
 
+def test_a_blocks_matrices_are_its_parameters_and_its_flops():
+    assert MEDIUM.matrix_sizes == (
+        (1024, 3072),  # q, k and v in one
+        (1024, 4096),
+        (1024, 1024),
+        (4096, 1024),
+    )
+    # H = 576, 3 key/value heads of 64, 1536 gated neurons: q, k, v, gate, up; o, down.
+    assert SHAPES["smollm2-135m"].matrix_sizes == (
+        (576, 576),
+        (576, 192),
+        (576, 192),
+        (576, 1536),
+        (576, 1536),
+        (576, 576),
+        (1536, 576),
+    )
+    for shape in SHAPES.values():
+        weights = sum(inputs * outputs for inputs, outputs in shape.matrix_sizes)
+        assert weights < shape.block_params < 1.002 * weights
+        # Attention's own products grow with the square: f(s) = 2 s W + c s^2.
+        once, twice = (shape.block_forward_flops(1, tokens) for tokens in (1, 2))
+        assert once - (twice - 2 * once) / 2 == 2 * weights
+
+
 def test_attainable_sizes():
     work = letter()
     assert work.min_kept == 0.0
@@ -151,6 +189,60 @@ def test_attainable_sizes():
     assert work.emulator_sizes is None
     with pytest.raises(ValueError, match="is not the emulator's"):
         work.with_sizes(sizes - 1)
+
+
+CONVENTIONS = (
+    {},
+    {"head_passes": 1},
+    {"send_embeddings": True},
+    {"bits_per_param": 32, "overhead_down_bits": 8_000, "overhead_up_bits": 640},
+    {"batch_size": 3, "seq_len": 100, "num_local_steps": 7, "lora_rank": 4},
+    {"split_index": 5},
+    {"shape": SHAPES["smollm2-135m"], "split_index": 28, "send_embeddings": True},
+)
+
+
+@FULL_AND_LORA
+@pytest.mark.parametrize("changes", CONVENTIONS, ids=lambda one: "+".join(one) or "-")
+def test_a_pruned_bill_is_the_workload(trained, changes):
+    costs = costs_of(**changes)
+    work = costs.workload(trained)
+    for kept in (0.0, 0.125, 0.25, 0.5, 0.8125, 1.0):  # exact in binary
+        bill = costs.bill(costs.pruned(kept, trained))
+        flops = work.adapter_flops + kept * work.emulator_flops
+        assert bill.step_flops == flops
+        assert bill.num_local_steps == work.num_local_steps
+        down_bits = work.adapter_bits + kept * work.emulator_bits
+        assert bill.down_bits == down_bits + work.overhead_down_bits
+        assert bill.up_bits == work.update_bits + work.overhead_up_bits
+        memory_bytes = work.fixed_memory_bytes + kept * work.emulator_memory_bytes
+        assert bill.memory_bytes == memory_bytes
+        assert bill.server_step_flops == 0
+
+
+@FULL_AND_LORA
+def test_at_real_sizes_a_pruned_bill_is_whole_after_rounding(trained):
+    costs = costs_of()
+    work = costs.workload(trained)
+    sizes = np.random.default_rng(0).integers(0, costs.emulator_params, 500)
+    for size in sizes.tolist():
+        submodel = costs.pruned(size / costs.emulator_params, trained)
+        assert submodel.emulator_params == size
+        bill = costs.bill(submodel)
+        assert round(bill.down_bits) == work.adapter_bits + size * 16
+        assert round(bill.memory_bytes) == work.fixed_memory_bytes + size * 2
+
+
+def test_the_workload_takes_the_overheads_and_the_sizes():
+    sizes = np.array([22 * BLOCK // 4, 22 * BLOCK])
+    costs = costs_of(overhead_down_bits=7, overhead_up_bits=5, emulator_sizes=sizes)
+    for trained in ("full", "lora"):
+        work = costs.workload(trained)
+        assert (work.overhead_down_bits, work.overhead_up_bits) == (7, 5)
+        assert work.emulator_sizes is sizes
+    assert costs_of().workload().emulator_sizes is None
+    with pytest.raises(ValueError, match="is not the emulator's"):
+        costs_of(emulator_sizes=sizes - 1)
 
 
 def test_shapes_from_a_config():

@@ -28,12 +28,29 @@ Example
 from importlib.metadata import version
 
 from trimwave.cell import Cell
+from trimwave.costs import Costs
 from trimwave.errors import InfeasibleError, InputError, MissingExtraError, RunError
-from trimwave.methods import METHODS, Jcpba, Method, Ubfp, parse_method
+from trimwave.methods import (
+    METHODS,
+    Deft,
+    FedBiot,
+    FedQlora,
+    Jcpba,
+    LatencyBudget,
+    Lora,
+    Method,
+    Partial,
+    Personalised,
+    SplitLora,
+    Ubfp,
+    parse_method,
+)
+from trimwave.plan import Plan, Scheme, Situation
 from trimwave.problem import Limits, Problem, Violation
 from trimwave.shapes import SHAPES, ModelShape
-from trimwave.solution import Plan, Solution, Solver, Status, Submodel, solve
+from trimwave.solution import Solution, Solver, Status, solve
 from trimwave.solvers import SOLVERS, BlockDescent, Exact, Uniform, get_solver
+from trimwave.submodel import Submodel
 from trimwave.workload import Workload, workload_of
 
 __version__ = version("trimwave")
@@ -44,19 +61,30 @@ __all__ = [
     "SOLVERS",
     "BlockDescent",
     "Cell",
+    "Costs",
+    "Deft",
     "Exact",
+    "FedBiot",
+    "FedQlora",
     "InfeasibleError",
     "InputError",
     "Jcpba",
+    "LatencyBudget",
     "Limits",
+    "Lora",
     "Method",
     "MissingExtraError",
     "ModelShape",
+    "Partial",
+    "Personalised",
     "Plan",
     "Problem",
     "RunError",
+    "Scheme",
+    "Situation",
     "Solution",
     "Solver",
+    "SplitLora",
     "Status",
     "Submodel",
     "Ubfp",

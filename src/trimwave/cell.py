@@ -1,12 +1,15 @@
 """The cell: what the base station can see of its clients this round."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from trimwave.channel import NOISE_MODES, Link, Noise
 from trimwave.errors import InputError
-from trimwave.units import FloatArray
+from trimwave.units import FloatArray, IntArray
+
+ARRAYS = ("speed_flops_per_s", "memory_bytes", "snr_down", "snr_up", "num_samples")
+"""Fields with one value per client."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,16 +32,12 @@ class Cell:
     """``fixed``: N0 is a power, as in eq. (7); ``psd``: a density, N0 times B_k."""
     max_spectral_efficiency: float = np.inf
     """Cap of a real modem [bit/s/Hz]."""
+    server_speed_flops_per_s: float | None = None
+    """The server's speed, shared by the clients it serves [FLOP/s]; None = not known,
+    which only methods that compute there mind."""
 
     def __post_init__(self) -> None:
-        arrays = (
-            "speed_flops_per_s",
-            "memory_bytes",
-            "snr_down",
-            "snr_up",
-            "num_samples",
-        )
-        for name in arrays:
+        for name in ARRAYS:
             values = np.asarray(getattr(self, name), dtype=np.float64)
             object.__setattr__(self, name, values)
             if values.ndim != 1 or not values.size:
@@ -62,6 +61,11 @@ class Cell:
             finite = np.isfinite(value) or name == "max_spectral_efficiency"
             if not (finite and value > 0):
                 raise InputError(f"`{name}` must be positive, got {value}.")
+        speed = self.server_speed_flops_per_s
+        if speed is not None and not (np.isfinite(speed) and speed > 0):
+            raise InputError(
+                f"`server_speed_flops_per_s` must be positive and finite, got {speed}."
+            )
         if self.noise not in NOISE_MODES:
             raise InputError(
                 f"`noise` must be one of {NOISE_MODES}, got {self.noise!r}."
@@ -71,6 +75,10 @@ class Cell:
     def num_clients(self) -> int:
         """K."""
         return int(np.size(self.speed_flops_per_s))
+
+    def take(self, clients: IntArray) -> "Cell":
+        """Return the cell with some of its clients, who have the whole band."""
+        return replace(self, **{name: getattr(self, name)[clients] for name in ARRAYS})
 
     def link(self, snr: FloatArray) -> Link:
         """Return a direction of the cell's links."""

@@ -1,28 +1,26 @@
 """The command line: parse, call, print. Heavy imports happen inside the commands."""
 
 import json
+import os
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from trimwave import arguments
 from trimwave.config import Config
 from trimwave.errors import InputError, MissingExtraError
-from trimwave.methods import METHODS, parse_method
+from trimwave.methods import METHODS, label_of, parse_method
 from trimwave.report.closing import close_report, plain_console
 
 app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    help="Fine-tune a language model over slow, unequal wireless links.",
-    pretty_exceptions_enable=False,
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
 models_app = typer.Typer(invoke_without_command=True)
 app.add_typer(models_app, name="models", help="List known models, or fetch one.")
@@ -31,41 +29,44 @@ Recipe = Annotated[str, typer.Argument(help="A recipe's name or TOML file.")]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key.")
 ]
+METHODS_HELP = "all, or comma-separated, each name[:option=value]"
 Model = Annotated[str | None, typer.Option(help="model.name")]
 Data = Annotated[str | None, typer.Option(help="data.source")]
 Rounds = Annotated[int | None, typer.Option(help="Number of rounds.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
+Resume = Annotated[
+    Path | None, typer.Option(help="Go on in this folder; only --rounds may grow.")
+]
 Out = Annotated[Path | None, typer.Option(help="Folder to write; default under runs/.")]
 
 
-def _overrides(
-    base: Sequence[str] | None, shorthands: Mapping[str, object]
-) -> list[str]:
-    """Turn shorthand options into `--set` form; a shorthand wins."""
-    given = ((key, value) for key, value in shorthands.items() if value is not None)
-    return [
-        *(base or ()),
-        *(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given),
-    ]
+def _version(asked: bool) -> None:
+    if asked:
+        from trimwave import __version__
+
+        print(f"trimwave {__version__}")
+        raise typer.Exit
 
 
-def _load(recipe: str, overrides: Sequence[str]) -> Config:
-    from trimwave.recipe import find_recipe, load_config
-
-    return load_config(find_recipe(recipe), overrides)
-
-
-def _fresh_folder(stem: str) -> Path:
-    """Return runs/<stem>, or the first numbered one that does not exist."""
-    folder, number = Path("runs") / stem, 2
-    while folder.exists():
-        folder, number = Path("runs") / f"{stem}-{number}", number + 1
-    return folder
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, help="Print it.", is_eager=True),
+    ] = False,
+) -> None:
+    """Fine-tune a language model over slow, unequal wireless links."""
 
 
-def _method_folder(config: Config) -> str:
-    """Name a method with options and a seed in letters that a folder can have."""
-    return f"{config.method.replace(':', '-').replace('=', '-')}-s{config.seed}"
+@contextmanager
+def _stopped_hint(console: Console, command: str, needed: Path) -> Iterator[None]:
+    """Say after Ctrl-C how to go on, once there is something to go on with."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if needed.exists():
+            console.print(f"\nstopped; go on with: {command}", soft_wrap=True)
+        raise
 
 
 @app.command()
@@ -77,89 +78,75 @@ def run(
     data: Data = None,
     rounds: Rounds = None,
     seed: Seed = None,
-    resume: Annotated[
-        Path | None, typer.Option(help="Go on with this run; settings may not differ.")
-    ] = None,
+    resume: Resume = None,
     out: Out = None,
 ) -> None:
     """Fine-tune with one method and record every round."""
-    shorthands = {
-        "method": method,
-        "model.name": model,
-        "data.source": data,
-        "rounds": rounds,
-        "seed": seed,
-    }
-    changes = _overrides(set_, shorthands)
-    if resume is not None:
-        if out is not None:
-            raise InputError("--resume writes into the run's own folder; drop --out.")
-        config, folder = _resumed_config(resume, recipe, changes), resume
-    else:
-        config = _load(recipe, changes)
-        folder = out or _fresh_folder(f"{config.name}-{_method_folder(config)}")
-    parse_method(config.method)
-    console = plain_console()
-    results = _run_all(config, {folder: config}, console, resume=resume is not None)
-    close_report(results, config, folder, console)
-
-
-def _resumed_config(folder: Path, recipe: str, changes: Sequence[str]) -> Config:
-    """Return the run's own config, with what the command line adds on top."""
-    from trimwave.recipe import merge_overrides
+    from trimwave.comparison import run_name
     from trimwave.records import Run
 
-    run = Run.open(folder)
-    config = run.config
-    if recipe != "default":
-        config = _load(recipe, ())
-    config = merge_overrides(config, changes)
-    run.check_same(config)
-    return config
+    named = {"method": method, "model.name": model, "data.source": data}
+    changes = arguments.overrides(set_, {**named, "rounds": rounds, "seed": seed})
+    if resume is not None:
+        folder = arguments.resumed_folder(resume, out)
+        config = arguments.continued(folder, Run.open(folder).config, recipe, changes)
+    else:
+        config = arguments.load(recipe, changes)
+        folder = out or arguments.fresh_folder(f"{config.name}-{run_name(config)}")
+    parse_method(config.method, config.options)
+    console, command = plain_console(), f"trimwave run --resume {folder}"
+    with _stopped_hint(console, command, folder / "manifest.json"):
+        records = _run_all({folder: config}, console, resume=resume is not None)
+    label = label_of(config.method, config.options)
+    close_report({label: [records[folder]]}, config, folder, console)
 
 
 @app.command()
 def compare(
     recipe: Recipe = "default",
     methods: Annotated[
-        str, typer.Option(help="Comma-separated, each name[:option=value].")
-    ] = "jcpba,ubfp",
-    seeds: Annotated[int, typer.Option(help="Seeds per method, from `seed` on.")] = 1,
+        str | None, typer.Option(help=f"{METHODS_HELP}; default jcpba,ubfp.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="Seeds per method, from `seed` on; default 1.")
+    ] = None,
     set_: Overrides = None,
     model: Model = None,
     data: Data = None,
     rounds: Rounds = None,
     seed: Seed = None,
+    resume: Resume = None,
     out: Out = None,
 ) -> None:
     """Run several methods on the same channels, batches and seeds."""
-    shorthands = {
-        "model.name": model,
-        "data.source": data,
-        "rounds": rounds,
-        "seed": seed,
-    }
-    config = _load(recipe, _overrides(set_, shorthands))
-    names = [name.strip() for name in methods.split(",") if name.strip()]
-    if not names or len({parse_method(name) for name in names}) < len(names):
-        raise InputError(f"--methods must name each method once, got {methods!r}.")
-    if seeds < 1:
-        raise InputError(f"--seeds must be at least 1, got {seeds}.")
-    folder = out or _fresh_folder(f"{config.name}-compare")
+    from trimwave.comparison import Comparison
+
+    named = {"model.name": model, "data.source": data, "rounds": rounds, "seed": seed}
+    changes = arguments.overrides(set_, named)
+    if resume is not None:
+        folder = arguments.resumed_folder(resume, out)
+        begun = Comparison.read(folder)
+        config = arguments.continued(folder, begun.config, recipe, changes)
+        asked = begun.continued(folder, config, methods, seeds)
+    else:
+        config = arguments.load(recipe, changes)
+        asked = Comparison.of(config, methods, seeds)
+        folder = out or arguments.fresh_folder(f"{config.name}-compare")
+        asked.create(folder)
     console = plain_console()
-    results: dict[str, list[Any]] = {}
-    for number in range(config.seed, config.seed + seeds):
-        configs = [replace(config, method=name, seed=number) for name in names]
-        runs = {folder / _method_folder(one): one for one in configs}
-        for label, records in _run_all(config, runs, console).items():
-            results.setdefault(label, []).extend(records)
+    with _stopped_hint(console, f"trimwave compare --resume {folder}", folder):
+        results = asked.results(
+            folder,
+            lambda runs: _run_all(runs, console, resume=resume is not None),
+            read_finished=resume is not None,
+        )
     close_report(results, config, folder, console)
 
 
 def _run_all(
-    config: Config, runs: Mapping[Path, Config], console: Console, resume: bool = False
-) -> dict[str, list[Any]]:
-    """Run configs that share model, data and seed; label to records."""
+    runs: Mapping[Path, Config], console: Console, resume: bool
+) -> dict[Path, list[dict[str, Any]]]:
+    """Run configs that share model, data and seed; folder to records."""
     try:
         from trimwave.lm.session import run_method
         from trimwave.lm.workbench import build_workbench
@@ -170,32 +157,32 @@ def _run_all(
     shared = next(iter(runs.values()))
     with console.status("loading") as status:
         bench = build_workbench(shared, lambda line: status.update(Text(line)))
-    results: dict[str, list[Any]] = {}
+    records = {}
     for folder, one in runs.items():
-        label = parse_method(one.method).label
-        clients = config.cell.num_clients
-        try:
-            with RoundProgress(console, label, one.rounds, clients) as progress:
-                records = run_method(
-                    bench,
-                    one,
-                    folder,
-                    resume=resume,
-                    on_record=progress.on_record,
-                    on_client=progress.on_client,
-                )
-        except KeyboardInterrupt:
-            hint = f"\nstopped; go on with: trimwave run --resume {folder}"
-            console.print(hint, soft_wrap=True)
-            raise
-        results.setdefault(label, []).append(records)
-    return results
+        label = label_of(one.method, one.options)
+        clients = one.cell.num_clients
+        with RoundProgress(console, label, one.rounds, clients) as progress:
+            records[folder] = run_method(
+                bench,
+                one,
+                folder,
+                resume=resume and (folder / "manifest.json").exists(),
+                on_record=progress.on_record,
+                on_client=progress.on_client,
+            )
+    return records
 
 
 @app.command()
 def plan(
     source: Annotated[str, typer.Argument(help="CELL.csv, or a recipe.")] = "default",
-    solver: Annotated[str, typer.Option(help="exact, bcd or uniform")] = "exact",
+    method: Annotated[
+        str | None, typer.Option(help="name[:option=value]; default jcpba.")
+    ] = None,
+    solver: Annotated[
+        str | None,
+        typer.Option(help="exact, bcd, uniform: jcpba, jcpba:solver=bcd, ubfp."),
+    ] = None,
     set_: Overrides = None,
     seed: Seed = None,
     round_: Annotated[int, typer.Option("--round", help="Which fading draw.")] = 1,
@@ -205,36 +192,76 @@ def plan(
     from trimwave.planning import plan_cell
     from trimwave.report.plan_table import plan_json, plan_lines, plan_table
 
-    overrides = _overrides(set_, {"seed": seed})
-    if source.endswith(".csv"):
-        if seed is not None or round_ != 1:
-            warnings.warn(
-                "--seed and --round have no effect on a cell in a CSV.", stacklevel=1
-            )
-        problem, result = plan_cell(
-            _load("default", overrides), solver, cell_csv=Path(source)
-        )
-    else:
-        problem, result = plan_cell(_load(source, overrides), solver, round_=round_)
+    text, changes = (
+        arguments.planned_method(method, solver),
+        arguments.overrides(set_, {"seed": seed}),
+    )
+    cell_csv = Path(source) if source.endswith(".csv") else None
+    if cell_csv is not None:
+        arguments.warn_of_idle(changes, round_)
+    config = arguments.load("default" if cell_csv else source, changes)
+    situation, result = plan_cell(config, text, round_=round_, cell_csv=cell_csv)
     if as_json:
-        print(json.dumps(plan_json(problem, result), indent=2))
+        print(json.dumps(plan_json(situation, result), indent=2))
         return
     console = plain_console()
     console.print(plan_table(result))
-    for line in plan_lines(problem, result):
+    for line in plan_lines(situation, result):
         console.print(line, soft_wrap=True)
 
 
 @app.command()
+def sweep(
+    recipe: Recipe = "default",
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=V1,V2", help="Values of a key; a TOML array too."),
+    ] = None,
+    methods: Annotated[str, typer.Option(help=f"{METHODS_HELP}.")] = "jcpba,ubfp",
+    draws: Annotated[int, typer.Option(help="Seeds per point, from `seed` on.")] = 20,
+    rounds: Annotated[int, typer.Option(help="Rounds per draw.")] = 1,
+    jobs: Annotated[
+        int | None, typer.Option(help="Processes; default one per core.")
+    ] = None,
+    set_: Overrides = None,
+    seed: Seed = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write, or to go on with.")
+    ] = None,
+) -> None:
+    """Plan a grid of cells without training, over the cores, to Parquet."""
+    from trimwave.comparison import method_texts
+    from trimwave.grid import Sweep, parse_vary
+    from trimwave.report import sweep_table as report
+    from trimwave.sweep import read_rows, run_sweep
+
+    config = arguments.load(recipe, arguments.overrides(set_, {"seed": seed}))
+    asked = Sweep(
+        config=config,
+        vary=parse_vary(vary or ()),
+        methods=method_texts(methods, config.options),
+        draws=draws,
+        rounds=rounds,
+    )
+    folder = out or arguments.fresh_folder(f"{config.name}-sweep")
+    console, again = plain_console(), f"the same command, with --out {folder}"
+    with _stopped_hint(console, again, folder), report.draw_progress(console) as told:
+        cores = os.cpu_count() or 1
+        parts = run_sweep(asked, folder, cores if jobs is None else jobs, told)
+    keys = tuple(asked.vary)
+    summaries = report.summarise(read_rows(parts, (*keys, *report.NEEDED)), keys)
+    console.print(report.sweep_table(summaries, keys))
+    for line in report.reason_lines(summaries, keys):
+        console.print(line, soft_wrap=True)
+    console.print(f"rows  {folder / 'parts'}", soft_wrap=True)
+
+
+@app.command()
 def methods() -> None:
-    """List the methods, one line each."""
-    shown = Table(box=None)
-    for title in ("name", "shown as", "what it is"):
-        shown.add_column(title)
-    for name, kind in METHODS.items():
-        summary = (kind.__doc__ or "").splitlines()[0]
-        shown.add_row(name, kind().label, summary)
-    plain_console().print(shown)
+    """List the methods with their options."""
+    from trimwave.report.name_tables import method_table
+
+    plain_console().print(method_table(METHODS))
 
 
 @models_app.callback()
@@ -242,16 +269,9 @@ def models(context: typer.Context) -> None:
     """List the models known by name, one line each."""
     if context.invoked_subcommand is not None:
         return
-    from trimwave.shapes import SHAPES
-    from trimwave.zoo import KNOWN_MODELS
+    from trimwave.report.name_tables import model_table
 
-    shown = Table(box=None)
-    for title in ("name", "blocks", "what it is", "comes from"):
-        shown.add_column(title)
-    for name, known in KNOWN_MODELS.items():
-        blocks = str(SHAPES[name].num_blocks)
-        shown.add_row(name, blocks, known.description, known.source)
-    plain_console().print(shown)
+    plain_console().print(model_table())
 
 
 @models_app.command()

@@ -42,10 +42,13 @@ class CellConfig:
     """Uniform range of the factor on f_0, drawn once per run."""
     memory_bytes: tuple[float, float] = (4e9, 8e9)
     """Uniform range of the memory limit, drawn once per run [byte]."""
+    server_speed_flops_per_s: float = 50e12
+    """The server's speed, shared by the clients it computes for [FLOP/s]. # assumed."""
 
     def __post_init__(self) -> None:
         _require("cell.", self, 1, "num_clients")
         _require("cell.", self, 0, "total_bandwidth_hz", "base_speed_flops_per_s")
+        _require("cell.", self, 0, "server_speed_flops_per_s")
         _require_range("cell.", "speed_factor", self.speed_factor)
         _require_range("cell.", "memory_bytes", self.memory_bytes)
 
@@ -185,15 +188,15 @@ class TrainConfig:
     seq_len: int = 256
     """s: tokens per sequence that the latency model charges. # assumed."""
     learning_rate: float = 5e-5
-    """AdamW step size. # assumed."""
+    """AdamW step size where full weights train. # assumed."""
+    lora_learning_rate: float = 2e-4
+    """AdamW step size where LoRA factors train. # assumed."""
     weight_decay: float = 0.01
     """AdamW weight decay. # assumed."""
     max_grad_norm: float = 1.0
     """Gradient clipping. # assumed."""
-    adapter: Literal["full", "lora"] = "full"
-    """Train the adapter's weights, or LoRA factors on them."""
     lora_rank: int = 8
-    """LoRA rank r."""
+    """LoRA rank r, in methods that train LoRA factors."""
     lora_alpha: float = 16.0
     """LoRA scaling alpha."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -204,7 +207,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         counts = ("num_local_steps", "batch_size", "seq_len", "lora_rank")
         _require("train.", self, 1, *counts)
-        _require("train.", self, 0, "learning_rate", "max_grad_norm", "lora_alpha")
+        _require("train.", self, 0, "learning_rate", "lora_learning_rate")
+        _require("train.", self, 0, "max_grad_norm", "lora_alpha")
         if not self.weight_decay >= 0:
             raise InputError(
                 f"`train.weight_decay` must be at least 0, got {self.weight_decay}."
@@ -258,6 +262,9 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     align: AlignConfig = field(default_factory=AlignConfig)
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Options of methods in this recipe, ``[options.fedbiot]`` and so on; what is
+    written behind a method's name wins."""
 
     def __post_init__(self) -> None:
         _require("", self, 1, "rounds")

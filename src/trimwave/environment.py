@@ -72,6 +72,7 @@ class Environment:
             total_bandwidth_hz=cell.total_bandwidth_hz,
             noise=radio.noise,
             max_spectral_efficiency=radio.max_spectral_efficiency or np.inf,
+            server_speed_flops_per_s=cell.server_speed_flops_per_s,
         )
 
 
@@ -132,4 +133,5 @@ def cell_from_csv(path: Path, config: Config) -> Cell:
         total_bandwidth_hz=config.cell.total_bandwidth_hz,
         noise=config.radio.noise,
         max_spectral_efficiency=config.radio.max_spectral_efficiency or np.inf,
+        server_speed_flops_per_s=config.cell.server_speed_flops_per_s,
     )

@@ -1,4 +1,4 @@
-"""From a config to a workload and to one round's plan, without torch."""
+"""From a config to what sub-models cost and to one round's plan, without torch."""
 
 import json
 from dataclasses import replace
@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from trimwave.config import Config
+from trimwave.costs import Costs
 from trimwave.environment import Environment, cell_from_csv, limits_of
 from trimwave.errors import InputError, nearest
-from trimwave.problem import Problem
+from trimwave.methods import parse_method
+from trimwave.plan import Plan, Situation
 from trimwave.shapes import SHAPES, ModelShape
-from trimwave.solution import Plan, make_plan, solve
-from trimwave.solvers import get_solver
-from trimwave.workload import Workload, workload_of
 
 
 def shape_named(name: str) -> ModelShape:
@@ -38,8 +37,8 @@ def shape_named(name: str) -> ModelShape:
         raise InputError(f"{path} is not JSON: {error}.") from None
 
 
-def workload_from(config: Config, shape: ModelShape) -> Workload:
-    """Cost of a config's sub-models, eq. (5) and (8).
+def costs_from(config: Config, shape: ModelShape) -> Costs:
+    """Return what a config's sub-models cost, eqs. (5), (8).
 
     Raises
     ------
@@ -47,14 +46,13 @@ def workload_from(config: Config, shape: ModelShape) -> Workload:
         If the split or a length is out of range for the model.
     """
     model, train = config.model, config.train
-    lora = shape.lora_params(train.lora_rank) if train.adapter == "lora" else 0
-    return workload_of(
-        shape,
+    return Costs(
+        shape=shape,
         split_index=shape.num_blocks - model.adapter_blocks,
         batch_size=train.batch_size,
         seq_len=train.seq_len,
         num_local_steps=train.num_local_steps,
-        lora_params=model.adapter_blocks * lora,
+        lora_rank=train.lora_rank,
         bits_per_param=model.bits_per_param,
         head_passes=model.head_passes,
         send_embeddings=model.send_embeddings,
@@ -62,8 +60,8 @@ def workload_from(config: Config, shape: ModelShape) -> Workload:
 
 
 def plan_cell(
-    config: Config, solver: str, *, round_: int = 1, cell_csv: Path | None = None
-) -> tuple[Problem, Plan]:
+    config: Config, method: str, *, round_: int = 1, cell_csv: Path | None = None
+) -> tuple[Situation, Plan]:
     """Plan one round of a config's cell, or of a cell in a CSV.
 
     Any emulator size is allowed here; a run rounds to real heads and neurons.
@@ -72,8 +70,8 @@ def plan_cell(
     ----------
     config : Config
         Model, limits, training lengths; the cell too unless a CSV gives it.
-    solver : str
-        A name of `trimwave.solvers.SOLVERS`.
+    method : str
+        As `parse_method` reads it.
     round_ : int
         Which round's fading, from 1.
     cell_csv : Path, optional
@@ -82,12 +80,12 @@ def plan_cell(
     Raises
     ------
     InputError
-        If the config or the cell is wrong, or P1 has no solution.
+        If the config or the cell is wrong, or the method has no plan for it.
     """
     if round_ < 1:
         raise InputError(f"--round must be at least 1, got {round_}.")
-    shape = shape_named(config.model.name)
-    workload = workload_from(config, shape)
+    rule = parse_method(method, config.options)
+    costs = costs_from(config, shape_named(config.model.name))
     if cell_csv is not None:
         cell = cell_from_csv(cell_csv, config)
     else:
@@ -96,6 +94,5 @@ def plan_cell(
         cell = environment.cell(round_ - 1, samples)
     # C5 counts the clients of the cell at hand, which a CSV may have changed.
     counted = replace(config, cell=replace(config.cell, num_clients=cell.num_clients))
-    problem = Problem(cell=cell, workload=workload, limits=limits_of(counted))
-    solution = solve(problem, get_solver(solver))
-    return problem, make_plan(problem, solution, solution.kept, solution.bandwidth_hz)
+    situation = Situation(cell=cell, costs=costs, limits=limits_of(counted))
+    return situation, rule.plan(situation)

@@ -39,21 +39,39 @@ def find_recipe(name: str) -> Path:
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     """Read a recipe and apply ``a.b=value`` overrides.
 
+    A recipe with ``extends = "another"`` holds its differences from that one.
+
     Raises
     ------
     InputError
         If the file is missing or malformed, or a key or value is wrong: which and what
         is legal.
     """
+    tree = _read_tree(path, ())
+    for override in overrides:
+        _merge(tree, _parse_override(override))
+    return config_from_dict(tree, str(path))
+
+
+def _read_tree(path: Path, readers: tuple[Path, ...]) -> dict[str, Any]:
+    """Read a recipe on top of the one that it extends; `readers` extend this one."""
     try:
         tree = tomllib.loads(path.read_text())
     except OSError as error:
         raise InputError(f"recipe {path} cannot be read: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"recipe {path} is not TOML: {error}.") from None
-    for override in overrides:
-        _merge(tree, _parse_override(override))
-    return config_from_dict(tree, str(path))
+    base = tree.pop("extends", None)
+    if base is None:
+        return tree
+    if not isinstance(base, str):
+        raise InputError(f"{path}: `extends` must name a recipe, got {base!r}.")
+    extended = find_recipe(base)
+    if extended.resolve() in (path.resolve(), *readers):
+        raise InputError(f"{path}: `extends` runs in a circle at {extended}.")
+    merged = _read_tree(extended, (path.resolve(), *readers))
+    _merge(merged, tree)
+    return merged
 
 
 def merge_overrides(config: Config, overrides: Sequence[str]) -> Config:
@@ -104,9 +122,26 @@ def _build(cls: type[Any], tree: Mapping[str, Any], where: str, prefix: str) -> 
             if not isinstance(value, Mapping):
                 raise InputError(f"{where}: `{prefix}{key}` must be a table.")
             values[key] = _build(kind, value, where, f"{prefix}{key}.")  # type: ignore[arg-type]
+        elif get_origin(kind) is dict:
+            values[key] = _tables(value, f"{where}: `{prefix}{key}`")
         else:
             values[key] = _convert(kind, value, f"{where}: `{prefix}{key}`")
     return cls(**values)
+
+
+def _tables(value: Any, where: str) -> dict[str, dict[str, Any]]:
+    """Check tables of plain values; the methods know what the keys may be."""
+    if not isinstance(value, Mapping):
+        raise InputError(f"{where} must be a table of tables, got {value!r}.")
+    for name, table in value.items():
+        plain = isinstance(table, Mapping) and not any(
+            isinstance(item, Mapping | list) for item in table.values()
+        )
+        if not plain:
+            raise InputError(
+                f"{where}: `{name}` must be a table of options, got {table!r}."
+            )
+    return {name: dict(table) for name, table in value.items()}
 
 
 def _convert(kind: Any, value: Any, where: str) -> Any:

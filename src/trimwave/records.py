@@ -52,10 +52,10 @@ class Run:
                 "choose another --out or `name`."
             )
         run = cls(folder)
-        with _disk_errors(folder, "the run was not started", "run again"):
+        with disk_errors(folder, "the run was not started", "run again"):
             (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
             manifest = {"config": config.to_dict(), **facts}
-            _write_atomic(folder / "manifest.json", json.dumps(manifest, indent=2))
+            write_atomic(folder / "manifest.json", json.dumps(manifest, indent=2))
         return run
 
     @classmethod
@@ -74,7 +74,7 @@ class Run:
     @property
     def manifest(self) -> dict[str, Any]:
         """What was recorded at the start."""
-        manifest: dict[str, Any] = _read_json(self.folder / "manifest.json")
+        manifest: dict[str, Any] = read_json(self.folder / "manifest.json")
         return manifest
 
     @property
@@ -90,16 +90,7 @@ class Run:
         RunError
             Naming every key that differs.
         """
-        old, new = self.config.to_dict(), config.to_dict()
-        if new["rounds"] >= old["rounds"]:
-            old["rounds"] = new["rounds"]
-        changed = differences(old, new)
-        if changed:
-            raise RunError(
-                f"{self.folder} was started with another recipe, so it cannot be "
-                f"resumed with this one: {'; '.join(changed)}. Start a new run, or "
-                "leave these settings as they were (`rounds` may grow)."
-            )
+        check_continues(self.folder, self.config, config)
 
     def records(self) -> list[dict[str, Any]]:
         """Return every complete line of rounds.jsonl."""
@@ -130,7 +121,7 @@ class Run:
         number = record["round"]
         lost = f"round {number} is not saved, earlier ones are"
         resume = f"run again with --resume {self.folder}"
-        with _disk_errors(self.folder, lost, resume), deferred_interrupt():
+        with disk_errors(self.folder, lost, resume), deferred_interrupt():
             _append(self.folder / "rounds.jsonl", record)
             timing = {"round": number, "wall_s": round(elapsed_s, 3)}
             _append(self.folder / "timing.jsonl", timing)
@@ -145,7 +136,7 @@ class Run:
         save(draft)
         digests = {file.name: _sha256(file) for file in sorted(draft.iterdir())}
         state = {"round": number, "files": digests}
-        _write_atomic(draft / "state.json", json.dumps(state, indent=2))
+        write_atomic(draft / "state.json", json.dumps(state, indent=2))
         os.replace(draft, final)
         _sync(root)
         for old in self._checkpoints()[KEPT_CHECKPOINTS:]:
@@ -177,7 +168,7 @@ class Run:
                     stacklevel=2,
                 )
                 continue
-            number = _read_json(folder / "state.json")["round"]
+            number = read_json(folder / "state.json")["round"]
             records = [line for line in self.records() if line["round"] <= number]
             if [line["round"] for line in records] != list(range(number + 1)):
                 raise RunError(
@@ -197,7 +188,7 @@ class Run:
         for name in ("rounds.jsonl", "timing.jsonl"):
             kept = [one for one in self._lines(name) if one["round"] <= last_round]
             text = "".join(_line(record) for record in kept)
-            _write_atomic(self.folder / name, text)
+            write_atomic(self.folder / name, text)
 
 
 @contextmanager
@@ -220,8 +211,23 @@ def deferred_interrupt() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
+def check_continues(folder: Path, begun: Config, config: Config) -> None:
+    """Raise RunError unless a config only adds rounds to what a folder began with."""
+    old, new = begun.to_dict(), config.to_dict()
+    if new["rounds"] >= old["rounds"]:
+        old["rounds"] = new["rounds"]
+    changed = differences(old, new)
+    if changed:
+        raise RunError(
+            f"{folder} was started with another recipe, so it cannot be resumed with "
+            f"this one: {'; '.join(changed)}. Start a new run, or leave these settings "
+            "as they were (`rounds` may grow)."
+        )
+
+
 @contextmanager
-def _disk_errors(folder: Path, consequence: str, then: str) -> Iterator[None]:
+def disk_errors(folder: Path, consequence: str, then: str) -> Iterator[None]:
+    """Turn a full or unwritable disk into a RunError: what is lost, what to do."""
     try:
         yield
     except OSError as error:
@@ -235,7 +241,7 @@ def _disk_errors(folder: Path, consequence: str, then: str) -> Iterator[None]:
 def _flaw(folder: Path) -> str:
     """Say what is wrong with a checkpoint, or nothing."""
     try:
-        state = _read_json(folder / "state.json")
+        state = read_json(folder / "state.json")
         for name, digest in state["files"].items():
             if _sha256(folder / name) != digest:
                 return f"{name} does not match its hash"
@@ -246,7 +252,8 @@ def _flaw(folder: Path) -> str:
     return ""
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """Read a JSON file; RunError if it is damaged."""
     try:
         return json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError):
@@ -264,10 +271,11 @@ def _append(path: Path, record: Mapping[str, Any]) -> None:
         os.fsync(file.fileno())
 
 
-def _write_atomic(path: Path, text: str) -> None:
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write a file whole or not at all."""
     draft = path.with_name(f".{path.name}.draft")
-    with draft.open("w") as file:
-        file.write(text)
+    with draft.open("wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())
     os.replace(draft, path)

@@ -13,14 +13,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from trimwave.costs import Costs
 from trimwave.environment import Environment, limits_of
 from trimwave.errors import RunError
 from trimwave.methods import Method
-from trimwave.problem import Problem
+from trimwave.plan import Plan, Situation
 from trimwave.records import Run
-from trimwave.solution import Plan
 from trimwave.units import BITS_PER_BYTE, FloatArray
-from trimwave.workload import Workload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +27,9 @@ class Exchange:
     """What came back from the clients of one round."""
 
     updates: Sequence[Any]
-    """K updates, in whatever form the server aggregates."""
-    train_loss: Sequence[float]
-    """K mean losses over the local steps."""
+    """One update per client that took part, in whatever form the server aggregates."""
+    train_loss: Sequence[float | None]
+    """K mean losses over the local steps; None for who did not take part."""
     round_s: float
     """How long the round took on the run's clock [s]."""
 
@@ -46,8 +45,8 @@ class Server(Protocol):
     """Owns the model."""
 
     @property
-    def workload(self) -> Workload:
-        """What a sub-model costs."""
+    def costs(self) -> Costs:
+        """What any sub-model costs."""
 
     @property
     def num_samples(self) -> FloatArray:
@@ -102,7 +101,13 @@ def run_rounds(
     for number in range(len(records), num_rounds + 1):
         started = time.monotonic()
         cell = environment.cell(number - 1, server.num_samples)
-        plan = method.plan(Problem(cell=cell, workload=server.workload, limits=limits))
+        situation = Situation(
+            cell=cell,
+            costs=server.costs,
+            limits=limits,
+            carried=records[-1].get("plan", {}).get("carry", {}),
+        )
+        plan = method.plan(situation)
         exchange = backend.exchange(plan, number)
         server.aggregate(exchange.updates)
         server.align(number)
@@ -139,7 +144,7 @@ def _record(
         "virtual_s": clock_s,
         "round_s": exchange.round_s,
         **losses,
-        "train_loss": float(np.mean(exchange.train_loss)),
+        "train_loss": float(np.mean([x for x in exchange.train_loss if x is not None])),
         "down_bytes": int(np.sum(plan.down_bits)) // BITS_PER_BYTE,
         "up_bytes": int(np.sum(plan.up_bits)) // BITS_PER_BYTE,
         "total_flops": int(np.sum(plan.flops)),

@@ -104,6 +104,19 @@ class ModelShape:
         return rank * (2 * self.hidden_size + width + key_value)
 
     @property
+    def matrix_sizes(self) -> tuple[tuple[int, int], ...]:
+        """Inputs and outputs of every matrix of a block; GPT-2 fuses q, k and v."""
+        hidden, neurons = self.hidden_size, self.intermediate_size
+        width, key_value = (
+            heads * self.head_dim for heads in (self.num_heads, self.num_kv_heads)
+        )
+        fused = self.model_type == "gpt2"
+        into = [width + 2 * key_value] if fused else [width, key_value, key_value]
+        into += [neurons] * (2 if self.gated_mlp else 1)
+        outputs = ((width, hidden), (neurons, hidden))
+        return (*((hidden, size) for size in into), *outputs)
+
+    @property
     def embedding_params(self) -> int:
         """Parameters of embeddings, final norm and (if untied) the LM head."""
         tables = 1 if self.tied_head else 2

@@ -140,15 +140,21 @@ def workload_of(
         fixed_memory_bytes=WEIGHT_BYTES_PER_PARAM
         * (shape.embedding_params + adapter_params)
         + TRAIN_BYTES_PER_PARAM * trained
-        + _activation_bytes(shape, adapter_blocks, batch_size, seq_len),
+        + activation_bytes(shape, adapter_blocks, batch_size, seq_len)
+        + logit_bytes(shape, tokens),
         emulator_memory_bytes=WEIGHT_BYTES_PER_PARAM * emulator_params,
     )
 
 
-def _activation_bytes(
+def activation_bytes(
     shape: ModelShape, num_blocks: int, batch_size: int, seq_len: int
 ) -> int:
-    """Activations of the trained blocks and fp32 logits (Korthikanti et al. 2022)."""
+    """Activations kept for the gradient of some blocks (Korthikanti et al. 2022)."""
     tokens = batch_size * seq_len
     block = tokens * (34 * shape.hidden_size + 5 * shape.num_heads * seq_len)
-    return num_blocks * block + 12 * tokens * shape.vocab_size
+    return num_blocks * block
+
+
+def logit_bytes(shape: ModelShape, tokens: int) -> int:
+    """Logits, softmax and their gradient in fp32."""
+    return 12 * tokens * shape.vocab_size

@@ -1,9 +1,13 @@
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 import transformers
+from tiny_run import make_bench
 from torch import Tensor
+
+from trimwave.lm.workbench import Workbench
 
 # Tiny matrices: a second thread costs more than it computes.
 torch.set_num_threads(1)
@@ -94,3 +98,14 @@ def model(request: pytest.FixtureRequest) -> transformers.PreTrainedModel:
 def input_ids() -> Tensor:
     generator = torch.Generator().manual_seed(3)
     return torch.randint(3, 96, (2, 11), generator=generator)
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Workbench]:
+    """Make the workbench of a miniature run, with a cache of its own."""
+    monkeypatch.setenv("TRIMWAVE_CACHE", str(tmp_path / "cache"))
+
+    def _make(*changes: str, kind: str = "llama") -> Workbench:
+        return make_bench(tmp_path / kind, kind, changes)
+
+    return _make

@@ -2,28 +2,17 @@ import copy
 
 import pytest
 import torch
-from tiny_run import bytes_of, make_bench
+from tiny_run import bytes_of, make_server
 
 from trimwave.config import AlignConfig
 from trimwave.errors import InputError
 from trimwave.lm import prune_emulator
 from trimwave.lm.align import align_emulator, distillation_loss
 from trimwave.lm.encode import collate
-from trimwave.lm.server import LmServer
 from trimwave.lm.session import run_method
 
 ON = ("align.initial_steps=3", "align.every_rounds=2", "align.steps=2", "rounds=3")
 FAST = AlignConfig(initial_steps=1, learning_rate=3e-3, batch_size=6)
-
-
-@pytest.fixture
-def make(tmp_path, monkeypatch):
-    monkeypatch.setenv("TRIMWAVE_CACHE", str(tmp_path / "cache"))
-
-    def _make(*changes, kind="llama"):
-        return make_bench(tmp_path / kind, kind, changes)
-
-    return _make
 
 
 def student_of(bench):
@@ -34,10 +23,10 @@ def align(bench, student, config=FAST, steps=20, sizes=None, first_step=0):
     return align_emulator(
         student,
         bench.split,
-        bench.ranking,
-        sizes or bench.ranking.sizes.tolist(),
         bench.public_rows,
         config,
+        ranking=bench.ranking,
+        sizes=sizes or bench.ranking.sizes.tolist(),
         num_steps=steps,
         first_step=first_step,
         seed=0,
@@ -116,6 +105,7 @@ def test_alignment_comes_nearer(make, kind, criterion):
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
 def test_alignment_moves_nothing_but_the_emulator(make, kind):
     bench = make(kind=kind)
+    bench.split.adapter.requires_grad_(True)  # as a server's own
     student = student_of(bench)
     parts = (bench.split.emulator, bench.split.adapter, bench.split.shell)
     before = [copied(part) for part in parts]
@@ -182,7 +172,7 @@ def test_a_run_with_alignment_resumes_to_the_same_bits(make, tmp_path, criterion
 def test_alignment_shows_in_the_losses_and_not_in_the_bench(make):
     bench = make(*ON)
     before = copied(bench.split.emulator)
-    server = LmServer(bench)
+    server = make_server(bench)
     plain = server.evaluate()
     server.align(0)
     aligned = server.evaluate()
@@ -190,7 +180,7 @@ def test_alignment_shows_in_the_losses_and_not_in_the_bench(make):
     # Plugging in goes to the original model, which alignment does not touch.
     assert aligned["loss_full"] == plain["loss_full"]
     assert same(bench.split.emulator, before)
-    assert LmServer(bench).evaluate() == plain
+    assert make_server(bench).evaluate() == plain
 
 
 def test_only_sizes_within_c4_are_aligned(make, monkeypatch):
@@ -198,9 +188,9 @@ def test_only_sizes_within_c4_are_aligned(make, monkeypatch):
     seen = []
     monkeypatch.setattr(
         "trimwave.lm.server.align_emulator",
-        lambda *args, **kwargs: seen.append((args[3], kwargs)),
+        lambda *args, **kwargs: seen.append((kwargs["sizes"], kwargs)),
     )
-    server = LmServer(bench)
+    server = make_server(bench)
     for number in range(5):
         server.align(number)
     limits, full = bench.config.limits, bench.ranking.sizes[-1]

@@ -4,17 +4,14 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from tiny_run import make_bench
+from tiny_run import held, make_bench, make_server, plan_of
 
 from trimwave.config import TrainConfig
-from trimwave.environment import Environment
 from trimwave.errors import InputError
 from trimwave.lm import prune_emulator, random_scores, rank_units, split_model
 from trimwave.lm.package import AIR_DTYPES, Wire, package_of, receive
-from trimwave.lm.server import LmServer
-from trimwave.lm.tune import add_lora, trained_parameters
-from trimwave.methods import parse_method
-from trimwave.problem import Limits, Problem
+from trimwave.lm.tune import add_lora, head_with_lora, trained_parameters
+from trimwave.problem import Limits
 
 RUNS = [
     (kind, adapter, bits)
@@ -57,38 +54,35 @@ def logits(split, input_ids):
 @pytest.mark.parametrize(("kind", "adapter", "bits"), RUNS)
 def test_a_package_has_the_planned_bits(tmp_path, monkeypatch, kind, adapter, bits):
     monkeypatch.setenv("TRIMWAVE_CACHE", str(tmp_path / "cache"))
-    changes = [f"train.adapter={adapter}", f"model.bits_per_param={bits}"]
-    bench = make_bench(tmp_path, kind, changes)
-    server = LmServer(bench)
-    cell = Environment.from_config(bench.config).cell(0, server.num_samples)
-    seen = set()
+    bench = make_bench(tmp_path, kind, [f"model.bits_per_param={bits}"])
+    method = f"jcpba:adapter={adapter}"
+    server, seen = make_server(bench, method), set()
     for beta in (0.0, 0.2, 0.45, 0.7):
         limits = Limits(beta_min=0.0, beta_max=0.72, beta_bar=beta)
-        problem = Problem(cell=cell, workload=server.workload, limits=limits)
-        plan = parse_method("jcpba").plan(problem)
+        plan = plan_of(bench, server, method, limits)
         for k, submodel in enumerate(plan.submodels):
             package = server.package(submodel)
-            data = bench.down_wire.encode(package)
+            data = server.down_wire.encode(package)
             assert len(data) * 8 == plan.down_bits[k]
-            assert bench.down_wire.num_bits(package) == plan.down_bits[k]
+            assert server.down_wire.num_bits(package) == plan.down_bits[k]
             seen.add(len(data))
     assert len(seen) >= 5
-    update = bench.clients()[0].fine_tune(package, 1)
-    data = bench.up_wire.encode(update.delta)
-    assert len(data) * 8 == bench.up_wire.num_bits(update.delta) == plan.up_bits[0]
+    update = server.clients()[0].fine_tune(package, submodel, 1)
+    data = server.up_wire.encode(update.delta)
+    assert len(data) * 8 == server.up_wire.num_bits(update.delta) == plan.up_bits[0]
 
 
 def test_layer_drop_too_has_the_planned_bits(tmp_path, monkeypatch):
     monkeypatch.setenv("TRIMWAVE_CACHE", str(tmp_path / "cache"))
     bench = make_bench(tmp_path, "llama", ["prune.criterion=layer_drop"])
-    split, wire = bench.split, bench.down_wire
+    server, split = make_server(bench), bench.split
+    wire, costs = server.down_wire, server.costs
     assert len(bench.ranking.sizes) == split.split_index
     for size in bench.ranking.sizes.tolist():
         blocks = prune_emulator(split, bench.ranking.kept(size))
         package = package_of(split.with_emulator(blocks))
-        work = bench.workload
         params = size + sum(value.numel() for value in split.adapter.parameters())
-        assert len(wire.encode(package)) * 8 == work.overhead_down_bits + 16 * params
+        assert len(wire.encode(package)) * 8 == costs.overhead_down_bits + 16 * params
 
 
 @pytest.mark.parametrize("bits", sorted(AIR_DTYPES))
@@ -163,27 +157,51 @@ def test_a_client_leaves_the_servers_tensors_alone(tiny):
 def test_lora_travels_with_its_factors(model, input_ids):
     split = split_model(model, 3)
     split.adapter.requires_grad_(False)
-    config = TrainConfig(adapter="lora", lora_rank=2)
+    config = TrainConfig(lora_rank=2)
     add_lora(split.adapter, config, split.shape.model_type, seed=5)
     with torch.no_grad():
-        for value in trained_parameters(split.adapter).values():
+        for value in trained_parameters(split).values():
             value.add_(0.1)
     wire = Wire.fitting(package_of(split), 16)
     got = receive(split, wire.decode(wire.encode(package_of(split))), torch.float32)
     expected = logits(with_air_weights(split, torch.float16), input_ids)
     assert torch.equal(logits(got, input_ids), expected)
-    names = trained_parameters(got.adapter)
-    assert names.keys() == trained_parameters(split.adapter).keys()
+    names = trained_parameters(got)
+    assert names.keys() == trained_parameters(split).keys()
     assert names and all("lora_" in name for name in names)
+
+
+def test_a_head_travels_as_its_factors(tiny, input_ids):
+    split = split_model(tiny("llama"), 3)
+    head = head_with_lora(split.head, TrainConfig(lora_rank=2), seed=5)
+    split = split.with_head(head)
+    with torch.no_grad():
+        for name, value in trained_parameters(split).items():
+            if name.startswith("head."):
+                value.add_(0.1)
+    package = package_of(split)
+    assert [n for n in package if n.startswith("head.")] == [
+        "head.0.lora_A.default.weight",
+        "head.0.lora_B.default.weight",
+    ]
+    got = receive(split, package, torch.float32)
+    assert torch.equal(logits(got, input_ids), logits(split, input_ids))
+    assert got.head.base_layer.weight is split.head.base_layer.weight
+    with torch.no_grad():
+        got.head.lora_B["default"].weight.zero_()
+    assert not torch.equal(logits(got, input_ids), logits(split, input_ids))
+    del package["head.0.lora_B.default.weight"]
+    with pytest.raises(InputError, match="head.0 does not fit: tensor `lora_B"):
+        receive(split, package, torch.float32)
 
 
 @pytest.mark.parametrize("rank", [1, 8])
 def test_lora_has_as_many_parameters_as_the_shape_says(model, rank):
     split = split_model(model, 3)
     split.adapter.requires_grad_(False)
-    config = TrainConfig(adapter="lora", lora_rank=rank)
+    config = TrainConfig(lora_rank=rank)
     add_lora(split.adapter, config, split.shape.model_type, seed=5)
-    trained = trained_parameters(split.adapter)
+    trained = trained_parameters(split)
     expected = split.shape.lora_params(rank) * len(split.adapter)
     assert numel(trained) == expected
     assert numel(package_of(split)) == 5 * split.shape.block_params + expected
@@ -228,6 +246,7 @@ DAMAGED = {
     "unknown part": added("shell.0.weight", 3),
     "no block number": added("emulator.first.weight", 3),
     "no path": added("emulator.0", 3),
+    "factors on a head that has none": added("head.0.lora_A.default.weight", 2, 48),
 }
 
 
@@ -260,11 +279,15 @@ def test_a_package_wider_than_the_model_is_refused(tiny):
 def test_an_update_is_what_training_changed(tmp_path, monkeypatch):
     monkeypatch.setenv("TRIMWAVE_CACHE", str(tmp_path / "cache"))
     bench = make_bench(tmp_path, "llama")
-    client = bench.clients()[1]
-    package = bench.down_wire.round(package_of(bench.split))
+    server = make_server(bench)
+    client, submodel = server.clients()[1], bench.costs.pruned(1.0)
+    package = held(server, submodel)
+    assert package.keys() == package_of(bench.split).keys()
     kept = {name: value.clone() for name, value in package.items()}
-    update = client.fine_tune(package, 1)
-    assert update.delta.keys() == trained_parameters(bench.split.adapter).keys()
+    update = client.fine_tune(package, submodel, 1)
+    assert update.client == 1 and update.crossings is None
+    assert update.delta.keys() == trained_parameters(server.template).keys()
+    assert {name.split(".")[0] for name in update.delta} == {"3"}
     assert all(value.dtype == torch.float16 for value in update.delta.values())
     assert any(value.abs().max() > 0 for value in update.delta.values())
     assert all(torch.equal(package[name], kept[name]) for name in kept)

@@ -5,11 +5,10 @@ import signal
 import sys
 
 import pytest
-from tiny_run import bytes_of, make_bench, python, write_toml
+from tiny_run import bytes_of, make_bench, make_server, python, write_toml
 
 from trimwave import cli
 from trimwave.errors import RunError
-from trimwave.lm.server import LmServer
 from trimwave.lm.session import run_method
 from trimwave.lm.workbench import build_workbench
 from trimwave.recipe import merge_overrides
@@ -27,10 +26,10 @@ def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
 def die_in_training(fine_tune=Client.fine_tune):
-    def replaced(client, package, round_index):
+    def replaced(client, package, submodel, round_index):
         if (round_index, client.number) == (3, 1):
             die()
-        return fine_tune(client, package, round_index)
+        return fine_tune(client, package, submodel, round_index)
     Client.fine_tune = replaced
 
 def die_in_saving(save=LmServer.save):
@@ -146,7 +145,7 @@ def test_another_models_checkpoint_is_refused(bench, copy_of, tmp_path):
     folder = tmp_path / "gpt2"
     run_method(other, merge_overrides(other.config, ["rounds=1"]), folder)
     with pytest.raises(RunError, match="does not fit the model: tensor"):
-        LmServer(bench).load(max((folder / "checkpoints").glob("round-*")))
+        make_server(bench).load(max((folder / "checkpoints").glob("round-*")))
 
 
 @pytest.mark.parametrize(

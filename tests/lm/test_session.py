@@ -126,16 +126,17 @@ def test_algorithm_1_runs_too(run):
 @pytest.mark.parametrize(
     ("kind", "changes"),
     [
-        ("gpt2", ["train.adapter=lora", "model.bits_per_param=32"]),
+        ("gpt2", ["method=jcpba:adapter=lora", "model.bits_per_param=32"]),
         ("gpt2", ["prune.criterion=fisher", "train.precision=bf16"]),
-        ("llama", ["train.adapter=lora", "prune.criterion=random"]),
+        ("llama", ["method=jcpba:adapter=lora", "prune.criterion=random"]),
         ("llama", ["prune.criterion=layer_drop", "limits.beta_max=0.66"]),
         ("llama", ["data.client_sizes=[2, 4, 12]", "radio.noise=psd"]),
     ],
 )
 def test_a_run_learns(home, tmp_path, kind, changes):
-    longer = ["rounds=2", "train.num_local_steps=4", "train.learning_rate=1e-2"]
-    bench = make_bench(tmp_path, kind, [*longer, *changes])
+    longer = ["rounds=2", "train.num_local_steps=4"]
+    rates = ["train.learning_rate=1e-2", "train.lora_learning_rate=1e-2"]
+    bench = make_bench(tmp_path, kind, [*longer, *rates, *changes])
     records = run_method(bench, bench.config, tmp_path / "run")
     assert records[-1]["loss_emulator"] < records[0]["loss_emulator"] - 0.05
     assert records[-1]["loss_full"] < records[0]["loss_full"] - 0.05

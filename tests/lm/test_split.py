@@ -4,6 +4,7 @@ from torch import nn
 
 from trimwave.errors import InputError
 from trimwave.lm import split_model
+from trimwave.lm.split import block_sources
 
 
 @pytest.mark.parametrize("split_index", [1, 3])
@@ -48,6 +49,32 @@ def test_the_attention_implementation_may_change_later(tiny, input_ids):
     model.set_attn_implementation("eager")
     eager = split.hidden(split.features(input_ids))
     torch.testing.assert_close(eager, sdpa, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("border", [0, 1, 4])
+def test_the_border_may_move(model, input_ids, border):
+    with torch.no_grad():
+        expected = model(input_ids).logits
+    split = split_model(model, 3)
+    moved = split.split_at(border)
+    assert block_sources(moved.emulator, split.arch) == list(range(border))
+    assert block_sources(moved.adapter, split.arch) == list(range(border, 5))
+    logits = moved.logits(moved.hidden(moved.features(input_ids)))
+    torch.testing.assert_close(logits, expected, atol=1e-5, rtol=0)
+    # Shared, not copied; and back again.
+    blocks = [*split.emulator, *split.adapter]
+    assert [*moved.emulator, *moved.adapter] == blocks
+    back = moved.split_at(3)
+    assert [*back.emulator] == blocks[:3] and [*back.adapter] == blocks[3:]
+    assert split.split_at(3) is split
+
+
+def test_the_border_moves_over_blocks_that_are_left(tiny):
+    split = split_model(tiny("llama"), 4)
+    kept = nn.ModuleList([split.emulator[0], split.emulator[3]])
+    moved = split.with_emulator(kept).split_at(2)
+    assert block_sources(moved.emulator, split.arch) == [0]
+    assert block_sources(moved.adapter, split.arch) == [3, 4]
 
 
 def test_padding_on_the_right_changes_nothing_before_it(model, input_ids):

@@ -9,6 +9,7 @@ from trimwave.config import TrainConfig
 from trimwave.errors import InputError
 from trimwave.lm import split_model
 from trimwave.lm.encode import IGNORED, Encoded, collate
+from trimwave.lm.package import named_tensors
 from trimwave.lm.tune import (
     add_lora,
     answer_loss,
@@ -46,6 +47,18 @@ def moved(blocks, before):
     return {name for name in before if not torch.equal(now[name], before[name])}
 
 
+def uppers(split):
+    """Return the adapter's parameters under the names that `trained_parameters` has."""
+    tensors = named_tensors("adapter", split.adapter, split.arch)
+    return {name.removeprefix("adapter."): v.clone() for name, v in tensors.items()}
+
+
+def add_factors(split, config, seed=1):
+    """Freeze the adapter and put LoRA factors on it."""
+    split.adapter.requires_grad_(False)
+    add_lora(split.adapter, config, split.shape.model_type, seed=seed)
+
+
 def with_dropout(model):
     for module in model.modules():
         if isinstance(module, nn.Dropout):
@@ -56,32 +69,33 @@ def with_dropout(model):
 @pytest.mark.parametrize("adapter", ["full", "lora"])
 def test_only_the_adapter_moves(model, batch, adapter):
     split = split_model(model, 3)
-    config = config_of(adapter=adapter, lora_rank=2)
+    config = config_of(lora_rank=2)
     if adapter == "lora":
-        split.adapter.requires_grad_(False)
-        add_lora(split.adapter, config, split.shape.model_type, seed=1)
+        add_factors(split, config)
     emulator, shell = copied(split.emulator), copied(split.shell)
-    upper = copied(split.adapter)
+    upper = uppers(split)
     fine_tune(split, [batch] * 3, config, seed=0)
     assert not moved(split.emulator, emulator)
     assert not moved(split.shell, shell)
     for part in (split.emulator, split.shell):
         assert all(value.grad is None for value in part.parameters())
         assert not any(value.requires_grad for value in part.parameters())
-    trained = trained_parameters(split.adapter)
+    trained = trained_parameters(split)
     # A key's bias adds the same to every score of a query: no gradient but rounding.
     skipped = {name for name in trained if "k_proj.bias" in name}
-    assert moved(split.adapter, upper) | skipped == set(trained) | skipped
+    now = uppers(split)
+    changed = {name for name in upper if not torch.equal(now[name], upper[name])}
+    assert changed | skipped == set(trained) | skipped
+    assert {name.split(".")[0] for name in trained} == {"3", "4"}
     assert all(("lora_" in name) == (adapter == "lora") for name in trained)
 
 
 @pytest.mark.parametrize("adapter", ["full", "lora"])
 def test_the_loss_falls(model, batch, adapter):
     split = split_model(model, 3)
-    config = config_of(adapter=adapter)
+    config = config_of()
     if adapter == "lora":
-        split.adapter.requires_grad_(False)
-        add_lora(split.adapter, config, split.shape.model_type, seed=1)
+        add_factors(split, config)
     losses = [fine_tune(split, [batch], config, seed=0) for _ in range(8)]
     assert losses[-1] < 0.9 * losses[0]
 
@@ -195,8 +209,7 @@ def test_the_global_generator_is_left_alone(tiny, batch):
     split = split_model(with_dropout(tiny("gpt2")), 3)
     before = torch.random.get_rng_state()
     fine_tune(split, [batch], config_of(), seed=3)
-    split.adapter.requires_grad_(False)
-    add_lora(split.adapter, config_of(adapter="lora"), "gpt2", seed=4)
+    add_factors(split, config_of())
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
@@ -207,43 +220,34 @@ def test_the_emulator_never_drops_out(tiny, batch):
     assert torch.equal(first, split.features(batch.input_ids))
 
 
-def test_fresh_lora_factors_change_nothing(model, input_ids):
-    with torch.no_grad():
-        expected = model(input_ids).logits
-    split = split_model(model, 3)
-    split.adapter.requires_grad_(False)
-    add_lora(split.adapter, config_of(adapter="lora"), split.shape.model_type, seed=4)
-    split.adapter.eval()
-    got = split.logits(split.hidden(split.features(input_ids)))
-    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
-
-
-def test_lora_factors_follow_the_seed(tiny):
-    def factors(seed):
+def test_a_penalty_acts_and_is_not_part_of_the_loss(tiny, batch):
+    def trained(penalty):
         split = split_model(tiny("llama"), 3)
-        split.adapter.requires_grad_(False)
-        add_lora(split.adapter, config_of(adapter="lora"), "llama", seed=seed)
-        return torch.cat(
-            [value.flatten() for value in trained_parameters(split.adapter).values()]
-        )
+        before = uppers(split)
+        values = list(trained_parameters(split).values())
+        term = None if penalty is None else lambda: penalty(values)
+        loss = fine_tune(split, [batch], config_of(), seed=0, penalty=term)
+        return loss, {n: v - before[n] for n, v in uppers(split).items()}
 
-    assert torch.equal(factors(1), factors(1))
-    assert not torch.equal(factors(1), factors(2))
+    plain, moves = trained(None)
+    nothing, same = trained(lambda values: values[0].sum() * 0.0 + 5.0)
+    assert nothing == plain
+    assert all(torch.equal(moves[name], same[name]) for name in moves)
+    pulled, down = trained(lambda values: 1e4 * sum(v.sum() for v in values))
+    assert pulled == plain  # of the first step, before it acts
+    assert all((move < 0).all() for move in down.values())
+    assert not all((move < 0).all() for move in moves.values())
 
 
-def test_lora_alpha_scales_the_factors(tiny, input_ids):
-    def shift(alpha):
-        split = split_model(tiny("llama"), 4)
-        plain = split.hidden(split.features(input_ids))
-        split.adapter.requires_grad_(False)
-        config = config_of(adapter="lora", lora_rank=4, lora_alpha=alpha)
-        add_lora(split.adapter, config, "llama", seed=1)
-        with torch.no_grad():
-            for value in trained_parameters(split.adapter).values():
-                value.fill_(3e-3)
-        return (split.hidden(split.features(input_ids)) - plain).norm().item()
+def test_the_step_size_may_be_given(tiny, batch):
+    def largest_move(**settings):
+        split = split_model(tiny("llama"), 3)
+        before = uppers(split)
+        fine_tune(split, [batch], config_of(), seed=0, **settings)
+        return max(float((v - before[n]).abs().max()) for n, v in uppers(split).items())
 
-    assert shift(32.0) == pytest.approx(2 * shift(16.0), rel=0.1)
+    assert largest_move() == pytest.approx(1e-2, rel=0.01)
+    assert largest_move(learning_rate=1e-3) == pytest.approx(1e-3, rel=0.01)
 
 
 def test_bf16_leaves_the_weights_in_fp32(tiny, batch):

@@ -3,13 +3,20 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 import transformers
 from tokenizer import byte_tokenizer
 
+from trimwave.environment import Environment, limits_of
+from trimwave.lm.local import LocalBackend
+from trimwave.lm.server import LmServer
+from trimwave.lm.tune import trained_parameters
 from trimwave.lm.workbench import build_workbench
+from trimwave.methods import parse_method
+from trimwave.plan import Situation
 from trimwave.recipe import config_from_dict, merge_overrides
 
 SIZES = {"vocab_size": 258, "bos_token_id": 0, "eos_token_id": 1}
@@ -74,6 +81,7 @@ def tree(model, rows):
             "batch_size": 2,
             "seq_len": 48,
             "learning_rate": 1e-3,
+            "lora_learning_rate": 1e-3,
             "device": "cpu",
         },
     }
@@ -90,6 +98,67 @@ def make_config(folder, kind="llama", changes=(), **fields):
 def make_bench(folder, kind="llama", changes=(), **fields):
     """Return the workbench of a miniature run."""
     return build_workbench(make_config(folder, kind, changes, **fields))
+
+
+def make_server(bench, method="jcpba"):
+    """Return a server of its own for a method, over a shared workbench."""
+    rule = parse_method(method, bench.config.options)
+    return LmServer(bench, rule.scheme(bench.costs, limits_of(bench.config)))
+
+
+def plan_of(bench, server, method="jcpba", limits=None):
+    """Return a method's plan of the first round."""
+    cell = Environment.from_config(bench.config).cell(0, server.num_samples)
+    limits = limits or limits_of(bench.config)
+    situation = Situation(cell=cell, costs=server.costs, limits=limits)
+    return parse_method(method, bench.config.options).plan(situation)
+
+
+def changed(bench, *changes):
+    """Return the workbench with another config; it prunes and ranks as before."""
+    return replace(bench, config=merge_overrides(bench.config, changes), _stored={})
+
+
+def exchanged(bench, method):
+    """Return a new server, its plan and what its clients sent in the first round."""
+    server = make_server(bench, method)
+    plan = plan_of(bench, server, method)
+    exchange = LocalBackend(server, server.clients()).exchange(plan, 1)
+    return server, plan, exchange.updates
+
+
+def held(server, submodel):
+    """Return what a client has of a sub-model: stored, and sent in this round."""
+    return server.installed(submodel) | server.package(submodel)
+
+
+def state_of(bench):
+    """Return copies of all that a workbench shares, by name."""
+    split = bench.split
+    parts = {
+        "blocks": split.split_at(0).adapter,
+        "shell": split.shell,
+        "planned": bench.planned_emulator,
+    }
+    tensors = {}
+    for part, module in parts.items():
+        for name, value in module.named_parameters():
+            assert not value.requires_grad and value.grad is None
+            tensors[f"{part}.{name}"] = value.detach().clone()
+    return tensors
+
+
+def trained_of(server):
+    """Return copies of what a server trains, by name."""
+    trained = trained_parameters(server.template)
+    return {name: value.detach().clone() for name, value in trained.items()}
+
+
+def same_tensors(one, other):
+    """Whether two dicts of tensors are the same, bit for bit."""
+    return one.keys() == other.keys() and all(
+        torch.equal(value, other[name]) for name, value in one.items()
+    )
 
 
 def write_toml(path, config):

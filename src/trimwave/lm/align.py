@@ -1,8 +1,8 @@
 """Emulator alignment on public data: distil the full model into its pruned versions.
 
-Each step draws a size within C4 and trains the emulator at that size, so that all the
-sub-networks of one set of weights improve together (slimmable
-training). Off by default.
+Where clients prune differently, each step draws a size within C4 and trains the
+emulator at that size, so that all the sub-networks of one set of weights improve
+together (slimmable training). FedBiOT's emulator has one size and is aligned as it is.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from trimwave.config import AlignConfig
 from trimwave.lm.encode import IGNORED, Encoded, batch_indices, collate
 from trimwave.lm.importance import masked
+from trimwave.lm.package import is_factor
 from trimwave.lm.prune import KeptSet, Ranking
 from trimwave.lm.split import SplitModel
 from trimwave.streams import stream
@@ -26,11 +27,11 @@ PUBLIC = 2**31
 def align_emulator(
     student: SplitModel,
     teacher: SplitModel,
-    ranking: Ranking,
-    sizes: Sequence[int],
     rows: Sequence[Encoded],
     config: AlignConfig,
     *,
+    ranking: Ranking | None = None,
+    sizes: Sequence[int] = (),
     num_steps: int,
     first_step: int,
     seed: int,
@@ -38,16 +39,18 @@ def align_emulator(
 ) -> list[float]:
     """Train the student's emulator in place; the optimiser starts afresh.
 
+    LoRA factors train where the emulator has them, its weights where it has none.
+
     Parameters
     ----------
     student, teacher : SplitModel
         Same adapter in both; the teacher's emulator is the original one.
-    ranking : Ranking
-        Says which units a size keeps.
-    sizes : sequence of int
-        Emulator sizes to draw from, in parameters.
     rows : sequence of Encoded
         Public rows.
+    ranking : Ranking, optional
+        Says which units a size keeps; without it the emulator is aligned as it is.
+    sizes : sequence of int
+        Emulator sizes to draw from, in parameters.
     num_steps, first_step : int
         How many steps, and how many were done before in the run.
 
@@ -57,7 +60,8 @@ def align_emulator(
         Loss of every step: hidden-state error over the teacher's power, plus
         `kl_weight` times the KL to the teacher at answer positions.
     """
-    parameters = [value.requires_grad_(True) for value in student.emulator.parameters()]
+    named = aligned_parameters(student)
+    parameters = [value.requires_grad_(True) for value in named.values()]
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.0)
     device, losses = parameters[0].device, []
     teacher.adapter.eval()
@@ -65,13 +69,12 @@ def align_emulator(
         for step in range(first_step, first_step + num_steps):
             chosen = batch_indices(seed, PUBLIC, step, config.batch_size, len(rows))
             batch = collate([rows[i] for i in chosen], pad_id)
-            size = stream(seed, "align", step).choice(np.asarray(sizes))
-            kept = ranking.kept(int(size))
-            blocks = nn.ModuleList(student.emulator[b] for b in kept.blocks)
-            pruned = replace(student, emulator=blocks)
             input_ids, labels = batch.input_ids.to(device), batch.labels.to(device)
-            with masked(pruned, _masks(ranking, kept, device)):
-                features = pruned.emulator_with_grad(input_ids)
+            if ranking is None:
+                features = student.emulator_with_grad(input_ids)
+            else:
+                size = stream(seed, "align", step).choice(np.asarray(sizes))
+                features = _features_at(student, ranking, int(size), input_ids)
             loss = distillation_loss(
                 student, teacher, features, input_ids, labels, config.kl_weight
             )
@@ -85,6 +88,24 @@ def align_emulator(
         for value in student.adapter.parameters():
             value.grad = None
     return losses
+
+
+def aligned_parameters(student: SplitModel) -> dict[str, nn.Parameter]:
+    """Return what alignment changes in the emulator: LoRA factors, or all weights."""
+    named = dict(student.emulator.named_parameters())
+    factors = {name: value for name, value in named.items() if is_factor(name)}
+    return factors or named
+
+
+def _features_at(
+    student: SplitModel, ranking: Ranking, size: int, input_ids: Tensor
+) -> Tensor:
+    """Run the sub-network of one size, with gradients."""
+    kept = ranking.kept(size)
+    blocks = nn.ModuleList(student.emulator[b] for b in kept.blocks)
+    pruned = replace(student, emulator=blocks)
+    with masked(pruned, _masks(ranking, kept, input_ids.device)):
+        return pruned.emulator_with_grad(input_ids)
 
 
 def distillation_loss(

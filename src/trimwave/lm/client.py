@@ -1,27 +1,36 @@
 """A client: receives a package, fine-tunes on its own rows, sends a delta."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from trimwave.config import TrainConfig
-from trimwave.lm.encode import Encoded, batch_indices, collate
+from trimwave.lm.air import Crossings, over_the_air
+from trimwave.lm.encode import Batch, Encoded, batch_indices, collate
 from trimwave.lm.package import Tensors, Wire, receive
-from trimwave.lm.split import SplitModel
+from trimwave.lm.proximal import proximal_term
+from trimwave.lm.split import SplitModel, block_sources
 from trimwave.lm.tune import fine_tune, trained_parameters
 from trimwave.streams import stream
+from trimwave.submodel import Submodel
 
 
 @dataclass(frozen=True, kw_only=True)
 class Update:
-    """What travels up."""
+    """What a client made of its sub-model."""
 
+    client: int
+    """k."""
     delta: Tensors
     """Trained minus received, in the air's number format, eq. (3)."""
     train_loss: float
     """Mean loss per answer token over the local steps."""
+    crossings: Crossings | None = None
+    """Values that crossed the link during the steps, where the blocks run on the
+    server."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,22 +51,51 @@ class Client:
     pad_id: int
     """Padding token."""
 
-    def fine_tune(self, package: Mapping[str, Tensor], round_index: int) -> Update:
-        """Run one round's local steps; `round_index` counts from 1."""
-        split = receive(self.base, package, torch.float32)
-        trained = trained_parameters(split.adapter)
+    def fine_tune(
+        self, package: Mapping[str, Tensor], submodel: Submodel, round_index: int
+    ) -> Update:
+        """Run one round's local steps; `round_index` counts from 1.
+
+        `package` is what arrived together with what lay on the device.
+        """
+        split = _restricted(receive(self.base, package, torch.float32), submodel)
+        trained = trained_parameters(split)
         received = {name: value.detach().clone() for name, value in trained.items()}
-        first = (round_index - 1) * self.config.num_local_steps
-        batches = (
-            collate([self.rows[i] for i in self._indices(step)], self.pad_id)
-            for step in range(first, first + self.config.num_local_steps)
-        )
         rng = stream(self.seed, "dropout", self.number, round_index)
-        loss = fine_tune(split, batches, self.config, int(rng.integers(2**31)))
+        lora, weight = submodel.trained == "lora", submodel.proximal_weight
+        on_server = submodel.runs == "split"
+        link = (
+            over_the_air(split, self.wire.dtype)
+            if on_server
+            else contextlib.nullcontext()
+        )
+        with link as crossings:
+            loss = fine_tune(
+                split,
+                self._batches(submodel, round_index),
+                self.config,
+                int(rng.integers(2**31)),
+                learning_rate=self.config.lora_learning_rate if lora else None,
+                penalty=proximal_term(split, weight) if weight else None,
+            )
         delta = {
             name: value.detach() - received[name] for name, value in trained.items()
         }
-        return Update(delta=self.wire.round(delta), train_loss=loss)
+        sent = {
+            name: v for name, v in delta.items() if not on_server or _on_device(name)
+        }
+        return Update(
+            client=self.number,
+            delta={**delta, **self.wire.round(sent)},
+            train_loss=loss,
+            crossings=crossings,
+        )
+
+    def _batches(self, submodel: Submodel, round_index: int) -> Iterator[Batch]:
+        steps = self.config.num_local_steps
+        first = (round_index - 1) * steps
+        for step in range(first, first + (submodel.num_local_steps or steps)):
+            yield collate([self.rows[i] for i in self._indices(step)], self.pad_id)
 
     def _indices(self, step: int) -> list[int]:
         size, rows = self.config.batch_size, len(self.rows)
@@ -65,3 +103,19 @@ class Client:
             self.seed, self.number, step, size, rows
         ).tolist()
         return indices
+
+
+def _on_device(name: str) -> bool:
+    """Whether a trained tensor lies on the device when the blocks do not."""
+    return name.startswith("head.")
+
+
+def _restricted(split: SplitModel, submodel: Submodel) -> SplitModel:
+    """Freeze the blocks that this client does not train; no gradient goes below."""
+    sources = block_sources(split.adapter, split.arch)
+    for source, block in zip(sources, split.adapter, strict=True):
+        if source not in submodel.trained_blocks:
+            block.requires_grad_(False)
+    if submodel.trained_blocks[0] > split.split_index:
+        return split.split_at(submodel.trained_blocks[0])
+    return split

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Sequence
 
-from trimwave.lm.client import Client
+from trimwave.lm.client import Client, Update
 from trimwave.lm.server import LmServer
+from trimwave.plan import Plan
 from trimwave.rounds import Exchange
-from trimwave.solution import Plan
 
 
 class LocalBackend:
@@ -26,13 +26,18 @@ class LocalBackend:
 
     def exchange(self, plan: Plan, round_index: int) -> Exchange:
         """Send, train, collect."""
-        updates = []
+        updates: dict[int, Update] = {}
         for client, submodel in zip(self._clients, plan.submodels, strict=True):
+            if submodel is None:
+                continue
             self._on_client(client.number)
-            package = self._server.package(submodel)
-            updates.append(client.fine_tune(package, round_index))
+            package = self._server.installed(submodel) | self._server.package(submodel)
+            updates[client.number] = client.fine_tune(package, submodel, round_index)
         return Exchange(
-            updates=updates,
-            train_loss=[update.train_loss for update in updates],
+            updates=list(updates.values()),
+            train_loss=[
+                updates[client.number].train_loss if client.number in updates else None
+                for client in self._clients
+            ],
             round_s=plan.latency_s,
         )

@@ -1,7 +1,8 @@
 """What travels: the sub-model down and the update up, as safetensors.
 
-A package is a flat dict of named tensors; ``emulator.<block>.<path>`` and
-``adapter.<block>.<path>``, block numbers being those of the unpruned model. Its
+A package is a flat dict of named tensors; ``emulator.<block>.<path>``,
+``adapter.<block>.<path>`` and ``head.0.<path>``, block numbers being those of the
+unpruned model. Its
 header is padded to a constant length, so that its size is linear in the number
 of parameters and the latency model can charge every byte of it.
 """
@@ -9,7 +10,7 @@ of parameters and the latency model can charge every byte of it.
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -24,7 +25,9 @@ from trimwave.units import BITS_PER_BYTE
 
 Tensors = dict[str, Tensor]
 
-PARTS = ("emulator", "adapter")
+Module = TypeVar("Module", bound=nn.Module)
+
+PARTS = ("emulator", "adapter", "head")
 
 LENGTH_BYTES = 8
 """safetensors starts with the header's length."""
@@ -99,11 +102,26 @@ def named_tensors(prefix: str, blocks: nn.ModuleList, arch: Architecture) -> Ten
 
 
 def package_of(split: SplitModel) -> Tensors:
-    """Return what travels down: emulator and adapter, eq. (2)."""
+    """Return emulator, adapter and what trains on the head, eq. (2)."""
     return {
         **named_tensors("emulator", split.emulator, split.arch),
         **named_tensors("adapter", split.adapter, split.arch),
+        **head_tensors(split),
     }
+
+
+def head_tensors(split: SplitModel) -> Tensors:
+    """Name the LoRA factors on the head as a package does; there may be none."""
+    return {
+        f"head.0.{path}": parameter.detach()
+        for path, parameter in split.head.named_parameters()
+        if is_factor(path)
+    }
+
+
+def is_factor(path: str) -> bool:
+    """Whether a parameter is a LoRA factor."""
+    return "lora_" in path
 
 
 def receive(
@@ -114,10 +132,10 @@ def receive(
     Parameters
     ----------
     split : SplitModel
-        Embeddings, norm and head are taken from it, and how its adapter is made up
+        Embeddings, norm and head are taken from it, and how its blocks are made up
         (with or without LoRA); its own blocks are not touched.
     package : dict
-        As it arrived.
+        What arrived, and what lay on the device before.
     dtype : torch.dtype
         Type to compute in.
 
@@ -130,11 +148,9 @@ def receive(
     groups: dict[str, dict[int, Tensors]] = {part: {} for part in PARTS}
     for name, tensor in package.items():
         part, source, path = _parts(name)
-        # A copy: the client trains it in place, and the server may be in this process.
-        value = tensor.to(device, dtype, copy=True)
-        groups[part].setdefault(source, {})[path] = value
+        groups[part].setdefault(source, {})[path] = tensor.to(device, dtype)
     emulator = nn.ModuleList(
-        _fill(_bare_block(split, source, tensors), tensors, f"emulator.{source}")
+        _fill(_emulator_block(split, source, tensors), tensors, f"emulator.{source}")
         for source, tensors in sorted(groups["emulator"].items())
     )
     sources = block_sources(split.adapter, split.arch)
@@ -145,11 +161,46 @@ def receive(
         )
     adapter = nn.ModuleList()
     for number, own in zip(sources, split.adapter, strict=True):
-        tensors = groups["adapter"][number]
+        tensors = _own_copies(groups["adapter"][number], own)
         adapter.append(_fill(_meta_copy(own), tensors, f"adapter.{number}"))
     for new, old in zip(adapter.parameters(), split.adapter.parameters(), strict=True):
         new.requires_grad_(old.requires_grad)
-    return split.with_emulator(emulator.eval()).with_adapter(adapter)
+    received = split.with_emulator(emulator.eval()).with_adapter(adapter)
+    if not groups["head"]:
+        return received
+    return received.with_head(_received_head(split.head, groups["head"].get(0, {})))
+
+
+def _own_copies(tensors: Tensors, template: nn.Module) -> Tensors:
+    """Copy what trains: it changes in place, and the server may be in this process."""
+    trained = {
+        path for path, value in template.named_parameters() if value.requires_grad
+    }
+    return {
+        path: tensor.clone() if path in trained else tensor
+        for path, tensor in tensors.items()
+    }
+
+
+def _received_head(head: nn.Module, factors: Tensors) -> nn.Module:
+    """Return the head with LoRA factors of its own; its weight is shared."""
+    received = share_frozen(head)
+    wanted = {path for path, _ in received.named_parameters() if is_factor(path)}
+    if factors.keys() != wanted:
+        odd = sorted(factors.keys() ^ wanted)[0]
+        raise InputError(f"package part head.0 does not fit: tensor `{odd}`.")
+    received.load_state_dict(_own_copies(factors, head), strict=False, assign=True)
+    return received
+
+
+def share_frozen(module: Module) -> Module:
+    """Copy a module with parameters of its own where they train, shared elsewhere."""
+    memo: dict[int, Any] = {
+        id(parameter): parameter
+        for parameter in module.parameters()
+        if not parameter.requires_grad
+    }
+    return copy.deepcopy(module, memo | _configs_of(module))
 
 
 def _parts(name: str) -> tuple[str, int, str]:
@@ -162,6 +213,15 @@ def _parts(name: str) -> tuple[str, int, str]:
             f"with a part of {', '.join(PARTS)}."
         )
     return part, int(source), path
+
+
+def _emulator_block(split: SplitModel, source: int, tensors: Tensors) -> nn.Module:
+    """Return an empty block as its tensors show: pruned, or with LoRA factors."""
+    if any(is_factor(path) for path in tensors):
+        for block in split.emulator:
+            if block_sources(nn.ModuleList([block]), split.arch) == [source]:
+                return _meta_copy(block)
+    return _bare_block(split, source, tensors)
 
 
 def _bare_block(split: SplitModel, source: int, tensors: Tensors) -> nn.Module:
@@ -205,12 +265,16 @@ def _meta_copy(block: nn.Module) -> nn.Module:
         )
         for parameter in block.parameters()
     }
-    memo |= {
+    return copy.deepcopy(block, memo | _configs_of(block))
+
+
+def _configs_of(block: nn.Module) -> dict[int, Any]:
+    """Keep a model's config one object when a block of it is copied."""
+    return {
         id(module.config): module.config
         for module in block.modules()
         if hasattr(module, "config")
     }
-    return copy.deepcopy(block, memo)
 
 
 def _fill(block: nn.Module, tensors: Tensors, where: str) -> nn.Module:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trimwave.config import Config
-from trimwave.environment import Environment
+from trimwave.environment import Environment, limits_of
 from trimwave.errors import RunError
 from trimwave.lm.local import LocalBackend
 from trimwave.lm.server import LmServer
@@ -26,6 +26,8 @@ PACKAGES = (
     "peft",
     "datasets",
     "safetensors",
+    "scipy",
+    "bitsandbytes",
     "reasoning-gym",
 )
 
@@ -63,12 +65,13 @@ def run_method(
         facts = {**bench.facts, "backend": "local", **hardware_and_versions(PACKAGES)}
         run = Run.create(folder, config, facts)
     bench = replace(bench, config=config)
-    server = LmServer(bench)
+    method = parse_method(config.method, config.options)
+    server = LmServer(bench, method.scheme(bench.costs, limits_of(config)))
     return run_rounds(
         Environment.from_config(config),
-        parse_method(config.method),
+        method,
         server,
-        LocalBackend(server, bench.clients(), on_client),
+        LocalBackend(server, server.clients(), on_client),
         run,
         num_rounds=config.rounds,
         on_record=on_record,

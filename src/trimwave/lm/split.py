@@ -73,7 +73,7 @@ class SplitModel:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """LM head: [..., H] to [..., V]."""
-        return getattr(self.shell, self.arch.head)(hidden)
+        return self.head(hidden)
 
     def with_emulator(self, blocks: nn.ModuleList) -> "SplitModel":
         """Share everything but the emulator; `blocks` are frozen."""
@@ -82,6 +82,35 @@ class SplitModel:
     def with_adapter(self, blocks: nn.ModuleList) -> "SplitModel":
         """Share everything but the adapter; what trains in `blocks` is not touched."""
         return replace(self, adapter=blocks)
+
+    def with_head(self, head: nn.Module) -> "SplitModel":
+        """Share everything but the LM head."""
+        shell = _shallow_copy(self.shell)
+        shell._modules[self.arch.head] = head
+        return replace(self, shell=shell)
+
+    @property
+    def head(self) -> nn.Module:
+        """The LM head."""
+        head: nn.Module = getattr(self.shell, self.arch.head)
+        return head
+
+    def split_at(self, split_index: int) -> "SplitModel":
+        """Move the border: blocks below it on the frozen side, shared, not copied.
+
+        `split_index` may be 0, which leaves nothing below.
+        """
+        if split_index == self.split_index:
+            return self
+        blocks = [*self.emulator, *self.adapter]
+        sources = block_sources(nn.ModuleList(blocks), self.arch)
+        below = [b for b, at in zip(blocks, sources, strict=True) if at < split_index]
+        return replace(
+            self,
+            split_index=split_index,
+            emulator=nn.ModuleList(below).eval(),
+            adapter=nn.ModuleList(blocks[len(below) :]),
+        )
 
     def _run(self, blocks: nn.ModuleList, *, lower: bool, **inputs: Tensor) -> Tensor:
         # Made afresh each time (microseconds): it then follows what the caller does

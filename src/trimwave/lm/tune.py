@@ -1,7 +1,7 @@
 """Local fine-tuning of the adapter over a frozen emulator, eq. (3)."""
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from trimwave.config import TrainConfig
 from trimwave.errors import InputError
 from trimwave.lm.encode import IGNORED, Batch
-from trimwave.lm.split import SplitModel
+from trimwave.lm.split import SplitModel, block_sources
 
 LORA_TARGETS = {"gpt2": ["c_attn"]}
 LORA_TARGETS_ELSEWHERE = ["q_proj", "v_proj"]
@@ -49,29 +49,49 @@ def precision(config: TrainConfig, device: torch.device) -> Any:
 
 
 def add_lora(
-    adapter: nn.ModuleList, config: TrainConfig, model_type: str, seed: int
+    blocks: nn.ModuleList, config: TrainConfig, model_type: str, seed: int
 ) -> None:
-    """Put LoRA factors on the adapter's attention, in place, through PEFT."""
+    """Put LoRA factors on the attention of blocks, in place, through PEFT."""
+    targets = LORA_TARGETS.get(model_type, LORA_TARGETS_ELSEWHERE)
+    _inject(blocks, targets, config, seed, fan_in_fan_out=model_type == "gpt2")
+
+
+def head_with_lora(head: nn.Module, config: TrainConfig, seed: int) -> nn.Module:
+    """Return an LM head with LoRA factors; its weight is shared, not copied."""
+    holder = nn.ModuleDict({"head": head})
+    _inject(holder, ["head"], config, seed, fan_in_fan_out=False)
+    return holder["head"]
+
+
+def _inject(
+    blocks: nn.Module,
+    targets: list[str],
+    config: TrainConfig,
+    seed: int,
+    fan_in_fan_out: bool,
+) -> None:
     from peft import LoraConfig, inject_adapter_in_model
 
-    targets = LORA_TARGETS.get(model_type, LORA_TARGETS_ELSEWHERE)
     lora = LoraConfig(
         r=config.lora_rank,
         lora_alpha=config.lora_alpha,
         lora_dropout=0.0,
         target_modules=targets,
-        fan_in_fan_out=model_type == "gpt2",
+        fan_in_fan_out=fan_in_fan_out,
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        inject_adapter_in_model(lora, adapter)
+        inject_adapter_in_model(lora, blocks)
 
 
-def trained_parameters(adapter: nn.ModuleList) -> dict[str, nn.Parameter]:
-    """Return what trains, by its path in the adapter."""
+def trained_parameters(split: SplitModel) -> dict[str, nn.Parameter]:
+    """Return what trains: ``<block>.<path>``, and ``head.<path>`` for the LM head."""
+    sources = block_sources(split.adapter, split.arch)
+    parts = [*zip(map(str, sources), split.adapter, strict=True), ("head", split.head)]
     return {
-        name: parameter
-        for name, parameter in adapter.named_parameters()
+        f"{part}.{path}": parameter
+        for part, module in parts
+        for path, parameter in module.named_parameters()
         if parameter.requires_grad
     }
 
@@ -93,31 +113,57 @@ def answer_loss(
 
 
 def fine_tune(
-    split: SplitModel, batches: Iterable[Batch], config: TrainConfig, seed: int
+    split: SplitModel,
+    batches: Iterable[Batch],
+    config: TrainConfig,
+    seed: int,
+    *,
+    learning_rate: float | None = None,
+    penalty: Callable[[], Tensor] | None = None,
 ) -> float:
-    """Run local steps on the adapter, in place; the optimiser starts afresh.
+    """Run local steps on what trains, in place; the optimiser starts afresh.
+
+    Parameters
+    ----------
+    split : SplitModel
+        What trains in it requires gradients.
+    batches : iterable of Batch
+        One per step.
+    config : TrainConfig
+        Optimiser settings and precision.
+    seed : int
+        Of dropout, where the model has any.
+    learning_rate : float, optional
+        AdamW step size; the config's for full weights if not given.
+    penalty : callable, optional
+        A term that is added to the loss of every step.
 
     Returns
     -------
     float
-        Mean loss per answer token over all steps.
+        Mean loss per answer token over all steps, the penalty left out.
     """
     device = next(split.adapter.parameters()).device
-    trained = list(trained_parameters(split.adapter).values())
+    trained = list(trained_parameters(split).values())
     optimizer = torch.optim.AdamW(
-        trained, lr=config.learning_rate, weight_decay=config.weight_decay
+        trained,
+        lr=learning_rate or config.learning_rate,
+        weight_decay=config.weight_decay,
     )
     split.adapter.train()
     total, count = 0.0, 0
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)  # dropout, where the model has any
+        torch.manual_seed(seed)
         for batch in batches:
             labels = batch.labels.to(device)
             with precision(config, device):
                 features = split.features(batch.input_ids.to(device))
                 loss, answers = answer_loss(split, features, labels)
+            objective = loss / answers
+            if penalty is not None:
+                objective = objective + penalty()
             optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss / answers)
+            torch.autograd.backward(objective)
             nn.utils.clip_grad_norm_(trained, config.max_grad_norm)
             optimizer.step()
             total, count = total + float(loss.detach()), count + answers

@@ -3,8 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,26 +11,29 @@ import torch
 from torch import nn
 
 from trimwave.config import Config
+from trimwave.costs import Costs
 from trimwave.environment import limits_of
 from trimwave.errors import InputError
-from trimwave.lm.client import Client
 from trimwave.lm.encode import Encoded, collate, encode
 from trimwave.lm.evaluate import Evaluator
 from trimwave.lm.fetch import cache_folder
 from trimwave.lm.importance import score
 from trimwave.lm.models import load_model
-from trimwave.lm.package import Wire, package_of
+from trimwave.lm.package import AIR_DTYPES, Tensors, package_of
 from trimwave.lm.prune import Ranking, prune_emulator, rank_units
+from trimwave.lm.quantise import compensated
 from trimwave.lm.split import SplitModel, split_model
 from trimwave.lm.tasks import Splits, load_task
-from trimwave.lm.tune import add_lora, pick_device, precision, trained_parameters
+from trimwave.lm.tune import pick_device, precision
 from trimwave.partition import partition
-from trimwave.planning import workload_from
+from trimwave.planning import costs_from
 from trimwave.streams import stream
 from trimwave.units import FloatArray
-from trimwave.workload import Workload
 
 Say = Callable[[str], None]
+
+StoredBlocks = dict[int, Tensors]
+"""Block number to parameters by their path in the block."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +46,8 @@ class Workbench:
     ranking: Ranking
     """The nested order of heads and neurons."""
     planned_emulator: nn.ModuleList
-    """The original emulator pruned at beta_bar; the same for every method."""
+    """The original emulator pruned at beta_bar; the same for every method that prunes
+    to it."""
     client_rows: tuple[tuple[Encoded, ...], ...]
     """Private rows of each client."""
     public_rows: tuple[Encoded, ...]
@@ -54,48 +57,43 @@ class Workbench:
     """Padding token."""
     facts: dict[str, Any]
     """For the manifest: what the model and the data are."""
+    _stored: dict[tuple[int, int], StoredBlocks] = field(default_factory=dict)
 
     @property
     def num_samples(self) -> FloatArray:
         """[K] |D_k|."""
         return np.array([len(rows) for rows in self.client_rows], dtype=np.float64)
 
-    @cached_property
-    def down_wire(self) -> Wire:
-        """Format of packages; the unpruned one is the largest."""
-        return Wire.fitting(package_of(self.split), self.config.model.bits_per_param)
+    @property
+    def planned_kept(self) -> float:
+        """Kept fraction that `planned_emulator` was asked for."""
+        return 1 - limits_of(self.config).beta_bar
 
-    @cached_property
-    def up_wire(self) -> Wire:
-        """Format of updates."""
-        trained = trained_parameters(self.split.adapter)
-        return Wire.fitting(trained, self.config.model.bits_per_param)
+    @property
+    def costs(self) -> Costs:
+        """What a sub-model costs, with the sizes that real heads and neurons allow."""
+        costs = costs_from(self.config, self.split.shape)
+        return replace(costs, emulator_sizes=self.ranking.sizes)
 
-    @cached_property
-    def workload(self) -> Workload:
-        """What a sub-model costs, with real sizes and real container headers."""
-        work = workload_from(self.config, self.split.shape)
-        work = replace(
-            work,
-            overhead_down_bits=self.down_wire.overhead_bits,
-            overhead_up_bits=self.up_wire.overhead_bits,
-        )
-        return work.with_sizes(self.ranking.sizes)
+    def stored_blocks(self, weight_bits: int, rank: int) -> StoredBlocks:
+        """Return the original blocks as a device stores them that has them already.
 
-    def clients(self) -> list[Client]:
-        """Return the devices, each with its rows."""
-        return [
-            Client(
-                number=k,
-                base=self.split,
-                rows=rows,
-                wire=self.up_wire,
-                config=self.config.train,
-                seed=self.config.seed,
-                pad_id=self.pad_id,
-            )
-            for k, rows in enumerate(self.client_rows)
-        ]
+        In the air's number format; below 16 bits their matrices are quantised and made
+        up for by terms of a rank. Made once per format.
+        """
+        if (weight_bits, rank) not in self._stored:
+            dtype = AIR_DTYPES[self.config.model.bits_per_param]
+            everything = self.split.split_at(0)
+            self._stored[weight_bits, rank] = {
+                source: {
+                    path: compensated(value, weight_bits, rank).to(dtype)
+                    if value.ndim == 2
+                    else value.detach().to(dtype)
+                    for path, value in block.named_parameters()
+                }
+                for source, block in enumerate(everything.adapter)
+            }
+        return self._stored[weight_bits, rank]
 
 
 def build_workbench(config: Config, say: Say = lambda line: None) -> Workbench:
@@ -110,11 +108,8 @@ def build_workbench(config: Config, say: Say = lambda line: None) -> Workbench:
     model, tokenizer, model_facts = load_model(config.model.name)
     adapter_blocks = config.model.adapter_blocks
     split = split_model(model, model.config.num_hidden_layers - adapter_blocks)
+    split.adapter.requires_grad_(False)  # each server trains copies
     _move(split, pick_device(config.train.device))
-    if config.train.adapter == "lora":
-        split.adapter.requires_grad_(False)
-        seed = int(stream(config.seed, "lora").integers(2**31))
-        add_lora(split.adapter, config.train, split.shape.model_type, seed)
     say(f"rows {config.data.source}")
     task, rows = _rows(config, tokenizer, split.shape.context_length)
     shards = _shards(config, task)

@@ -1,13 +1,17 @@
-"""JCPBA, the letter's method: pruning rates and bandwidths chosen together."""
+"""JCPBA, the letter's method: client-specific pruning and bandwidth, jointly."""
 
 from dataclasses import dataclass
 from typing import Literal
 
+from trimwave.costs import Costs
+from trimwave.methods.pruning import pruned_plan
 from trimwave.methods.rounding import round_to_sizes
-from trimwave.problem import Problem
-from trimwave.solution import Plan, make_plan, solve
+from trimwave.plan import Plan, Scheme, Situation
+from trimwave.problem import Limits
+from trimwave.solution import solve
 from trimwave.solvers import get_solver
 from trimwave.solvers.blocks import bandwidth_block
+from trimwave.submodel import Trained
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,17 +21,24 @@ class Jcpba:
     solver: Literal["exact", "bcd"] = "exact"
     """``exact``: the global optimum, shown as JCPBA*. ``bcd``: Algorithm 1 as printed,
     shown as JCPBA, which is what the letter's figures are made with."""
+    adapter: Trained = "full"
+    """Train the adapter's weights, or LoRA factors on them."""
 
     @property
     def label(self) -> str:
         """What tables and pictures call it."""
         return "JCPBA*" if self.solver == "exact" else "JCPBA"
 
-    def plan(self, problem: Problem) -> Plan:
+    def scheme(self, costs: Costs, limits: Limits) -> Scheme:
+        """Test on the emulator pruned at beta_bar."""
+        return Scheme(submodel=costs.pruned(1 - limits.beta_bar, self.adapter))
+
+    def plan(self, situation: Situation) -> Plan:
         """Solve P1, round to real sub-models, and split the band again for those."""
+        problem = situation.problem(self.adapter)
         solution = solve(problem, get_solver(self.solver))
         bandwidth_hz = solution.bandwidth_hz
         kept = round_to_sizes(problem, solution.kept, bandwidth_hz)
         if problem.workload.emulator_sizes is not None:
-            bandwidth_hz = bandwidth_block(problem, kept)
-        return make_plan(problem, solution, kept, bandwidth_hz)
+            bandwidth_hz = bandwidth_block(problem.latency, kept)
+        return pruned_plan(situation, self.adapter, kept, bandwidth_hz, solution)

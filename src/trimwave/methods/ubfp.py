@@ -2,23 +2,37 @@
 
 from dataclasses import dataclass
 
+from trimwave.costs import Costs
+from trimwave.methods.pruning import pruned_plan
 from trimwave.methods.rounding import round_to_sizes
-from trimwave.problem import Problem
-from trimwave.solution import Plan, make_plan, solve
+from trimwave.plan import Plan, Scheme, Situation
+from trimwave.problem import Limits
+from trimwave.solution import solve
 from trimwave.solvers import get_solver
+from trimwave.submodel import Trained
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ubfp:
     """B_k = B / K and beta_k = beta_bar, all else as JCPBA."""
 
+    adapter: Trained = "full"
+    """Train the adapter's weights, or LoRA factors on them."""
+
     @property
     def label(self) -> str:
         """What tables and pictures call it."""
         return "UBFP"
 
-    def plan(self, problem: Problem) -> Plan:
+    def scheme(self, costs: Costs, limits: Limits) -> Scheme:
+        """Test on the emulator pruned at beta_bar."""
+        return Scheme(submodel=costs.pruned(1 - limits.beta_bar, self.adapter))
+
+    def plan(self, situation: Situation) -> Plan:
         """Give everyone the same."""
+        problem = situation.problem(self.adapter)
         solution = solve(problem, get_solver("uniform"))
         kept = round_to_sizes(problem, solution.kept, solution.bandwidth_hz)
-        return make_plan(problem, solution, kept, solution.bandwidth_hz)
+        return pruned_plan(
+            situation, self.adapter, kept, solution.bandwidth_hz, solution
+        )

@@ -1,5 +1,6 @@
-"""What a run leaves on the screen at its end: title, table, picture, where they are."""
+"""What a run leaves at its end: title, table, picture, summary, where they are."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from trimwave.config import Config
 from trimwave.errors import MissingExtraError
 from trimwave.records import Run
 from trimwave.report.picture import save_picture
-from trimwave.report.summary import Records, table
+from trimwave.report.summary import numbers_of, summary_json, table
+from trimwave.report.target import Records, choose_target, target_lines
 
 
 def plain_console(stderr: bool = False) -> Console:
@@ -24,7 +26,7 @@ def close_report(
     folder: Path,
     console: Console,
 ) -> None:
-    """Print the table of finished runs and save their picture beside them.
+    """Print the table of finished runs; save it and their picture beside them.
 
     Parameters
     ----------
@@ -40,13 +42,21 @@ def close_report(
     manifest = next(folder.rglob("manifest.json"))
     title = _title(config, Run.open(manifest.parent).manifest)
     console.print(f"\n{title}", soft_wrap=True)
-    console.print(table(results))
+    target = choose_target(results)
+    methods = numbers_of(results, target)
+    console.print(table(methods, target))
+    for line in target_lines(results, target):
+        console.print(line)
+    summary = summary_json(methods, target, title)
+    text = json.dumps(summary, indent=2, allow_nan=False)
+    (folder / "summary.json").write_text(f"{text}\n")
     try:
-        save_picture(results, title, folder / "loss.png")
+        save_picture(results, title, folder / "loss.png", target)
     except MissingExtraError as error:
         console.print(f"no picture: {error}", soft_wrap=True)
     else:
         console.print(f"picture  {folder / 'loss.png'}", soft_wrap=True)
+    console.print(f"numbers  {folder / 'summary.json'}", soft_wrap=True)
     console.print(f"records  {folder}", soft_wrap=True)
 
 

@@ -2,22 +2,32 @@
 
 from typing import Any
 
+import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from trimwave.problem import Problem
-from trimwave.solution import Plan
+from trimwave.plan import Plan, Situation
 from trimwave.units import BITS_PER_BYTE, MIB_BYTES
+
+COLUMNS = "client", "beta", "MHz", "T s", "compute", "down", "up", "MiB", "GB"
 
 
 def plan_table(plan: Plan) -> Table:
     """Lay out who gets what: one row per client."""
-    shown = Table(box=SIMPLE_HEAD)
-    titles = ("client", "beta", "MHz", "T s", "compute", "down", "up", "MiB")
-    for title in titles:
+    shown = Table(
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        caption="MiB: download in the round. GB: peak memory, by the model.",
+        caption_justify="left",
+        caption_style="dim",
+    )
+    for title in COLUMNS:
         shown.add_column(title, justify="right", no_wrap=True)
     shown.add_column("held by", no_wrap=True)
-    for k in range(plan.num_clients):
+    for k, takes_part in enumerate(plan.scheduled):
+        if not takes_part:
+            shown.add_row(str(k), *[""] * (len(COLUMNS) - 1), "not scheduled")
+            continue
         shown.add_row(
             str(k),
             f"{plan.prune_rate[k]:.3f}",
@@ -26,47 +36,80 @@ def plan_table(plan: Plan) -> Table:
             f"{plan.compute_s[k]:.2f}",
             f"{plan.down_s[k]:.2f}",
             f"{plan.up_s[k]:.2f}",
-            f"{plan.down_bits[k] / BITS_PER_BYTE / MIB_BYTES:.1f}",
+            f"{_mib(plan.down_bits[k]):.1f}",
+            f"{plan.memory_bytes[k] / 1e9:.2f}",
             plan.binding[k],
         )
     return shown
 
 
-def plan_lines(problem: Problem, plan: Plan) -> list[str]:
-    """Say what holds for the whole cell: latency, constraints, certificate."""
-    solution, limits = plan.solution, problem.limits
-    mean = float(plan.prune_rate.mean())
-    c5 = "tight" if mean > limits.beta_bar - 1e-3 else "slack"
-    used = float(plan.bandwidth_hz.sum())
+def plan_lines(situation: Situation, plan: Plan) -> list[str]:
+    """Say what holds for the whole cell: latency, constraints, proof, preparation."""
+    solution = plan.solution
+    by = f" by {solution.solver} ({solution.status})" if solution else ""
     lines = [
-        f"round {plan.latency_s:.6f} s by {solution.solver} ({solution.status}); "
-        f"client {plan.straggler} ends last",
-        f"C1 {used / 1e6:.4f} of {problem.cell.total_bandwidth_hz / 1e6:.4f} MHz; "
-        f"C5 mean beta {mean:.4f} of {limits.beta_bar:.4f}, {c5}; "
-        f"spectrum carries bits {plan.spectrum_utilisation:.1%} of the round",
+        f"round {plan.latency_s:.6f} s{by}; client {plan.straggler} ends last",
+        "; ".join(_constraints(situation, plan)),
     ]
-    if solution.bound_s is not None and solution.gap is not None:
+    if solution is not None:
+        lines.append(_certificate(plan))
+    if plan.install_bits.any():
+        least, most = (_mib(bits) for bits in np.sort(plan.install_bits)[[0, -1]])
+        size = f"{most:.1f}" if least == most else f"{least:.1f} to {most:.1f}"
         lines.append(
-            f"certificate: no plan is faster than {solution.bound_s:.6f} s (relative "
-            f"gap {solution.gap:.1e}); KKT residual {solution.kkt_residual:.1e}"
+            f"one-time download before round one: {size} MiB per client, "
+            f"{plan.install_s:.2f} s"
         )
-    else:
-        reason = "`--solver exact` gives one"
-        if solution.kkt_residual is not None:
-            reason = (
-                "this cell is not quasi-convex, so the plan is feasible, not proven"
-            )
-        lines.append(f"certificate: none; {reason}")
     return lines
 
 
-def plan_json(problem: Problem, plan: Plan) -> dict[str, Any]:
+def _constraints(situation: Situation, plan: Plan) -> list[str]:
+    total_hz = situation.cell.total_bandwidth_hz
+    found = [f"C1 {plan.bandwidth_hz.sum() / 1e6:.4f} of {total_hz / 1e6:.4f} MHz"]
+    takes_part = plan.scheduled
+    if not takes_part.all():
+        found.append(f"{takes_part.sum()} of {takes_part.size} clients scheduled")
+    rates = plan.prune_rate[takes_part]
+    # A method that sends whole models has nothing to keep C5 with.
+    if plan.solution is not None or np.any(rates > 0):
+        mean, beta_bar = float(rates.mean()), situation.limits.beta_bar
+        state = "tight" if mean > beta_bar - 1e-3 else "slack"
+        if mean > beta_bar + 1e-6:
+            state = "exceeded: this method does not keep it"
+        found.append(f"C5 mean beta {mean:.4f} of {beta_bar:.4f}, {state}")
+    used = plan.spectrum_utilisation
+    found.append(f"spectrum carries bits {used:.1%} of the round")
+    return found
+
+
+def _certificate(plan: Plan) -> str:
+    solution = plan.solution
+    assert solution is not None
+    if solution.bound_s is not None and solution.gap is not None:
+        return (
+            f"certificate: no plan is faster than {solution.bound_s:.6f} s (relative "
+            f"gap {solution.gap:.1e}); KKT residual {solution.kkt_residual:.1e}"
+        )
+    if solution.kkt_residual is None:
+        return "certificate: none; only the exact solver of jcpba gives one"
+    return (
+        "certificate: none; this cell is not quasi-convex, so the plan is feasible, "
+        "not proven"
+    )
+
+
+def plan_json(situation: Situation, plan: Plan) -> dict[str, Any]:
     """Everything of a plan in plain numbers, SI units in the names."""
+    solution = plan.solution
     return {
         **plan.record(),
-        "total_bandwidth_hz": problem.cell.total_bandwidth_hz,
-        "beta_bar": problem.limits.beta_bar,
-        "gap": plan.solution.gap,
-        "price_hz": plan.solution.price_hz,
-        "noise": problem.cell.noise,
+        "total_bandwidth_hz": situation.cell.total_bandwidth_hz,
+        "beta_bar": situation.limits.beta_bar,
+        "gap": solution.gap if solution else None,
+        "price_hz": solution.price_hz if solution else None,
+        "noise": situation.cell.noise,
     }
+
+
+def _mib(bits: float) -> float:
+    return float(bits) / BITS_PER_BYTE / MIB_BYTES

@@ -71,7 +71,9 @@ class RoundProgress:
             f"{record['loss_full']:.4f} full"
         )
         if "plan" in record:
-            plan = record["plan"]
-            slowest = plan["straggler"]
-            line += f"  last: client {slowest}, beta {plan['prune_rate'][slowest]:.2f}"
+            slowest = record["plan"]["straggler"]
+            prune_rate = record["plan"]["prune_rate"][slowest]
+            line += f"  last: client {slowest}"
+            if prune_rate > 0:
+                line += f", beta {prune_rate:.2f}"
         self._console.print(line, soft_wrap=True)

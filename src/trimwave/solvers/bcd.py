@@ -47,7 +47,7 @@ class BlockDescent:
                 if block == "prune":
                     kept = prune_block(problem, bandwidth_hz)
                 else:
-                    bandwidth_hz = bandwidth_block(problem, kept)
+                    bandwidth_hz = bandwidth_block(problem.latency, kept)
             trace.append(float(np.max(problem.latency.total_s(kept, bandwidth_hz))))
             if abs(trace[-1] - trace[-2]) < self.rtol * trace[-1]:
                 status = Status.FEASIBLE

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from trimwave.latency import RoundLatency
 from trimwave.problem import Problem
 from trimwave.roots import bracket_root
 from trimwave.units import FloatArray
@@ -61,10 +62,10 @@ def prune_block(problem: Problem, bandwidth_hz: FloatArray) -> FloatArray:
     return fill_to_total(problem, low, kept_by(float(deadline[0])))
 
 
-def bandwidth_block(problem: Problem, kept: FloatArray) -> FloatArray:
+def bandwidth_block(latency: RoundLatency, kept: FloatArray) -> FloatArray:
     """Best bandwidths for fixed kept fractions: all finish together, [K] [Hz]."""
-    latency, band = problem.latency, problem.cell.total_bandwidth_hz
-    even = np.full(problem.cell.num_clients, band / problem.cell.num_clients)
+    band, num_clients = latency.down.total_bandwidth_hz, kept.size
+    even = np.full(num_clients, band / num_clients)
     slowest = float(np.max(latency.total_s(kept, even)))
     fastest = float(np.max(latency.compute_s(kept)))
 

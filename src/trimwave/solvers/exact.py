@@ -110,7 +110,7 @@ class Exact:
             spare, np.array([fastest]), np.array([slowest]), rtol=self.rtol
         )
         best = cheapest_band(problem, float(deadline[0]))
-        bandwidth_hz = bandwidth_block(problem, best.kept)
+        bandwidth_hz = bandwidth_block(problem.latency, best.kept)
         latency_s = float(np.max(latency.total_s(best.kept, bandwidth_hz)))
         proven = price_rises(problem, latency_s)
         bound_s = lower_bound_s(problem, latency_s, best.price_hz) if proven else None

@@ -1,0 +1,89 @@
+"""FedQLoRA: LoRA over a base that each client holds quantised to its memory."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from trimwave.costs import QUANTISED_BITS, Costs
+from trimwave.errors import InputError
+from trimwave.methods.bands import Bandwidth, fixed_plan
+from trimwave.plan import Plan, Scheme, Situation
+from trimwave.problem import Limits
+from trimwave.submodel import Submodel
+
+WIDTHS = tuple(sorted(QUANTISED_BITS, reverse=True))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FedQlora:
+    """FedQLoRA (OpenReview uWMQxtmyYz): quantisation-aware local terms, shared LoRA.
+
+    Client k holds Q_k(W) + G_k, G_k the truncated SVD of W - Q_k(W), so that the shared
+    LoRA factors do not learn to make up for one client's quantisation error. G_k stays
+    on the device. Reconstruction from the abstract; the alternating refit of its
+    iFedQLoRA variant is not built.
+    """
+
+    bits: Literal["memory", "mixed", "4", "8", "16"] = "memory"
+    """Width of the base's weights. ``memory``: the largest of 16, 8 and 4 that fits.
+    ``mixed``: 4 for the half of the clients with the least memory, 8 for the others."""
+    memory_share: float = 1.0
+    """Part of a device's memory that fine-tuning may take, for ``bits=memory``."""
+    rank: int = 8
+    """Rank of G_k; 0 = none, which is plain QLoRA."""
+    bandwidth: Bandwidth = "optimal"
+    """``optimal``: all clients end together. ``uniform``: B / K each."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.memory_share <= 1:
+            raise InputError(
+                "option `memory_share` of `fedqlora` must be in (0, 1], got "
+                f"{self.memory_share}."
+            )
+        if self.rank < 0:
+            raise InputError(
+                f"option `rank` of `fedqlora` must be at least 0, got {self.rank}."
+            )
+
+    @property
+    def label(self) -> str:
+        """What tables and pictures call it."""
+        return "FedQLoRA"
+
+    def scheme(self, costs: Costs, limits: Limits) -> Scheme:
+        """Test the shared LoRA factors on the unquantised model."""
+        return Scheme(submodel=self._submodel(costs, 16))
+
+    def plan(self, situation: Situation) -> Plan:
+        """Choose each client's width."""
+        costs = situation.costs
+        widths = self._widths(situation)
+        submodels = [self._submodel(costs, width) for width in widths]
+        return fixed_plan(situation, submodels, self.bandwidth)
+
+    def _widths(self, situation: Situation) -> list[int]:
+        memory = situation.cell.memory_bytes
+        if self.bits == "memory":
+            return [self._fitting(situation.costs, float(have)) for have in memory]
+        if self.bits == "mixed":
+            rank = np.argsort(np.argsort(memory, kind="stable"), kind="stable")
+            return np.where(rank < memory.size / 2, 4, 8).tolist()
+        return [int(self.bits)] * memory.size
+
+    def _fitting(self, costs: Costs, memory_bytes: float) -> int:
+        """Return the widest that fits, or the narrowest, which C3 then refuses."""
+        for width in WIDTHS:
+            need = costs.bill(self._submodel(costs, width)).memory_bytes
+            if need <= memory_bytes * self.memory_share:
+                return width
+        return WIDTHS[-1]
+
+    def _submodel(self, costs: Costs, width: int) -> Submodel:
+        return costs.whole(
+            costs.all_blocks,
+            "lora",
+            sends_frozen=False,
+            weight_bits=width,
+            compensation_rank=0 if width == 16 else self.rank,
+        )

@@ -1,0 +1,178 @@
+"""Least pruning within a latency budget: the dual of P1."""
+
+from dataclasses import dataclass, replace
+from math import ceil
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trimwave.costs import Costs
+from trimwave.errors import InfeasibleError, InputError
+from trimwave.methods.pruning import pruned_plan
+from trimwave.methods.rounding import round_to_sizes
+from trimwave.methods.ubfp import Ubfp
+from trimwave.plan import Plan, Scheme, Situation
+from trimwave.problem import ROUNDING, Limits, Problem
+from trimwave.roots import bracket_root
+from trimwave.solvers.blocks import bandwidth_block
+from trimwave.submodel import Trained
+from trimwave.units import FloatArray
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LatencyBudget:
+    """Adaptive pruning, Liu et al., TCOM 2022: maximise sum x_k with T_k <= tau.
+
+    A reconstruction from the published problem statement: C1 to C4 hold, C5 does not,
+    since the mean pruning is the objective; the plan says what it came to. Clients that
+    could not end in time even at `beta_max` are dropped by the paper's threshold rule:
+    whoever needs the most band for it first, until the rest fits.
+    """
+
+    budget_s: float | None = None
+    """tau: time within which the round must end [s]; None = UBFP's in this round."""
+    adapter: Trained = "full"
+    """Train the adapter's weights, or LoRA factors on them."""
+
+    def __post_init__(self) -> None:
+        check_deadline("budget_s", "latency_budget", self.budget_s)
+
+    @property
+    def label(self) -> str:
+        """What tables and pictures call it."""
+        return "budget pruning"
+
+    def scheme(self, costs: Costs, limits: Limits) -> Scheme:
+        """Test on the emulator pruned at beta_bar, as in the methods it meets."""
+        return Scheme(submodel=costs.pruned(1 - limits.beta_bar, self.adapter))
+
+    def plan(self, situation: Situation) -> Plan:
+        """Drop who cannot be in time, and prune the others as little as time allows."""
+        budget_s = deadline_of(situation, self.budget_s, self.adapter)
+        problem = without_c5(situation, self.adapter)
+        scheduled = _in_time(problem, budget_s)
+        clients = np.flatnonzero(scheduled)
+        part = replace(problem, cell=problem.cell.take(clients))
+        kept, bandwidth_hz = np.full(scheduled.size, np.nan), np.zeros(scheduled.size)
+        kept[clients] = most_kept(part, budget_s)
+        bandwidth_hz[clients] = bandwidth_block(part.latency, kept[clients])
+        return pruned_plan(
+            situation, self.adapter, kept, bandwidth_hz, scheduled=scheduled
+        )
+
+
+def check_deadline(option: str, method: str, deadline_s: float | None) -> None:
+    """Raise unless an option is a time.
+
+    Raises
+    ------
+    InputError
+        If it is not positive.
+    """
+    if deadline_s is not None and not deadline_s > 0:
+        raise InputError(
+            f"option `{option}` of `{method}` must be positive [s], got {deadline_s}."
+        )
+
+
+def deadline_of(
+    situation: Situation, deadline_s: float | None, trained: Trained
+) -> float:
+    """Return the deadline, or where there is none the time that UBFP would take [s]."""
+    if deadline_s is not None:
+        return deadline_s
+    return Ubfp(adapter=trained).plan(situation).latency_s
+
+
+def without_c5(situation: Situation, trained: Trained) -> Problem:
+    """Return P1 with C1 to C4 alone: beta_bar = beta_max is implied by C4.
+
+    Raises
+    ------
+    InfeasibleError
+        If C3 and C4 contradict each other.
+    """
+    problem = situation.problem(trained)
+    limits = replace(problem.limits, beta_bar=problem.limits.beta_max)
+    problem = replace(problem, limits=limits)
+    problem.check()
+    return problem
+
+
+def most_kept(problem: Problem, deadline_s: float) -> FloatArray:
+    """Largest sum x_k with which everyone meets a deadline, [K].
+
+    Water-filling over the band: B_k is where one more unit of x_k costs the price in
+    hertz, between what the smallest and the largest x_k need, and the price is the one
+    at which the band is used up. With noise of fixed power B_k has a closed form; when
+    all of T_k scales with x_k, T_k = x_k (c_k + g_k / B_k), it is
+    B_k = (sqrt(price tau g_k) - g_k) / c_k.
+
+    Real sizes are rounded down, so that the deadline still holds.
+
+    Valid when the smallest x_k fit the band at the deadline. The optimum, up to
+    rounding, when B_k is convex in x_k (`solvers.exact`); otherwise in time all the
+    same.
+
+    Raises
+    ------
+    InfeasibleError
+        If no attainable size lies between a client's bounds.
+    """
+    latency, band = problem.latency, problem.cell.total_bandwidth_hz
+    low, high = least_kept(problem), problem.kept_max
+    least = latency.required_bandwidth_hz(low, deadline_s)
+    most = np.clip(latency.required_bandwidth_hz(high, deadline_s), least, band)
+
+    def shares(log_price: float) -> FloatArray:
+        return latency.bandwidth_at_price_hz(
+            float(np.exp(log_price)), deadline_s, least, most
+        )
+
+    def excess(log_price: FloatArray) -> FloatArray:
+        return np.array([np.sum(shares(float(log_price[0]))) - band])
+
+    share_hz = most
+    if np.sum(most) > band:
+        ends = np.log([latency.price_hz(one, deadline_s) for one in (least, most)])
+        below, above = bracket_root(
+            excess, np.array([np.min(ends) - 1]), np.array([np.max(ends) + 1])
+        )
+        share_hz, upper = shares(float(below[0])), shares(float(above[0]))
+        # Where many clients share one price, a mix of the two ends uses up the band.
+        if (span := float(np.sum(upper - share_hz))) > 0:
+            spare = band - float(np.sum(share_hz))
+            share_hz = share_hz + spare / span * (upper - share_hz)
+    kept = np.clip(latency.kept_at(share_hz, deadline_s), low, high)
+    return round_to_sizes(problem, kept, share_hz)
+
+
+def least_kept(problem: Problem) -> FloatArray:
+    """Smallest attainable x_k, [K]; `beta_max` where any size is."""
+    return round_to_sizes(problem, problem.kept_min, np.zeros_like(problem.kept_min))
+
+
+def fits(problem: Problem, deadline_s: float) -> bool:
+    """Whether the band lets everyone meet a deadline."""
+    need = problem.latency.required_bandwidth_hz(least_kept(problem), deadline_s)
+    return float(np.sum(need)) <= problem.cell.total_bandwidth_hz * (1 + ROUNDING)
+
+
+def _in_time(problem: Problem, budget_s: float) -> NDArray[np.bool_]:
+    """Leave out whoever needs the most band to be in time until the rest fits, [K]."""
+    band, low = problem.cell.total_bandwidth_hz, least_kept(problem)
+    need = problem.latency.required_bandwidth_hz(low, budget_s)
+    order = np.argsort(need, kind="stable")
+    count = int(np.sum(np.cumsum(need[order]) <= band * (1 + ROUNDING)))
+    if not count:
+        alone_s = problem.latency.total_s(low, np.full_like(low, band))
+        first = int(np.argmin(alone_s))
+        raise InfeasibleError(
+            [
+                f"latency budget: nobody can end within {budget_s:g} s, even with the "
+                f"whole band and at `beta_max` = {1 - low[first]:g}; client {first} "
+                f"can within {ceil(alone_s[first] * 1e3) / 1e3:.3f} s, raise "
+                "`budget_s` to that or more."
+            ]
+        )
+    return np.isin(np.arange(need.size), order[:count])

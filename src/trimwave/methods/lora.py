@@ -1,0 +1,39 @@
+"""LoRA with the base model on the device already: what a practitioner asks first."""
+
+from dataclasses import dataclass
+
+from trimwave.costs import Costs
+from trimwave.methods.bands import Bandwidth, fixed_plan
+from trimwave.plan import Plan, Scheme, Situation
+from trimwave.problem import Limits
+from trimwave.submodel import Submodel
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lora:
+    """LoRA on every block; only factors travel, the base model is downloaded once.
+
+    Federated LoRA (FedIT, Zhang et al. 2024): FedAvg on the factors. The one-time
+    download of the base model is `Plan.install_bits`, apart from the rounds' time.
+    """
+
+    bandwidth: Bandwidth = "optimal"
+    """``optimal``: all clients end together. ``uniform``: B / K each."""
+
+    @property
+    def label(self) -> str:
+        """What tables and pictures call it."""
+        return "LoRA"
+
+    def scheme(self, costs: Costs, limits: Limits) -> Scheme:
+        """Test on the whole model."""
+        return Scheme(submodel=self._submodel(costs))
+
+    def plan(self, situation: Situation) -> Plan:
+        """Give everyone the whole model."""
+        submodel = self._submodel(situation.costs)
+        submodels = [submodel] * situation.cell.num_clients
+        return fixed_plan(situation, submodels, self.bandwidth)
+
+    def _submodel(self, costs: Costs) -> Submodel:
+        return costs.whole(costs.all_blocks, "lora", sends_frozen=False)

@@ -1,0 +1,66 @@
+"""What the pruning methods share: kept fractions and a split of the band to a plan."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trimwave.plan import Plan, Situation, plan_of
+from trimwave.problem import Problem
+from trimwave.solution import Solution
+from trimwave.submodel import Trained
+from trimwave.units import FloatArray
+
+
+def pruned_plan(
+    situation: Situation,
+    trained: Trained,
+    kept: FloatArray,
+    bandwidth_hz: FloatArray,
+    solution: Solution | None = None,
+    *,
+    scheduled: NDArray[np.bool_] | None = None,
+    carry: Mapping[str, Any] | None = None,
+) -> Plan:
+    """Return the plan in which every scheduled client prunes to its kept fraction.
+
+    Parameters
+    ----------
+    kept, bandwidth_hz : [K]
+        x_k and B_k [Hz].
+    scheduled : [K] of bool, optional
+        Who takes part; everyone if left out.
+    """
+    chosen = np.ones(kept.size, dtype=bool) if scheduled is None else scheduled
+    submodels = [
+        situation.costs.pruned(float(x), trained) if taken else None
+        for x, taken in zip(kept, chosen, strict=True)
+    ]
+    return plan_of(
+        situation,
+        submodels,
+        bandwidth_hz,
+        binding=_binding(situation.problem(trained), np.where(chosen, kept, np.nan)),
+        solution=solution,
+        carry=carry,
+    )
+
+
+def _binding(problem: Problem, kept: FloatArray) -> tuple[str, ...]:
+    """Name the bound that each x_k sits at, to the size of one unit; none for nan."""
+    sizes = problem.workload.emulator_sizes
+    near = 1e-7
+    if sizes is not None and sizes.size > 1:
+        near = float(np.max(np.diff(sizes)) / problem.workload.emulator_params)
+    names = []
+    for k, x in enumerate(kept):
+        if x >= problem.memory_kept_max[k] - near:
+            names.append("memory")
+        elif x <= problem.kept_min[k] + near:
+            names.append("beta_max")
+        elif x >= 1 - problem.limits.beta_min - near:
+            names.append("beta_min")
+        else:
+            names.append("-")
+    return tuple(names)

@@ -1,0 +1,51 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny_run import held, make_server, plan_of
+
+from trimwave.lm.local import LocalBackend
+
+
+def test_who_is_not_in_the_plan_is_left_out(make):
+    bench = make()
+    server = make_server(bench)
+    plan = plan_of(bench, server)
+    everyone = LocalBackend(server, server.clients()).exchange(plan, 1)
+    some = replace(plan, submodels=(plan.submodels[0], None, plan.submodels[2]))
+    called = []
+    exchange = LocalBackend(server, server.clients(), called.append).exchange(some, 1)
+    assert called == [update.client for update in exchange.updates] == [0, 2]
+    losses = everyone.train_loss
+    assert exchange.train_loss == [losses[0], None, losses[2]]
+
+
+@pytest.mark.parametrize("bits", [16, 32])
+def test_the_order_of_clients_does_not_matter(make, bits):
+    bench = make(f"model.bits_per_param={bits}")
+    server = make_server(bench)
+    plan, clients = plan_of(bench, server), server.clients()
+    submodel = plan.submodels[2]
+    last = clients[2].fine_tune(held(server, submodel), submodel, 1)
+    exchange = LocalBackend(server, clients).exchange(plan, 1)
+    assert exchange.updates[2].train_loss == last.train_loss
+    for name, value in exchange.updates[2].delta.items():
+        assert torch.equal(value, last.delta[name]), name
+
+
+def test_a_client_sees_every_row_once_in_an_epoch(make, monkeypatch):
+    seen = []
+
+    def watch(split, batches, config, seed, **settings):
+        for batch in batches:
+            seen.extend(tuple(ids[ids > 1].tolist()) for ids in batch.input_ids)
+        return 1.0
+
+    monkeypatch.setattr("trimwave.lm.client.fine_tune", watch)
+    bench = make()
+    server, submodel = make_server(bench), bench.costs.pruned(1.0)
+    client, package = server.clients()[1], held(server, submodel)
+    for round_index in (1, 2):  # 2 steps of 2 rows each, of 8 rows
+        client.fine_tune(package, submodel, round_index)
+    own = [tuple(row.input_ids[row.input_ids > 1].tolist()) for row in client.rows]
+    assert sorted(seen) == sorted(own)
