@@ -57,7 +57,7 @@ FIG3_METHODS = (
     "lora",
     "jcpba:adapter=lora",
 )
-RANGES = ("[1, 1.5]", "[0.5, 2]", "[0.2, 2.5]")
+RANGES = ("[1.0, 1.5]", "[0.5, 2.0]", "[0.2, 2.5]")
 COMPARED = ("UBFP", "FedBiOT", "DEFT", "Split LoRA", "LoRA")
 
 

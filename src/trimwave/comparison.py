@@ -88,7 +88,9 @@ class Comparison:
             raise InputError(f"--seeds must be at least 1, got {number}.")
         return cls(
             config=config,
-            methods=method_texts(methods or DEFAULT_METHODS, config.options),
+            methods=method_texts(
+                DEFAULT_METHODS if methods is None else methods, config.options
+            ),
             seeds=tuple(range(config.seed, config.seed + number)),
         )
 

@@ -60,6 +60,8 @@ class Scheme:
     all that any client may train, its `shared_blocks` all that ever changes."""
     align: Alignment | None = None
     """The method's own emulator alignment; None = as the recipe's `[align]` says."""
+    learning_rate: float | None = None
+    """The method's own step size; None = as the recipe's `[train]` says."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -110,6 +110,19 @@ def test_alignment_comes_nearer_and_reaches_the_clients(bench, adapter):
     assert same_tensors(state_of(bench), shared)
 
 
+def test_the_test_loss_follows_the_aligned_emulator(bench, adapter):
+    server = make_server(bench, f"fedbiot:adapter={adapter}:initial_steps=3:steps=2")
+    seen = []
+    for number in range(3):
+        server.align(number)
+        seen.append(server.evaluate()["loss_emulator"])
+        # Another server's modules are others: nothing of theirs is in store.
+        other = make_server(bench, f"fedbiot:adapter={adapter}")
+        other.template.emulator.load_state_dict(server.template.emulator.state_dict())
+        assert other.evaluate()["loss_emulator"] == seen[-1]
+    assert len(set(seen)) == 3
+
+
 def factors_per_block(bench):
     """Matrices with LoRA: one in GPT-2, two in a Llama."""
     return ["c_attn"] if bench.split.shape.model_type == "gpt2" else ["q", "v"]

@@ -33,6 +33,27 @@ def test_the_order_of_clients_does_not_matter(make, bits):
         assert torch.equal(value, last.delta[name]), name
 
 
+@pytest.mark.parametrize(
+    ("method", "rate"),
+    [
+        ("jcpba", 2e-2),
+        ("jcpba:learning_rate=5e-3", 5e-3),
+        ("jcpba:adapter=lora", 3e-3),
+        ("lora", 3e-3),
+        ("fedbiot:learning_rate=7e-3", 7e-3),
+        ("deft:adapter=full", 2e-2),
+    ],
+)
+def test_the_step_size_is_the_methods_or_the_recipes(make, method, rate):
+    rates = ("train.learning_rate=2e-2", "train.lora_learning_rate=3e-3")
+    bench = make(*rates, "model.bits_per_param=32", "train.num_local_steps=1")
+    server = make_server(bench, method)
+    submodel = plan_of(bench, server, method).submodels[0]
+    update = server.clients()[0].fine_tune(held(server, submodel), submodel, 1)
+    largest = max(float(value.abs().max()) for value in update.delta.values())
+    assert largest == pytest.approx(rate, rel=0.02)  # AdamW's first step
+
+
 def test_a_client_sees_every_row_once_in_an_epoch(make, monkeypatch):
     seen = []
 

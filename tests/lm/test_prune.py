@@ -67,7 +67,7 @@ def units(kept):
 
 
 def test_pruned_equals_masked_and_has_the_planned_size(model, input_ids):
-    split = split_model(model, 3)
+    split = split_model(model.double(), 3)  # fp32 would differ by the processor
     ranking = ranked(split)
     for size in fractions(ranking.sizes):
         kept = ranking.kept(size)
@@ -77,7 +77,7 @@ def test_pruned_equals_masked_and_has_the_planned_size(model, input_ids):
         with torch.no_grad():
             masked = split.with_emulator(mask_emulator(split, kept))
         expected = masked.features(input_ids)
-        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
     assert ranking.sizes[-1] == 3 * split.shape.block_params == numel(split.emulator)
 
 

@@ -220,7 +220,8 @@ def test_compare_prints_methods_and_seeds(home, recipe, trimwave, tmp_path):
     )
     assert code == 0, err
     names = sorted(path.name for path in (tmp_path / "both").iterdir())
-    assert names == ["jcpba-s0", "jcpba-s1", "loss.png", "ubfp-s0", "ubfp-s1"]
+    runs = ["jcpba-s0", "jcpba-s1", "ubfp-s0", "ubfp-s1"]
+    assert names == sorted([*runs, "compare.json", "loss.png", "summary.json"])
     table = out[out.index("untrained") :].split()
     assert {"JCPBA*", "UBFP"} <= set(table)
     seeds = [tmp_path / "both" / f"jcpba-s{n}" / "rounds.jsonl" for n in (0, 1)]

@@ -46,6 +46,8 @@ class Client:
     wire: Wire
     """Format of the update."""
     config: TrainConfig
+    learning_rate: float
+    """AdamW step size."""
     seed: int
     """The run's seed."""
     pad_id: int
@@ -62,7 +64,7 @@ class Client:
         trained = trained_parameters(split)
         received = {name: value.detach().clone() for name, value in trained.items()}
         rng = stream(self.seed, "dropout", self.number, round_index)
-        lora, weight = submodel.trained == "lora", submodel.proximal_weight
+        weight = submodel.proximal_weight
         on_server = submodel.runs == "split"
         link = (
             over_the_air(split, self.wire.dtype)
@@ -75,7 +77,7 @@ class Client:
                 self._batches(submodel, round_index),
                 self.config,
                 int(rng.integers(2**31)),
-                learning_rate=self.config.lora_learning_rate if lora else None,
+                learning_rate=self.learning_rate,
                 penalty=proximal_term(split, weight) if weight else None,
             )
         delta = {

@@ -168,7 +168,7 @@ def receive(
     received = split.with_emulator(emulator.eval()).with_adapter(adapter)
     if not groups["head"]:
         return received
-    return received.with_head(_received_head(split.head, groups["head"].get(0, {})))
+    return received.with_head(_received_head(split.head, groups["head"]))
 
 
 def _own_copies(tensors: Tensors, template: nn.Module) -> Tensors:
@@ -182,13 +182,13 @@ def _own_copies(tensors: Tensors, template: nn.Module) -> Tensors:
     }
 
 
-def _received_head(head: nn.Module, factors: Tensors) -> nn.Module:
+def _received_head(head: nn.Module, parts: Mapping[int, Tensors]) -> nn.Module:
     """Return the head with LoRA factors of its own; its weight is shared."""
-    received = share_frozen(head)
+    received, factors = share_frozen(head), parts.get(0, {})
     wanted = {path for path, _ in received.named_parameters() if is_factor(path)}
-    if factors.keys() != wanted:
-        odd = sorted(factors.keys() ^ wanted)[0]
-        raise InputError(f"package part head.0 does not fit: tensor `{odd}`.")
+    if parts.keys() != {0} or factors.keys() != wanted:
+        odd = sorted(factors.keys() ^ wanted) or sorted(map(str, parts))
+        raise InputError(f"package part head does not fit: `{odd[-1]}`.")
     received.load_state_dict(_own_copies(factors, head), strict=False, assign=True)
     return received
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import nn
 
-from trimwave.config import AlignConfig
+from trimwave.config import AlignConfig, TrainConfig
 from trimwave.costs import Costs
 from trimwave.environment import limits_of
 from trimwave.errors import RunError
@@ -45,6 +45,9 @@ class LmServer:
     def __init__(self, bench: Workbench, scheme: Scheme) -> None:
         self._bench = bench
         self._reference = scheme.submodel
+        self._learning_rate = scheme.learning_rate or _learning_rate(
+            bench.config.train, scheme.submodel
+        )
         self._align = _align_config(bench.config.align, scheme.align)
         wanted = bool(self._align.initial_steps or self._align.every_rounds)
         below = self._reference.trained_blocks[0]
@@ -114,6 +117,7 @@ class LmServer:
                 rows=rows,
                 wire=self.up_wire,
                 config=config.train,
+                learning_rate=self._learning_rate,
                 seed=config.seed,
                 pad_id=self._bench.pad_id,
             )
@@ -258,6 +262,11 @@ class LmServer:
             _load(path, aligned_parameters(self._split))
             self._align_steps = int(_metadata(path)["align_steps"])
             self._replan()
+
+
+def _learning_rate(config: TrainConfig, submodel: Submodel) -> float:
+    lora = submodel.trained == "lora"
+    return config.lora_learning_rate if lora else config.learning_rate
 
 
 def _changes(name: str, submodel: Submodel) -> bool:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from trimwave.costs import Costs
 from trimwave.errors import InfeasibleError, InputError
+from trimwave.methods.common import CommonOptions
 from trimwave.methods.matching import (
     joint_matching,
     threshold_matching,
@@ -25,7 +26,7 @@ from trimwave.units import FloatArray, IntArray
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Deft:
+class Deft(CommonOptions):
     """Depth-aware fine-tuning: block groups are matched to devices, one each.
 
     A group's depth sets what its device pays, since the gradient must reach it. Devices
@@ -49,6 +50,7 @@ class Deft:
     ``fig3``: for all blocks above it too, and the head twice, which fits Fig. 3."""
 
     def __post_init__(self) -> None:
+        CommonOptions.__post_init__(self)
         for name in ("groups", "local_steps"):
             if getattr(self, name) < 0:
                 raise InputError(
@@ -64,7 +66,10 @@ class Deft:
     def scheme(self, costs: Costs, limits: Limits) -> Scheme:
         """Test the whole model, all of which trains, by parts."""
         self._check_groups(costs)
-        return Scheme(submodel=self._submodel(costs, costs.all_blocks))
+        return Scheme(
+            submodel=self._submodel(costs, costs.all_blocks),
+            learning_rate=self.learning_rate,
+        )
 
     def plan(self, situation: Situation) -> Plan:
         """Match groups to devices and split the band."""

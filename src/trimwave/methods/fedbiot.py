@@ -8,13 +8,14 @@ import numpy as np
 from trimwave.costs import Costs
 from trimwave.errors import InputError
 from trimwave.methods.bands import Bandwidth, fixed_plan
+from trimwave.methods.common import CommonOptions
 from trimwave.plan import Alignment, Plan, Scheme, Situation
 from trimwave.problem import Limits
 from trimwave.submodel import Submodel, Trained
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FedBiot:
+class FedBiot(CommonOptions):
     """FedBiOT, Wu et al., KDD 2024 (arXiv 2406.17706): emulator and adapter by turns.
 
     The emulator keeps evenly spaced blocks. Clients train the adapter with a proximal
@@ -42,6 +43,7 @@ class FedBiot:
     """``uniform``: B / K each, as published. ``optimal``: all clients end together."""
 
     def __post_init__(self) -> None:
+        CommonOptions.__post_init__(self)
         if not 0 <= self.drop < 1:
             raise InputError(
                 f"option `drop` of `fedbiot` must be in [0, 1), got {self.drop}."
@@ -66,7 +68,11 @@ class FedBiot:
             steps=max(self.steps, 1),
             kl_weight=self.kl_weight,
         )
-        return Scheme(submodel=self._submodel(costs), align=align)
+        return Scheme(
+            submodel=self._submodel(costs),
+            align=align,
+            learning_rate=self.learning_rate,
+        )
 
     def plan(self, situation: Situation) -> Plan:
         """Give everyone the same emulator."""

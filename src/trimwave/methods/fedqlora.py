@@ -8,6 +8,7 @@ import numpy as np
 from trimwave.costs import QUANTISED_BITS, Costs
 from trimwave.errors import InputError
 from trimwave.methods.bands import Bandwidth, fixed_plan
+from trimwave.methods.common import CommonOptions
 from trimwave.plan import Plan, Scheme, Situation
 from trimwave.problem import Limits
 from trimwave.submodel import Submodel
@@ -16,7 +17,7 @@ WIDTHS = tuple(sorted(QUANTISED_BITS, reverse=True))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FedQlora:
+class FedQlora(CommonOptions):
     """FedQLoRA (OpenReview uWMQxtmyYz): quantisation-aware local terms, shared LoRA.
 
     Client k holds Q_k(W) + G_k, G_k the truncated SVD of W - Q_k(W), so that the shared
@@ -36,6 +37,7 @@ class FedQlora:
     """``optimal``: all clients end together. ``uniform``: B / K each."""
 
     def __post_init__(self) -> None:
+        CommonOptions.__post_init__(self)
         if not 0 < self.memory_share <= 1:
             raise InputError(
                 "option `memory_share` of `fedqlora` must be in (0, 1], got "
@@ -53,7 +55,9 @@ class FedQlora:
 
     def scheme(self, costs: Costs, limits: Limits) -> Scheme:
         """Test the shared LoRA factors on the unquantised model."""
-        return Scheme(submodel=self._submodel(costs, 16))
+        return Scheme(
+            submodel=self._submodel(costs, 16), learning_rate=self.learning_rate
+        )
 
     def plan(self, situation: Situation) -> Plan:
         """Choose each client's width."""

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from trimwave.costs import Costs
-from trimwave.methods.pruning import pruned_plan
+from trimwave.methods.common import CommonOptions
+from trimwave.methods.pruning import pruned_plan, pruned_scheme
 from trimwave.methods.rounding import round_to_sizes
 from trimwave.plan import Plan, Scheme, Situation
 from trimwave.problem import Limits
@@ -15,7 +16,7 @@ from trimwave.submodel import Trained
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Jcpba:
+class Jcpba(CommonOptions):
     """Joint client-specific pruning and bandwidth allocation."""
 
     solver: Literal["exact", "bcd"] = "exact"
@@ -31,7 +32,7 @@ class Jcpba:
 
     def scheme(self, costs: Costs, limits: Limits) -> Scheme:
         """Test on the emulator pruned at beta_bar."""
-        return Scheme(submodel=costs.pruned(1 - limits.beta_bar, self.adapter))
+        return pruned_scheme(costs, limits, self.adapter, self.learning_rate)
 
     def plan(self, situation: Situation) -> Plan:
         """Solve P1, round to real sub-models, and split the band again for those."""

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from trimwave.costs import Costs
 from trimwave.errors import InfeasibleError, InputError
-from trimwave.methods.pruning import pruned_plan
+from trimwave.methods.common import CommonOptions
+from trimwave.methods.pruning import pruned_plan, pruned_scheme
 from trimwave.methods.rounding import round_to_sizes
 from trimwave.methods.ubfp import Ubfp
 from trimwave.plan import Plan, Scheme, Situation
@@ -20,7 +21,7 @@ from trimwave.units import FloatArray
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LatencyBudget:
+class LatencyBudget(CommonOptions):
     """Adaptive pruning, Liu et al., TCOM 2022: maximise sum x_k with T_k <= tau.
 
     A reconstruction from the published problem statement: C1 to C4 hold, C5 does not,
@@ -35,6 +36,7 @@ class LatencyBudget:
     """Train the adapter's weights, or LoRA factors on them."""
 
     def __post_init__(self) -> None:
+        CommonOptions.__post_init__(self)
         check_deadline("budget_s", "latency_budget", self.budget_s)
 
     @property
@@ -44,7 +46,7 @@ class LatencyBudget:
 
     def scheme(self, costs: Costs, limits: Limits) -> Scheme:
         """Test on the emulator pruned at beta_bar, as in the methods it meets."""
-        return Scheme(submodel=costs.pruned(1 - limits.beta_bar, self.adapter))
+        return pruned_scheme(costs, limits, self.adapter, self.learning_rate)
 
     def plan(self, situation: Situation) -> Plan:
         """Drop who cannot be in time, and prune the others as little as time allows."""

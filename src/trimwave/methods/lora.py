@@ -4,13 +4,14 @@ from dataclasses import dataclass
 
 from trimwave.costs import Costs
 from trimwave.methods.bands import Bandwidth, fixed_plan
+from trimwave.methods.common import CommonOptions
 from trimwave.plan import Plan, Scheme, Situation
 from trimwave.problem import Limits
 from trimwave.submodel import Submodel
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Lora:
+class Lora(CommonOptions):
     """LoRA on every block; only factors travel, the base model is downloaded once.
 
     Federated LoRA (FedIT, Zhang et al. 2024): FedAvg on the factors. The one-time
@@ -27,7 +28,7 @@ class Lora:
 
     def scheme(self, costs: Costs, limits: Limits) -> Scheme:
         """Test on the whole model."""
-        return Scheme(submodel=self._submodel(costs))
+        return Scheme(submodel=self._submodel(costs), learning_rate=self.learning_rate)
 
     def plan(self, situation: Situation) -> Plan:
         """Give everyone the whole model."""

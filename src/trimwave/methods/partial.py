@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trimwave.costs import Costs
+from trimwave.methods.common import CommonOptions
 from trimwave.methods.lyapunov import (
     Schedule,
     check_weights,
@@ -13,7 +14,7 @@ from trimwave.methods.lyapunov import (
     queue_s,
     schedule_of,
 )
-from trimwave.methods.pruning import pruned_plan
+from trimwave.methods.pruning import pruned_plan, pruned_scheme
 from trimwave.methods.rounding import round_to_sizes
 from trimwave.plan import Plan, Scheme, Situation, latency_of
 from trimwave.problem import Limits
@@ -24,7 +25,7 @@ from trimwave.units import IntArray
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Partial:
+class Partial(CommonOptions):
     """beta_k = beta_bar; as much data as a long-term latency target allows.
 
     A reconstruction from the published problem statement: each round minimises
@@ -43,6 +44,7 @@ class Partial:
     """Train the adapter's weights, or LoRA factors on them."""
 
     def __post_init__(self) -> None:
+        CommonOptions.__post_init__(self)
         check_weights("partial", self.v, self.tau_bar_s)
 
     @property
@@ -52,7 +54,7 @@ class Partial:
 
     def scheme(self, costs: Costs, limits: Limits) -> Scheme:
         """Test on the emulator pruned at beta_bar."""
-        return Scheme(submodel=costs.pruned(1 - limits.beta_bar, self.adapter))
+        return pruned_scheme(costs, limits, self.adapter, self.learning_rate)
 
     def plan(self, situation: Situation) -> Plan:
         """Choose clients, split the band among them, and update the queue."""

@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 
 from trimwave.costs import Costs
+from trimwave.methods.common import CommonOptions
 from trimwave.methods.latency_budget import (
     check_deadline,
     deadline_of,
@@ -14,7 +15,7 @@ from trimwave.methods.latency_budget import (
     most_kept,
     without_c5,
 )
-from trimwave.methods.pruning import pruned_plan
+from trimwave.methods.pruning import pruned_plan, pruned_scheme
 from trimwave.methods.rounding import round_to_sizes
 from trimwave.plan import Plan, Scheme, Situation, even_band
 from trimwave.problem import Limits
@@ -23,7 +24,7 @@ from trimwave.submodel import Trained
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Personalised:
+class Personalised(CommonOptions):
     """Personalised pruning, Liu et al., TSP 2024 (arXiv 2309.01816): its planner.
 
     The smallest pruning that meets the threshold at the client's share of the band,
@@ -44,6 +45,7 @@ class Personalised:
     """Train the adapter's weights, or LoRA factors on them."""
 
     def __post_init__(self) -> None:
+        CommonOptions.__post_init__(self)
         check_deadline("threshold_s", "personalised", self.threshold_s)
 
     @property
@@ -53,7 +55,7 @@ class Personalised:
 
     def scheme(self, costs: Costs, limits: Limits) -> Scheme:
         """Test on the emulator pruned at beta_bar, as in the methods it meets."""
-        return Scheme(submodel=costs.pruned(1 - limits.beta_bar, self.adapter))
+        return pruned_scheme(costs, limits, self.adapter, self.learning_rate)
 
     def plan(self, situation: Situation) -> Plan:
         """Split the band, then let each client prune as little as it may."""

@@ -6,11 +6,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trimwave.plan import Plan, Situation, plan_of
-from trimwave.problem import Problem
+from trimwave.costs import Costs
+from trimwave.plan import Plan, Scheme, Situation, plan_of
+from trimwave.problem import Limits, Problem
 from trimwave.solution import Solution
 from trimwave.submodel import Trained
 from trimwave.units import FloatArray
+
+
+def pruned_scheme(
+    costs: Costs, limits: Limits, trained: Trained, learning_rate: float | None
+) -> Scheme:
+    """Test on the emulator pruned at beta_bar."""
+    submodel = costs.pruned(1 - limits.beta_bar, trained)
+    return Scheme(submodel=submodel, learning_rate=learning_rate)
 
 
 def pruned_plan(

@@ -10,6 +10,7 @@ import numpy as np
 
 from trimwave.costs import Costs
 from trimwave.errors import InfeasibleError
+from trimwave.methods.common import CommonOptions
 from trimwave.methods.lyapunov import (
     Schedule,
     check_weights,
@@ -25,7 +26,7 @@ from trimwave.units import FloatArray, IntArray
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SplitLora:
+class SplitLora(CommonOptions):
     """Embedding and head on the device, blocks at the server, clients by the queue.
 
     A reconstruction from the published problem statement: the paper's equations could
@@ -45,6 +46,7 @@ class SplitLora:
     """Choose clients every round, or take all whose memory holds their part."""
 
     def __post_init__(self) -> None:
+        CommonOptions.__post_init__(self)
         check_weights("split_lora", self.v, self.tau_bar_s)
 
     @property
@@ -54,7 +56,7 @@ class SplitLora:
 
     def scheme(self, costs: Costs, limits: Limits) -> Scheme:
         """Test on the whole model."""
-        return Scheme(submodel=_submodel(costs))
+        return Scheme(submodel=_submodel(costs), learning_rate=self.learning_rate)
 
     def plan(self, situation: Situation) -> Plan:
         """Choose clients, split the band among them, and update the queue."""

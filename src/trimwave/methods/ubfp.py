@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from trimwave.costs import Costs
-from trimwave.methods.pruning import pruned_plan
+from trimwave.methods.common import CommonOptions
+from trimwave.methods.pruning import pruned_plan, pruned_scheme
 from trimwave.methods.rounding import round_to_sizes
 from trimwave.plan import Plan, Scheme, Situation
 from trimwave.problem import Limits
@@ -13,7 +14,7 @@ from trimwave.submodel import Trained
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ubfp:
+class Ubfp(CommonOptions):
     """B_k = B / K and beta_k = beta_bar, all else as JCPBA."""
 
     adapter: Trained = "full"
@@ -26,7 +27,7 @@ class Ubfp:
 
     def scheme(self, costs: Costs, limits: Limits) -> Scheme:
         """Test on the emulator pruned at beta_bar."""
-        return Scheme(submodel=costs.pruned(1 - limits.beta_bar, self.adapter))
+        return pruned_scheme(costs, limits, self.adapter, self.learning_rate)
 
     def plan(self, situation: Situation) -> Plan:
         """Give everyone the same."""
