@@ -279,8 +279,12 @@ def is_table(class_name, field_name):
 
 def test_a_recipe_holds_its_differences_from_another(tmp_path):
     base, top = tmp_path / "base.toml", tmp_path / "top.toml"
-    base.write_text('rounds = 7\n[cell]\nnum_clients = 3\n[options.ubfp]\nadapter="lora"')
-    top.write_text(f'extends = "{base}"\nname = "top"\n[cell]\ntotal_bandwidth_hz = 2e6')
+    base.write_text(
+        'rounds = 7\n[cell]\nnum_clients = 3\n[options.ubfp]\nadapter = "lora"\n'
+    )
+    top.write_text(
+        f'extends = "{base}"\nname = "top"\n[cell]\ntotal_bandwidth_hz = 2e6\n'
+    )
     config = load_config(top, ["cell.base_speed_flops_per_s=1e9"])
     assert (config.name, config.rounds, config.cell.num_clients) == ("top", 7, 3)
     assert config.cell.total_bandwidth_hz == 2e6

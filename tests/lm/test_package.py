@@ -247,6 +247,7 @@ DAMAGED = {
     "no block number": added("emulator.first.weight", 3),
     "no path": added("emulator.0", 3),
     "factors on a head that has none": added("head.0.lora_A.default.weight", 2, 48),
+    "a second head": added("head.7.lora_A.default.weight", 2, 48),
 }
 
 

@@ -186,9 +186,13 @@ def _received_head(head: nn.Module, parts: Mapping[int, Tensors]) -> nn.Module:
     """Return the head with LoRA factors of its own; its weight is shared."""
     received, factors = share_frozen(head), parts.get(0, {})
     wanted = {path for path, _ in received.named_parameters() if is_factor(path)}
-    if parts.keys() != {0} or factors.keys() != wanted:
-        odd = sorted(factors.keys() ^ wanted) or sorted(map(str, parts))
-        raise InputError(f"package part head does not fit: `{odd[-1]}`.")
+    if parts.keys() != {0}:
+        raise InputError(
+            f"the package holds parts {sorted(parts)} of a head; all of it is head.0."
+        )
+    if factors.keys() != wanted:
+        odd = sorted(factors.keys() ^ wanted)[0]
+        raise InputError(f"package part head.0 does not fit: tensor `{odd}`.")
     received.load_state_dict(_own_copies(factors, head), strict=False, assign=True)
     return received
 
