@@ -506,7 +506,7 @@ def test_more_groups_than_blocks_is_refused(situation_of):
 
 @pytest.mark.parametrize("option", ["groups", "local_steps"])
 def test_negative_options_are_refused(option):
-    message = f"option `{option}` of `deft` must be 0 or more, got -1"
+    message = f"option `{option}` of `deft` must be at least 0, got -1"
     with pytest.raises(InputError, match=message):
         Deft(**{option: -1})
 

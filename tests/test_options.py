@@ -192,3 +192,14 @@ def test_labels_name_numbers_and_say_choices(fake):
     assert (
         label_of("fake:weight=2:mode=slow:rounds=4") == "fake weight=2.0 slow rounds=4"
     )
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_has_a_step_size(name, make_situation):
+    situation = make_situation(0)
+    plain, tuned = (parse_method(name + text) for text in ("", ":learning_rate=3e-4"))
+    schemes = [one.scheme(situation.costs, situation.limits) for one in (plain, tuned)]
+    assert [scheme.learning_rate for scheme in schemes] == [None, 3e-4]
+    assert schemes[0].submodel == schemes[1].submodel
+    with pytest.raises(InputError, match="option `learning_rate` .* got 0.0"):
+        parse_method(f"{name}:learning_rate=0")

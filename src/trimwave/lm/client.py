@@ -13,7 +13,7 @@ from trimwave.lm.encode import Batch, Encoded, batch_indices, collate
 from trimwave.lm.package import Tensors, Wire, receive
 from trimwave.lm.proximal import proximal_term
 from trimwave.lm.split import SplitModel, block_sources
-from trimwave.lm.tune import fine_tune, trained_parameters
+from trimwave.lm.tune import fine_tune, trained_parameters, trains_on_device
 from trimwave.streams import stream
 from trimwave.submodel import Submodel
 
@@ -65,10 +65,9 @@ class Client:
         received = {name: value.detach().clone() for name, value in trained.items()}
         rng = stream(self.seed, "dropout", self.number, round_index)
         weight = submodel.proximal_weight
-        on_server = submodel.runs == "split"
         link = (
             over_the_air(split, self.wire.dtype)
-            if on_server
+            if submodel.runs == "split"
             else contextlib.nullcontext()
         )
         with link as crossings:
@@ -84,7 +83,9 @@ class Client:
             name: value.detach() - received[name] for name, value in trained.items()
         }
         sent = {
-            name: v for name, v in delta.items() if not on_server or _on_device(name)
+            name: value
+            for name, value in delta.items()
+            if trains_on_device(name, submodel)
         }
         return Update(
             client=self.number,
@@ -105,11 +106,6 @@ class Client:
             self.seed, self.number, step, size, rows
         ).tolist()
         return indices
-
-
-def _on_device(name: str) -> bool:
-    """Whether a trained tensor lies on the device when the blocks do not."""
-    return name.startswith("head.")
 
 
 def _restricted(split: SplitModel, submodel: Submodel) -> SplitModel:

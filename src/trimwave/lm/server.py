@@ -29,7 +29,7 @@ from trimwave.lm.package import (
 from trimwave.lm.prune import prune_emulator
 from trimwave.lm.split import SplitModel
 from trimwave.lm.template import template_of
-from trimwave.lm.tune import trained_parameters
+from trimwave.lm.tune import trained_parameters, trains_on_device
 from trimwave.lm.workbench import Workbench
 from trimwave.plan import Alignment, Scheme
 from trimwave.submodel import Submodel
@@ -93,10 +93,12 @@ class LmServer:
     @cached_property
     def up_wire(self) -> Wire:
         """Format of updates."""
-        trained = trained_parameters(self._split)
-        if self._reference.runs == "split":
-            trained = {name: v for name, v in trained.items() if name[:4] == "head"}
-        return Wire.fitting(trained, self._bench.config.model.bits_per_param)
+        sent = {
+            name: value
+            for name, value in trained_parameters(self._split).items()
+            if trains_on_device(name, self._reference)
+        }
+        return Wire.fitting(sent, self._bench.config.model.bits_per_param)
 
     @cached_property
     def costs(self) -> Costs:

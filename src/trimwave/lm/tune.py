@@ -11,6 +11,7 @@ from trimwave.config import TrainConfig
 from trimwave.errors import InputError
 from trimwave.lm.encode import IGNORED, Batch
 from trimwave.lm.split import SplitModel, block_sources
+from trimwave.submodel import Submodel
 
 LORA_TARGETS = {"gpt2": ["c_attn"]}
 LORA_TARGETS_ELSEWHERE = ["q_proj", "v_proj"]
@@ -94,6 +95,11 @@ def trained_parameters(split: SplitModel) -> dict[str, nn.Parameter]:
         for path, parameter in module.named_parameters()
         if parameter.requires_grad
     }
+
+
+def trains_on_device(name: str, submodel: Submodel) -> bool:
+    """Whether a trained tensor lies on the device, and not at the server."""
+    return submodel.runs == "device" or name.startswith("head.")
 
 
 def answer_loss(

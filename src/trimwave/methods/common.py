@@ -1,6 +1,8 @@
-"""Options that every method has."""
+"""Options that every method has, and how options are checked."""
 
 from dataclasses import dataclass
+
+import numpy as np
 
 from trimwave.errors import InputError
 
@@ -15,7 +17,36 @@ class CommonOptions:
     of the model want a smaller one."""
 
     def __post_init__(self) -> None:
-        if self.learning_rate is not None and not self.learning_rate > 0:
+        require_positive("any method", self, "learning_rate")
+
+
+def require_positive(method: str, options: object, *names: str) -> None:
+    """Raise unless the named options are positive and finite, or left out.
+
+    Raises
+    ------
+    InputError
+        Naming the option and the value.
+    """
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and not (np.isfinite(value) and value > 0):
             raise InputError(
-                f"option `learning_rate` must be positive, got {self.learning_rate}."
+                f"option `{name}` of `{method}` must be positive, got {value}."
+            )
+
+
+def require_not_negative(method: str, options: object, *names: str) -> None:
+    """Raise unless the named options are at least 0.
+
+    Raises
+    ------
+    InputError
+        Naming the option and the value.
+    """
+    for name in names:
+        value = getattr(options, name)
+        if not value >= 0:
+            raise InputError(
+                f"option `{name}` of `{method}` must be at least 0, got {value}."
             )

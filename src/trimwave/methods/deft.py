@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from trimwave.costs import Costs
 from trimwave.errors import InfeasibleError, InputError
-from trimwave.methods.common import CommonOptions
+from trimwave.methods.common import CommonOptions, require_not_negative
 from trimwave.methods.matching import (
     joint_matching,
     threshold_matching,
@@ -51,12 +51,7 @@ class Deft(CommonOptions):
 
     def __post_init__(self) -> None:
         CommonOptions.__post_init__(self)
-        for name in ("groups", "local_steps"):
-            if getattr(self, name) < 0:
-                raise InputError(
-                    f"option `{name}` of `deft` must be 0 or more, "
-                    f"got {getattr(self, name)}."
-                )
+        require_not_negative("deft", self, "groups", "local_steps")
 
     @property
     def label(self) -> str:

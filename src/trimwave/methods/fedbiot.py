@@ -8,7 +8,7 @@ import numpy as np
 from trimwave.costs import Costs
 from trimwave.errors import InputError
 from trimwave.methods.bands import Bandwidth, fixed_plan
-from trimwave.methods.common import CommonOptions
+from trimwave.methods.common import CommonOptions, require_not_negative
 from trimwave.plan import Alignment, Plan, Scheme, Situation
 from trimwave.problem import Limits
 from trimwave.submodel import Submodel, Trained
@@ -48,12 +48,8 @@ class FedBiot(CommonOptions):
             raise InputError(
                 f"option `drop` of `fedbiot` must be in [0, 1), got {self.drop}."
             )
-        for name in ("epsilon", "kl_weight", "initial_steps", "steps"):
-            if getattr(self, name) < 0:
-                raise InputError(
-                    f"option `{name}` of `fedbiot` must be at least 0, got "
-                    f"{getattr(self, name)}."
-                )
+        names = ("epsilon", "kl_weight", "initial_steps", "steps")
+        require_not_negative("fedbiot", self, *names)
 
     @property
     def label(self) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from trimwave.costs import QUANTISED_BITS, Costs
 from trimwave.errors import InputError
 from trimwave.methods.bands import Bandwidth, fixed_plan
-from trimwave.methods.common import CommonOptions
+from trimwave.methods.common import CommonOptions, require_not_negative
 from trimwave.plan import Plan, Scheme, Situation
 from trimwave.problem import Limits
 from trimwave.submodel import Submodel
@@ -43,10 +43,7 @@ class FedQlora(CommonOptions):
                 "option `memory_share` of `fedqlora` must be in (0, 1], got "
                 f"{self.memory_share}."
             )
-        if self.rank < 0:
-            raise InputError(
-                f"option `rank` of `fedqlora` must be at least 0, got {self.rank}."
-            )
+        require_not_negative("fedqlora", self, "rank")
 
     @property
     def label(self) -> str:

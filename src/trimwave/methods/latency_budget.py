@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimwave.costs import Costs
-from trimwave.errors import InfeasibleError, InputError
-from trimwave.methods.common import CommonOptions
+from trimwave.errors import InfeasibleError
+from trimwave.methods.common import CommonOptions, require_positive
 from trimwave.methods.pruning import pruned_plan, pruned_scheme
 from trimwave.methods.rounding import round_to_sizes
 from trimwave.methods.ubfp import Ubfp
@@ -37,7 +37,7 @@ class LatencyBudget(CommonOptions):
 
     def __post_init__(self) -> None:
         CommonOptions.__post_init__(self)
-        check_deadline("budget_s", "latency_budget", self.budget_s)
+        require_positive("latency_budget", self, "budget_s")
 
     @property
     def label(self) -> str:
@@ -60,20 +60,6 @@ class LatencyBudget(CommonOptions):
         bandwidth_hz[clients] = bandwidth_block(part.latency, kept[clients])
         return pruned_plan(
             situation, self.adapter, kept, bandwidth_hz, scheduled=scheduled
-        )
-
-
-def check_deadline(option: str, method: str, deadline_s: float | None) -> None:
-    """Raise unless an option is a time.
-
-    Raises
-    ------
-    InputError
-        If it is not positive.
-    """
-    if deadline_s is not None and not deadline_s > 0:
-        raise InputError(
-            f"option `{option}` of `{method}` must be positive [s], got {deadline_s}."
         )
 
 

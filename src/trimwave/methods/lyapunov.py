@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from trimwave.errors import InputError
 from trimwave.plan import Situation, best_band, latency_of
 from trimwave.submodel import Bill
 from trimwave.units import FloatArray, IntArray
@@ -79,18 +78,3 @@ def next_carry(
         tau_bar_s = TARGET_MARGIN * float(np.median(carry["everyone_s"]))
     carry["queue_s"] = max(0.0, queue_s(situation) + round_s - tau_bar_s)
     return carry
-
-
-def check_weights(method: str, v: float, tau_bar_s: float | None) -> None:
-    """Raise for an option that is not positive.
-
-    Raises
-    ------
-    InputError
-        Naming the option.
-    """
-    for name, value in (("v", v), ("tau_bar_s", tau_bar_s)):
-        if value is not None and not (np.isfinite(value) and value > 0):
-            raise InputError(
-                f"option `{name}` of `{method}` must be positive, got {value}."
-            )

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from trimwave.costs import Costs
-from trimwave.methods.common import CommonOptions
+from trimwave.methods.common import CommonOptions, require_positive
 from trimwave.methods.lyapunov import (
     Schedule,
-    check_weights,
     next_carry,
     queue_s,
     schedule_of,
@@ -45,7 +44,7 @@ class Partial(CommonOptions):
 
     def __post_init__(self) -> None:
         CommonOptions.__post_init__(self)
-        check_weights("partial", self.v, self.tau_bar_s)
+        require_positive("partial", self, "v", "tau_bar_s")
 
     @property
     def label(self) -> str:

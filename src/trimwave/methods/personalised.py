@@ -6,9 +6,8 @@ from typing import Literal
 import numpy as np
 
 from trimwave.costs import Costs
-from trimwave.methods.common import CommonOptions
+from trimwave.methods.common import CommonOptions, require_positive
 from trimwave.methods.latency_budget import (
-    check_deadline,
     deadline_of,
     fits,
     least_kept,
@@ -46,7 +45,7 @@ class Personalised(CommonOptions):
 
     def __post_init__(self) -> None:
         CommonOptions.__post_init__(self)
-        check_deadline("threshold_s", "personalised", self.threshold_s)
+        require_positive("personalised", self, "threshold_s")
 
     @property
     def label(self) -> str:

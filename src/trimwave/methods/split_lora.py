@@ -10,10 +10,9 @@ import numpy as np
 
 from trimwave.costs import Costs
 from trimwave.errors import InfeasibleError
-from trimwave.methods.common import CommonOptions
+from trimwave.methods.common import CommonOptions, require_positive
 from trimwave.methods.lyapunov import (
     Schedule,
-    check_weights,
     next_carry,
     queue_s,
     schedule_of,
@@ -47,7 +46,7 @@ class SplitLora(CommonOptions):
 
     def __post_init__(self) -> None:
         CommonOptions.__post_init__(self)
-        check_weights("split_lora", self.v, self.tau_bar_s)
+        require_positive("split_lora", self, "v", "tau_bar_s")
 
     @property
     def label(self) -> str:
