@@ -24,6 +24,9 @@ class FakeLab:
         self.benches.append(config.seed)
         return config.seed
 
+    def check_runs(self, bench, configs):
+        assert {config.seed for config in configs} == {bench}
+
     def run_method(self, bench, config, folder, *, resume, on_record, on_client):
         assert bench == config.seed
         run = Run.open(folder) if resume else Run.create(folder, config, {})
@@ -44,7 +47,9 @@ class FakeLab:
 @pytest.fixture
 def lab(monkeypatch):
     fake = FakeLab()
-    session = types.SimpleNamespace(run_method=fake.run_method)
+    session = types.SimpleNamespace(
+        run_method=fake.run_method, check_runs=fake.check_runs
+    )
     workbench = types.SimpleNamespace(build_workbench=fake.build_workbench)
     monkeypatch.setitem(sys.modules, "trimwave.lm.session", session)
     monkeypatch.setitem(sys.modules, "trimwave.lm.workbench", workbench)

@@ -16,7 +16,7 @@ from rich.text import Text
 from trimwave import arguments
 from trimwave.config import Config
 from trimwave.errors import InputError, MissingExtraError
-from trimwave.methods import METHODS, label_of, parse_method
+from trimwave.methods import METHODS, label_of
 from trimwave.report.closing import close_report, plain_console
 
 app = typer.Typer(
@@ -93,11 +93,10 @@ def run(
     else:
         config = arguments.load(recipe, changes)
         folder = out or arguments.fresh_folder(f"{config.name}-{run_name(config)}")
-    parse_method(config.method, config.options)
+    label = label_of(config.method, config.options)
     console, command = plain_console(), f"trimwave run --resume {folder}"
     with _stopped_hint(console, command, folder / "manifest.json"):
         records = _run_all({folder: config}, console, resume=resume is not None)
-    label = label_of(config.method, config.options)
     close_report({label: [records[folder]]}, config, folder, console)
 
 
@@ -148,7 +147,7 @@ def _run_all(
 ) -> dict[Path, list[dict[str, Any]]]:
     """Run configs that share model, data and seed; folder to records."""
     try:
-        from trimwave.lm.session import run_method
+        from trimwave.lm.session import check_runs, run_method
         from trimwave.lm.workbench import build_workbench
     except ModuleNotFoundError as missing:
         raise MissingExtraError("lm", str(missing.name)) from missing
@@ -157,10 +156,10 @@ def _run_all(
     shared = next(iter(runs.values()))
     with console.status("loading") as status:
         bench = build_workbench(shared, lambda line: status.update(Text(line)))
+        check_runs(bench, runs.values())
     records = {}
     for folder, one in runs.items():
-        label = label_of(one.method, one.options)
-        clients = one.cell.num_clients
+        label, clients = label_of(one.method, one.options), one.cell.num_clients
         with RoundProgress(console, label, one.rounds, clients) as progress:
             records[folder] = run_method(
                 bench,

@@ -2,6 +2,7 @@ import json
 import os
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -289,3 +290,23 @@ def test_a_cache_that_cannot_be_written_is_one_line(
 def test_a_workbench_needs_a_known_model(home, config):
     with pytest.raises(InputError, match="unknown model `nothing`"):
         build_workbench(merge_overrides(config, ["model.name=nothing"]))
+
+
+def test_what_a_method_cannot_serve_is_said_before_training(home, recipe, trimwave):
+    code, _, err = trimwave(
+        "compare", recipe, "--methods", "ubfp,deft:groups=4", "--out", "early"
+    )
+    assert code == 2
+    assert "error: method `deft:groups=4`: fewer devices than block groups" in err
+    assert sorted(path.name for path in Path("early").iterdir()) == ["compare.json"]
+
+
+def test_a_missing_quantiser_is_said_before_training(
+    home, recipe, trimwave, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    methods = "ubfp,fedqlora:bits=4"
+    code, _, err = trimwave("compare", recipe, "--methods", methods, "--out", "early")
+    assert code == 2
+    assert "pip install 'trimwave[quant]'" in err
+    assert not Path("early/ubfp-s0").exists()

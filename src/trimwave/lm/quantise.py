@@ -1,5 +1,7 @@
 """Quantised frozen weights, and the low-rank terms that make up for it, FedQLoRA."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -7,6 +9,21 @@ from trimwave.errors import InputError, MissingExtraError
 
 BLOCK_VALUES = {4: 64, 8: 256}
 """Weights that share a scale; `costs.QUANTISED_BITS` charges for the scales."""
+
+
+def quantiser() -> Any:
+    """Return the library that quantises.
+
+    Raises
+    ------
+    MissingExtraError
+        If bitsandbytes is not installed.
+    """
+    try:
+        from bitsandbytes import functional
+    except ModuleNotFoundError as missing:
+        raise MissingExtraError("quant", str(missing.name)) from missing
+    return functional
 
 
 def quantised(weight: Tensor, bits: int) -> Tensor:
@@ -19,10 +36,7 @@ def quantised(weight: Tensor, bits: int) -> Tensor:
     InputError
         If it has no kernel for this device.
     """
-    try:
-        from bitsandbytes import functional
-    except ModuleNotFoundError as missing:
-        raise MissingExtraError("quant", str(missing.name)) from missing
+    functional = quantiser()
     # Blocks of values must not depend on how the tensor lies in memory.
     value, size = weight.detach().float().contiguous(), BLOCK_VALUES[bits]
     try:

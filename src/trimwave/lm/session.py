@@ -1,18 +1,20 @@
 """From a config to records: puts server, clients, backend and loop together."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from trimwave.config import Config
 from trimwave.environment import Environment, limits_of
-from trimwave.errors import RunError
+from trimwave.errors import InputError, RunError
 from trimwave.lm.local import LocalBackend
+from trimwave.lm.quantise import quantiser
 from trimwave.lm.server import LmServer
 from trimwave.lm.workbench import Workbench
 from trimwave.methods import parse_method
+from trimwave.plan import Situation
 from trimwave.provenance import hardware_and_versions
 from trimwave.recipe import differences
 from trimwave.records import Run
@@ -30,6 +32,29 @@ PACKAGES = (
     "bitsandbytes",
     "reasoning-gym",
 )
+
+
+def check_runs(bench: Workbench, configs: Iterable[Config]) -> None:
+    """Plan the first round of several runs, before anything trains.
+
+    Raises
+    ------
+    InputError
+        If a method cannot serve its cell: which method, and what to change.
+    MissingExtraError
+        If a plan quantises and bitsandbytes is not installed.
+    """
+    for config in configs:
+        method, limits = parse_method(config.method, config.options), limits_of(config)
+        cell = Environment.from_config(config).cell(0, bench.num_samples)
+        situation = Situation(cell=cell, costs=bench.costs, limits=limits)
+        try:
+            method.scheme(bench.costs, limits)
+            plan = method.plan(situation)
+        except InputError as error:
+            raise InputError(f"method `{config.method}`: {error}") from error
+        if any(one and one.weight_bits < 16 for one in plan.submodels):
+            quantiser()
 
 
 def run_method(
