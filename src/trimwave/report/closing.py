@@ -1,7 +1,7 @@
 """What a run leaves at its end: title, table, picture, summary, where they are."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,8 @@ def close_report(
         Where to print.
     """
     manifest = next(folder.rglob("manifest.json"))
-    title = _title(config, Run.open(manifest.parent).manifest)
+    facts = Run.open(manifest.parent).manifest
+    title = _title(config, facts)
     console.print(f"\n{title}", soft_wrap=True)
     target = choose_target(results)
     methods = numbers_of(results, target)
@@ -51,7 +52,8 @@ def close_report(
     text = json.dumps(summary, indent=2, allow_nan=False)
     (folder / "summary.json").write_text(f"{text}\n")
     try:
-        save_picture(results, title, folder / "loss.png", target)
+        caption = _title(config, facts, local=lambda path: path.name)
+        save_picture(results, caption, folder / "loss.png", target)
     except MissingExtraError as error:
         console.print(f"no picture: {error}", soft_wrap=True)
     else:
@@ -60,10 +62,15 @@ def close_report(
     console.print(f"records  {folder}", soft_wrap=True)
 
 
-def _title(config: Config, facts: Mapping[str, Any]) -> str:
-    title = (
-        f"{config.model.name} on {config.data.source}, "
-        f"{config.cell.num_clients} clients, {config.rounds} rounds"
+def _title(
+    config: Config, facts: Mapping[str, Any], local: Callable[[Path], str] = str
+) -> str:
+    """Say what the runs are of; `local` shortens names that are paths here."""
+    model, data = (
+        local(Path(name)) if Path(name).exists() else name
+        for name in (config.model.name, config.data.source)
     )
+    clients, rounds = config.cell.num_clients, config.rounds
+    title = f"{model} on {data}, {clients} clients, {rounds} rounds"
     note = str(facts.get("model", {}).get("note", ""))
     return f"{title} ({note})" if note else title

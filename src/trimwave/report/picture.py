@@ -1,5 +1,6 @@
 """Loss against virtual time, as the letter's Fig. 2."""
 
+import textwrap
 import warnings
 from collections.abc import Sequence
 from math import ceil, floor, log10
@@ -23,6 +24,9 @@ COLOURS = ("#000000", "#e69f00", "#0072b2", "#009e73", "#d55e00", "#56b4e9", "#c
 DASHES = ("-", (0, (5, 1.5)), (0, (6, 1.5, 1, 1.5)))
 """Taken in turn with the colours: 21 methods differ in colour or dashes."""
 MARKERS = "os^DvP<X>p*hd"
+
+TITLE_LETTERS = 90
+"""What one line of the title holds."""
 
 LEGEND_COLUMNS = 5
 
@@ -85,7 +89,8 @@ def draw(results: Results, title: str, target: Target | None = None) -> Any:
     if target:
         _draw_target(axes[-1], target.mean_loss_full)
     _draw_legend(figure, results)
-    figure.suptitle(title, fontsize=11, parse_math=False)
+    # A picture cannot scroll: long names go on in a second line.
+    figure.suptitle(textwrap.fill(title, TITLE_LETTERS), fontsize=11, parse_math=False)
     return figure
 
 
