@@ -5,8 +5,8 @@ Run one of::
     python benchmarks/letter.py fig3 [--draws 40]
     trimwave sweep letter/fig4 --draws 40 --methods METHODS --out runs/fig4 \
         --vary 'cell.speed_factor=[[1,1.5],[0.5,2],[0.2,2.5]]'
-    python benchmarks/letter.py fig4 runs/fig4 [--rounds runs/X/summary.json]
-    python benchmarks/letter.py claims runs/fig4 [--rounds runs/X/summary.json]
+    python benchmarks/letter.py fig4 runs/fig4 [--rounds runs/X [--without METHOD]]
+    python benchmarks/letter.py claims runs/fig4 [--rounds runs/X [--without METHOD]]
 
 ``fig3`` prints bytes and GFLOPs per client under two conventions, which it names.
 ``fig4`` multiplies the round times of a sweep by the rounds to the common target that a
@@ -16,17 +16,22 @@ the letter says. docs/reproduction.md holds the results.
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
+from trimwave.comparison import Comparison
+from trimwave.config import Config
 from trimwave.environment import Environment, limits_of
 from trimwave.methods import label_of, parse_method
 from trimwave.plan import Situation
 from trimwave.planning import costs_from, shape_named
 from trimwave.recipe import find_recipe, load_config
+from trimwave.report.summary import numbers_of
+from trimwave.report.target import choose_target
 from trimwave.units import BITS_PER_BYTE, MIB_BYTES
 
 LETTER_FIG3 = {
@@ -162,19 +167,31 @@ def read_sweep(folder: Path) -> dict[str, dict[str, np.ndarray]]:
     }
 
 
-def read_rounds(path: Path | None) -> dict[str, float]:
-    """Return rounds to the target by label, means over seeds; empty without a file.
+def read_rounds(folder: Path | None, without: Sequence[str]) -> dict[str, float]:
+    """Return rounds to the target by label, means over seeds; empty without a folder.
 
-    A method that missed the target in some seed has none.
+    A method that missed the target in some seed has none, and neither have those left
+    out, which have no say in the target.
     """
-    if path is None:
+    if folder is None:
         return {}
-    methods = json.loads(path.read_text())["methods"]
+    results = Comparison.read(folder).results(folder, refuse, read_finished=True)
+    compared = {label: results[label] for label in results if label not in without}
+    target = choose_target(compared)
+    if target is None:
+        raise SystemExit(f"{folder}: no method comes below the untrained loss.")
+    seeds = len(target.loss_full)
+    print(f"rounds to a loss of {target.mean_loss_full:.4f}, mean of {seeds} seeds")
     return {
-        label: numbers["target_rounds"]["mean"]
-        for label, numbers in methods.items()
-        if not numbers["target_rounds"]["is_exceeded"]
+        label: numbers["target_rounds"].mean
+        for label, numbers in numbers_of(compared, target).items()
+        if not numbers["target_rounds"].is_exceeded
     }
+
+
+def refuse(runs: Mapping[Path, Config]) -> NoReturn:
+    """Stop at a comparison that has not ended."""
+    raise SystemExit(f"not finished: {', '.join(map(str, runs))}")
 
 
 def quantiles(values: np.ndarray, digits: int = 1) -> str:
@@ -193,11 +210,14 @@ def fig4(folder: Path, rounds: dict[str, float]) -> None:
     print("|---|---|---|---|---|---|---|")
     for label, by_range in times.items():
         number = rounds.get(label, 1.0 if not rounds else np.nan)
-        cells = [quantiles(number * by_range[one]) for one in RANGES]
+        cells = ["-"] * len(RANGES)
+        if not np.isnan(number):
+            cells = [quantiles(number * by_range[one]) for one in RANGES]
         growth = by_range[RANGES[-1]] / by_range[RANGES[0]]
         theirs = LETTER_FIG4.get(label.rstrip("*"))
         ratio = f"{theirs[1] / theirs[0]:.2f}" if theirs else "-"
-        row = [label, f"{number:.1f}", *cells, quantiles(growth, 2), ratio]
+        shown = "-" if np.isnan(number) else f"{number:.1f}"
+        row = [label, shown, *cells, quantiles(growth, 2), ratio]
         print("| " + " | ".join(row) + " |")
 
 
@@ -256,16 +276,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in ("fig4", "claims"):
         command = commands.add_parser(name)
         command.add_argument("sweep", type=Path, help="folder of `trimwave sweep`")
-        command.add_argument("--rounds", type=Path, help="summary.json of a comparison")
+        command.add_argument("--rounds", type=Path, help="folder of a comparison")
+        command.add_argument("--without", nargs="*", default=[], help="labels left out")
         if name == "claims":
             command.add_argument("--draws", type=int, default=40)
     given = parser.parse_args(arguments)
     if given.command == "fig3":
         fig3(given.draws)
-    elif given.command == "fig4":
-        fig4(given.sweep, read_rounds(given.rounds))
+        return
+    rounds = read_rounds(given.rounds, given.without)
+    if given.command == "fig4":
+        fig4(given.sweep, rounds)
     else:
-        claims(given.sweep, read_rounds(given.rounds), given.draws)
+        claims(given.sweep, rounds, given.draws)
 
 
 if __name__ == "__main__":
