@@ -11,7 +11,7 @@ MAY_BE_HEAVY = ("lm", "flower")
 """Folders that stand for an extra."""
 
 LAYERS = (
-    ("errors", "streams", "submodel", "units"),
+    ("errors", "provenance", "streams", "submodel", "units"),
     ("channel", "roots", "shapes"),
     ("cell", "config"),
     ("latency", "recipe", "workload"),

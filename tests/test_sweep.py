@@ -212,7 +212,7 @@ class Carrying:
 
 def test_what_a_method_carries_goes_on_to_the_next_round(monkeypatch):
     monkeypatch.setattr(draws, "parse_method", lambda text, options: Carrying())
-    monkeypatch.setattr(draws, "label_of", lambda text: text.upper())
+    monkeypatch.setattr(draws, "label_of", lambda text, options: text.upper())
     rows = plan_draw(CONFIG, ["a", "b"], 4)
     of_a_draw = [{}, {"count": 1}, {"count": 1}, {"count": 2}]
     assert Carrying.handed == of_a_draw * 2
