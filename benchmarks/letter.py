@@ -26,6 +26,7 @@ import numpy as np
 from trimwave.comparison import Comparison
 from trimwave.config import Config
 from trimwave.environment import Environment, limits_of
+from trimwave.errors import InputError
 from trimwave.methods import label_of, parse_method
 from trimwave.plan import Situation
 from trimwave.planning import costs_from, shape_named
@@ -151,10 +152,15 @@ def read_sweep(folder: Path) -> dict[str, dict[str, np.ndarray]]:
     import pyarrow.parquet as parquet
 
     found: dict[str, dict[str, dict[int, float]]] = {}
-    for path in sorted((folder / "parts").glob("*.parquet")):
+    parts = sorted((folder / "parts").glob("*.parquet"))
+    if not parts:
+        raise SystemExit(f"{folder} holds no sweep; run the command of the docstring.")
+    for path in parts:
         for row in parquet.read_table(path).to_pylist():
             if row["status"] != "ok":
                 raise SystemExit(f"{path}: {row['status']}")
+            if "cell.speed_factor" not in row:
+                raise SystemExit(f"{folder} does not vary `cell.speed_factor`.")
             by_range = found.setdefault(row["method"], {})
             speeds = str(json.loads(row["cell.speed_factor"]))
             by_range.setdefault(speeds, {})[row["seed"]] = row["latency_s"]
@@ -175,7 +181,13 @@ def read_rounds(folder: Path | None, without: Sequence[str]) -> dict[str, float]
     """
     if folder is None:
         return {}
-    results = Comparison.read(folder).results(folder, refuse, read_finished=True)
+    try:
+        results = Comparison.read(folder).results(folder, refuse, read_finished=True)
+    except InputError as error:
+        raise SystemExit(f"{error}") from None
+    unknown = set(without) - set(results)
+    if unknown:
+        raise SystemExit(f"--without {unknown}: {folder} has {', '.join(results)}.")
     compared = {label: results[label] for label in results if label not in without}
     target = choose_target(compared)
     if target is None:

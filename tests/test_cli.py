@@ -346,19 +346,29 @@ def test_wrong_usage_is_no_traceback(trimwave, arguments):
     assert "Usage" in err and "Traceback" not in err
 
 
+def test_a_plan_is_by_the_recipes_method(trimwave):
+    asked = ("plan", "gpt2-medium", "--json")
+    own = trimwave(*asked)[1]
+    assert own == trimwave(*asked, "--method", "jcpba:solver=bcd")[1]
+    assert own != trimwave(*asked, "--method", "jcpba")[1]
+
+
 def test_methods_are_listed_with_their_options(trimwave, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     code, out, _ = trimwave("methods")
     assert code == 0
-    lines = [" ".join(line.split()) for line in out.splitlines()]
+    text, said = " ".join(out.split()), 0
     for name, kind in METHODS.items():
         label, summary = kind().label, kind.__doc__.splitlines()[0]
-        place = lines.index(f"{name} {label} {summary}")
-        options = lines[place + 1 : place + 1 + len(fields(kind))]
-        assert [line[1:].split("=")[0] for line in options] == [
-            field.name for field in fields(kind)
-        ]
-    assert ":solver=exact (exact, bcd)" in lines
+        place = text.index(f"{name} {label}: {summary}")
+        assert place >= said
+        said = place
+        for field in fields(kind):
+            if field.name != "learning_rate":  # said once, for all
+                said = text.index(f":{field.name}=", said)
+    assert text.index("every method :learning_rate=... (a number, or left out)") > said
+    assert text.count(":learning_rate") == 1
+    assert ":solver=exact (exact, bcd) `exact`: the global optimum" in text
 
 
 def test_the_version(trimwave):

@@ -7,7 +7,7 @@ import pytest
 from trimwave import cli
 from trimwave.comparison import method_texts, run_name
 from trimwave.config import Config
-from trimwave.errors import InputError
+from trimwave.errors import InputError, RunError
 from trimwave.methods import ALL, label_of
 from trimwave.records import Run
 
@@ -203,6 +203,36 @@ def test_a_used_folder_is_not_compared_in(compare, lab):
     assert code == 2
     assert "both already holds a comparison" in text
     assert "trimwave compare --resume both" in text
+
+
+def test_what_is_refused_leaves_nothing_behind(compare, lab, monkeypatch, tmp_path):
+    def refuse(bench, configs):
+        raise InputError("no such cell")
+
+    (tmp_path / "mine").mkdir()
+    monkeypatch.setattr(sys.modules["trimwave.lm.session"], "check_runs", refuse)
+    for folder in ("both", "mine"):
+        code, _, text = compare("--methods", "ubfp,lora", "--out", folder)
+        assert code == 2
+        assert "no such cell" in text
+    assert not (tmp_path / "both").exists()
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
+def test_folders_of_the_wrong_kind_name_the_right_command(compare, lab, tmp_path):
+    begin(compare, lab)
+    run = next((tmp_path / "both").glob("*/manifest.json")).parent
+    text = compare("--resume", run)[2]
+    hint = f"it holds a run; use `trimwave run --resume {run}`"
+    assert hint in " ".join(text.split())
+    with pytest.raises(RunError, match="use `trimwave compare --resume"):
+        Run.open(tmp_path / "both")
+
+
+def test_no_method_is_none(compare, lab):
+    code, _, text = compare("--methods", " , ", "--out", "none")
+    assert code == 2
+    assert "--methods names none; known: all, jcpba" in text
 
 
 def test_all_is_every_method(compare, lab):

@@ -19,6 +19,7 @@ LAYERS = (
     ("solution",),
     ("solvers",),
     ("plan",),
+    ("pricing",),
     ("methods",),
     ("environment",),
     ("comparison", "planning", "rounds"),

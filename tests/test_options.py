@@ -203,3 +203,8 @@ def test_every_method_has_a_step_size(name, make_situation):
     assert schemes[0].submodel == schemes[1].submodel
     with pytest.raises(InputError, match="option `learning_rate` .* got 0.0"):
         parse_method(f"{name}:learning_rate=0")
+
+
+def test_a_recipes_options_are_checked_whatever_is_planned():
+    with pytest.raises(InputError, match=r"option `drop` of `fedbiot` .* got 1\.5"):
+        parse_method("ubfp", {"fedbiot": {"drop": 1.5}})

@@ -7,7 +7,8 @@ import pytest
 from trimwave.cell import Cell
 from trimwave.costs import Costs
 from trimwave.errors import InfeasibleError, InputError
-from trimwave.plan import Situation, best_band, even_band, latency_of, plan_of
+from trimwave.plan import Situation
+from trimwave.pricing import best_band, even_band, latency_of, plan_of
 from trimwave.shapes import SHAPES
 
 # Two clients whose links carry 10 and 5 bit/s/Hz down, 4 and 2 up, over 10 MHz.

@@ -307,3 +307,17 @@ def test_a_wrong_base_is_named(tmp_path, monkeypatch, text, message):
     (tmp_path / "top.toml").write_text(text)
     with pytest.raises(InputError, match=message):
         load_config(Path("top.toml"))
+
+
+def test_a_base_is_looked_for_beside_the_recipe_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "base.toml").write_text("rounds = 9")
+    (tmp_path / "mine" / "top.toml").write_text('extends = "base.toml"')
+    assert load_config(Path("mine/top.toml")).rounds == 9
+
+
+def test_a_folder_named_as_a_recipe_is_no_recipe(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gpt2-medium").mkdir()  # a model that was downloaded
+    assert load_config(find_recipe("gpt2-medium")).model.name == "gpt2-medium"

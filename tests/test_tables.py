@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from trimwave.methods import METHODS
-from trimwave.plan import even_band, plan_of
+from trimwave.pricing import even_band, plan_of
 from trimwave.report.name_tables import option_line
 from trimwave.report.plan_table import plan_json, plan_lines, plan_table
 

@@ -81,8 +81,8 @@ def fresh_folder(stem: str) -> Path:
     return folder
 
 
-def planned_method(method: str | None, solver: str | None) -> str:
-    """Return the method that `plan` plans with.
+def planned_method(method: str | None, solver: str | None, recipe: str) -> str:
+    """Return the method that `plan` plans with; the recipe's if none is named.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def planned_method(method: str | None, solver: str | None) -> str:
         If both are given, or there is no such solver.
     """
     if solver is None:
-        return method or "jcpba"
+        return recipe if method is None else method
     if method is not None:
         raise InputError("--solver is short for a --method; give one of them.")
     if solver not in SOLVERS:

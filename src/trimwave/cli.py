@@ -131,7 +131,6 @@ def compare(
         config = arguments.load(recipe, changes)
         asked = Comparison.of(config, methods, seeds)
         folder = out or arguments.fresh_folder(f"{config.name}-compare")
-        asked.create(folder)
     console = plain_console()
     with _stopped_hint(console, f"trimwave compare --resume {folder}", folder):
         results = asked.results(
@@ -176,7 +175,7 @@ def _run_all(
 def plan(
     source: Annotated[str, typer.Argument(help="CELL.csv, or a recipe.")] = "default",
     method: Annotated[
-        str | None, typer.Option(help="name[:option=value]; default jcpba.")
+        str | None, typer.Option(help="name[:option=value]; default the recipe's.")
     ] = None,
     solver: Annotated[
         str | None,
@@ -191,14 +190,12 @@ def plan(
     from trimwave.planning import plan_cell
     from trimwave.report.plan_table import plan_json, plan_lines, plan_table
 
-    text, changes = (
-        arguments.planned_method(method, solver),
-        arguments.overrides(set_, {"seed": seed}),
-    )
+    changes = arguments.overrides(set_, {"seed": seed})
     cell_csv = Path(source) if source.endswith(".csv") else None
     if cell_csv is not None:
         arguments.warn_of_idle(changes, round_)
     config = arguments.load("default" if cell_csv else source, changes)
+    text = arguments.planned_method(method, solver, config.method)
     situation, result = plan_cell(config, text, round_=round_, cell_csv=cell_csv)
     if as_json:
         print(json.dumps(plan_json(situation, result), indent=2))

@@ -9,14 +9,15 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from trimwave.config import Config
-from trimwave.errors import InputError, RunError
-from trimwave.methods import ALL, label_of, parse_method
+from trimwave.errors import InputError, MissingExtraError, RunError
+from trimwave.methods import ALL, METHODS, label_of, parse_method
 from trimwave.recipe import config_from_dict
 from trimwave.records import (
     Run,
@@ -53,7 +54,9 @@ def method_texts(
     names = list(ALL) if names == ["all"] else names
     distinct = {parse_method(name, options) for name in names}
     labels = {label_of(name, options) for name in names}
-    if not names or min(len(distinct), len(labels)) < len(names):
+    if not names:
+        raise InputError(f"--methods names none; known: all, {', '.join(METHODS)}.")
+    if min(len(distinct), len(labels)) < len(names):
         raise InputError(f"--methods must name each method once, got {text!r}.")
     return tuple(names)
 
@@ -104,7 +107,10 @@ class Comparison:
             If it holds no comparison.
         """
         if not (folder / FILE).is_file():
-            raise RunError(f"{folder} holds no comparison (no {FILE}).")
+            hint = "name the folder that `trimwave compare` printed"
+            if (folder / "manifest.json").is_file():
+                hint = f"it holds a run; use `trimwave run --resume {folder}`"
+            raise RunError(f"{folder} holds no comparison (no {FILE}); {hint}.")
         plain = read_json(folder / FILE)
         return cls(
             config=config_from_dict(plain["config"], str(folder / FILE)),
@@ -187,6 +193,8 @@ class Comparison:
     ) -> dict[str, list[Records]]:
         """Run what is to be run and return it all by label, one entry per seed.
 
+        A new comparison that is refused before a run begins leaves no folder behind.
+
         Parameters
         ----------
         folder : Path
@@ -194,8 +202,41 @@ class Comparison:
         run_all : callable
             Runs configs of one seed: folder to records.
         read_finished : bool
-            Read runs that the folder holds to their end, in place of running them.
+            Read runs that the folder holds to their end, in place of running them;
+            otherwise the folder is a new one.
         """
+        if not read_finished:
+            with self._begun(folder):
+                return self._results(folder, run_all, read_finished=False)
+        return self._results(folder, run_all, read_finished=True)
+
+    @contextmanager
+    def _begun(self, folder: Path) -> Iterator[None]:
+        """Say in a new folder what is compared there; nothing, if no run begins.
+
+        Raises
+        ------
+        RunError
+            If the folder holds a comparison, or cannot be written.
+        """
+        is_new = not folder.exists()
+        self.create(folder)
+        try:
+            yield
+        except (InputError, MissingExtraError):
+            if not any(folder.glob("*/manifest.json")):
+                (folder / FILE).unlink()
+                if is_new:
+                    folder.rmdir()
+            raise
+
+    def _results(
+        self,
+        folder: Path,
+        run_all: Callable[[Mapping[Path, Config]], Mapping[Path, Records]],
+        *,
+        read_finished: bool,
+    ) -> dict[str, list[Records]]:
         options = self.config.options
         labels = {text: label_of(text, options) for text in self.methods}
         results: dict[str, list[Records]] = {label: [] for label in labels.values()}

@@ -24,7 +24,7 @@ def find_recipe(name: str) -> Path:
         If there is no such file; names the nearest recipe.
     """
     path = Path(name)
-    if path.suffix == ".toml" or path.exists():
+    if path.suffix == ".toml" or path.is_file():
         return path
     known = {
         str(recipe.relative_to(folder).with_suffix("")): recipe
@@ -66,7 +66,8 @@ def _read_tree(path: Path, readers: tuple[Path, ...]) -> dict[str, Any]:
         return tree
     if not isinstance(base, str):
         raise InputError(f"{path}: `extends` must name a recipe, got {base!r}.")
-    extended = find_recipe(base)
+    beside = path.parent / base
+    extended = beside if beside.is_file() else find_recipe(base)
     if extended.resolve() in (path.resolve(), *readers):
         raise InputError(f"{path}: `extends` runs in a circle at {extended}.")
     merged = _read_tree(extended, (path.resolve(), *readers))

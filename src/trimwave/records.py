@@ -68,7 +68,10 @@ class Run:
             If there is none.
         """
         if not (folder / "manifest.json").is_file():
-            raise RunError(f"{folder} holds no run (no manifest.json).")
+            hint = "name the folder that `trimwave run` printed"
+            if (folder / "compare.json").is_file():
+                hint = f"it holds runs; use `trimwave compare --resume {folder}`"
+            raise RunError(f"{folder} holds no run (no manifest.json); {hint}.")
         return cls(folder)
 
     @property

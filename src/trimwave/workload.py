@@ -104,7 +104,8 @@ def workload_of(
     if not 1 <= split_index < shape.num_blocks:
         raise InputError(
             f"`split_index` must be in [1, {shape.num_blocks - 1}] for {shape.name} "
-            f"({shape.num_blocks} blocks), got {split_index}."
+            f"({shape.num_blocks} blocks), got {split_index}; set "
+            f"`model.adapter_blocks` to 1 to {shape.num_blocks - 1}."
         )
     for name, value in (
         ("batch_size", batch_size),

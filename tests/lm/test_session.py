@@ -298,7 +298,7 @@ def test_what_a_method_cannot_serve_is_said_before_training(home, recipe, trimwa
     )
     assert code == 2
     assert "error: method `deft:groups=4`: fewer devices than block groups" in err
-    assert sorted(path.name for path in Path("early").iterdir()) == ["compare.json"]
+    assert not Path("early").exists()
 
 
 def test_a_missing_quantiser_is_said_before_training(
@@ -309,4 +309,4 @@ def test_a_missing_quantiser_is_said_before_training(
     code, _, err = trimwave("compare", recipe, "--methods", methods, "--out", "early")
     assert code == 2
     assert "pip install 'trimwave[quant]'" in err
-    assert not Path("early/ubfp-s0").exists()
+    assert not Path("early").exists()

@@ -9,13 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save
 from torch import nn
 
 from trimwave.config import AlignConfig, TrainConfig
 from trimwave.costs import Costs
 from trimwave.environment import limits_of
-from trimwave.errors import RunError
 from trimwave.lm.align import align_emulator, aligned_parameters
 from trimwave.lm.client import Client, Update
 from trimwave.lm.package import (
@@ -29,6 +27,7 @@ from trimwave.lm.package import (
 from trimwave.lm.prune import prune_emulator
 from trimwave.lm.split import SplitModel
 from trimwave.lm.template import template_of
+from trimwave.lm.tensor_files import load_tensors, metadata_of, save_tensors
 from trimwave.lm.tune import trained_parameters, trains_on_device
 from trimwave.lm.workbench import Workbench
 from trimwave.plan import Alignment, Scheme
@@ -245,10 +244,11 @@ class LmServer:
 
     def save(self, folder: Path) -> None:
         """Write the trained parameters and, if it is aligned, the emulator's."""
-        _save(folder / ADAPTER_FILE, trained_parameters(self._split))
+        save_tensors(folder / ADAPTER_FILE, trained_parameters(self._split))
         if self._aligns:
-            metadata = {"align_steps": str(self._align_steps)}
-            _save(folder / EMULATOR_FILE, aligned_parameters(self._split), metadata)
+            steps = {"align_steps": str(self._align_steps)}
+            aligned = aligned_parameters(self._split)
+            save_tensors(folder / EMULATOR_FILE, aligned, steps)
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote.
@@ -258,11 +258,11 @@ class LmServer:
         RunError
             If the tensors are not those of this model.
         """
-        _load(folder / ADAPTER_FILE, trained_parameters(self._split))
+        load_tensors(folder / ADAPTER_FILE, trained_parameters(self._split))
         if self._aligns:
             path = folder / EMULATOR_FILE
-            _load(path, aligned_parameters(self._split))
-            self._align_steps = int(_metadata(path)["align_steps"])
+            load_tensors(path, aligned_parameters(self._split))
+            self._align_steps = int(metadata_of(path)["align_steps"])
             self._replan()
 
 
@@ -282,29 +282,3 @@ def _changes(name: str, submodel: Submodel) -> bool:
 def _align_config(recipe: AlignConfig, own: Alignment | None) -> AlignConfig:
     """Return the recipe's alignment, or the method's with the recipe's optimiser."""
     return recipe if own is None else replace(recipe, **vars(own))
-
-
-def _save(
-    path: Path, tensors: dict[str, nn.Parameter], metadata: dict[str, str] | None = None
-) -> None:
-    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    # Written by Python, so that a full disk is an OSError like any other.
-    path.write_bytes(save(plain, metadata=metadata))
-
-
-def _load(path: Path, into: dict[str, nn.Parameter]) -> None:
-    tensors = load_file(path)
-    if tensors.keys() != into.keys():
-        odd = sorted(tensors.keys() ^ into.keys())[0]
-        raise RunError(f"{path} does not fit the model: tensor `{odd}`.")
-    with torch.no_grad():
-        for name, value in into.items():
-            value.copy_(tensors[name])
-
-
-def _metadata(path: Path) -> dict[str, str]:
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as file:
-        metadata: dict[str, str] = file.metadata()
-        return metadata

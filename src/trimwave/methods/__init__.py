@@ -99,7 +99,7 @@ def parse_method(text: str, options: Options | None = None) -> Method:
             raise InputError(
                 f"`options.{other}`: no method `{other}`; {nearest(other, METHODS)}"
             )
-        _convert_all(other, table)
+        METHODS[other](**_convert_all(other, table))  # its range checks too
     values = {**(options or {}).get(name, {}), **chosen}
     method: Method = METHODS[name](**_convert_all(name, values))
     return method

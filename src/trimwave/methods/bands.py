@@ -5,7 +5,8 @@ from typing import Literal
 
 import numpy as np
 
-from trimwave.plan import Plan, Situation, best_band, even_band, latency_of, plan_of
+from trimwave.plan import Plan, Situation
+from trimwave.pricing import best_band, even_band, latency_of, plan_of
 from trimwave.submodel import Submodel
 
 Bandwidth = Literal["optimal", "uniform"]

@@ -19,7 +19,8 @@ from trimwave.methods.matching import (
     threshold_matching,
     unmatched_group,
 )
-from trimwave.plan import Plan, Scheme, Situation, best_band, latency_of, plan_of
+from trimwave.plan import Plan, Scheme, Situation
+from trimwave.pricing import best_band, latency_of, plan_of
 from trimwave.problem import ROUNDING, Limits, Violation
 from trimwave.submodel import Bill, Submodel, Trained
 from trimwave.units import FloatArray, IntArray

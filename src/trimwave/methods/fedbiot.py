@@ -16,7 +16,7 @@ from trimwave.submodel import Submodel, Trained
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FedBiot(CommonOptions):
-    """FedBiOT, Wu et al., KDD 2024 (arXiv 2406.17706): emulator and adapter by turns.
+    """Emulator and adapter by turns, Wu et al., KDD 2024 (arXiv 2406.17706).
 
     The emulator keeps evenly spaced blocks. Clients train the adapter with a proximal
     term; the server distils the full model with the current adapter into the emulator

@@ -18,7 +18,7 @@ WIDTHS = tuple(sorted(QUANTISED_BITS, reverse=True))
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FedQlora(CommonOptions):
-    """FedQLoRA (OpenReview uWMQxtmyYz): quantisation-aware local terms, shared LoRA.
+    """Quantisation-aware local terms, shared LoRA (OpenReview uWMQxtmyYz).
 
     Client k holds Q_k(W) + G_k, G_k the truncated SVD of W - Q_k(W), so that the shared
     LoRA factors do not learn to make up for one client's quantisation error. G_k stays

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from trimwave.plan import Situation, best_band, latency_of
+from trimwave.plan import Situation
+from trimwave.pricing import best_band, latency_of
 from trimwave.submodel import Bill
 from trimwave.units import FloatArray, IntArray
 

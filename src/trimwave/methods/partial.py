@@ -15,7 +15,8 @@ from trimwave.methods.lyapunov import (
 )
 from trimwave.methods.pruning import pruned_plan, pruned_scheme
 from trimwave.methods.rounding import round_to_sizes
-from trimwave.plan import Plan, Scheme, Situation, latency_of
+from trimwave.plan import Plan, Scheme, Situation
+from trimwave.pricing import latency_of
 from trimwave.problem import Limits
 from trimwave.solution import solve
 from trimwave.solvers import get_solver

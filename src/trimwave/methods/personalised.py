@@ -16,7 +16,8 @@ from trimwave.methods.latency_budget import (
 )
 from trimwave.methods.pruning import pruned_plan, pruned_scheme
 from trimwave.methods.rounding import round_to_sizes
-from trimwave.plan import Plan, Scheme, Situation, even_band
+from trimwave.plan import Plan, Scheme, Situation
+from trimwave.pricing import even_band
 from trimwave.problem import Limits
 from trimwave.solvers.blocks import bandwidth_block
 from trimwave.submodel import Trained

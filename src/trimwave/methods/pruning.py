@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimwave.costs import Costs
-from trimwave.plan import Plan, Scheme, Situation, plan_of
+from trimwave.plan import Plan, Scheme, Situation
+from trimwave.pricing import plan_of
 from trimwave.problem import Limits, Problem
 from trimwave.solution import Solution
 from trimwave.submodel import Trained

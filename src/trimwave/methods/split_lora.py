@@ -17,7 +17,8 @@ from trimwave.methods.lyapunov import (
     queue_s,
     schedule_of,
 )
-from trimwave.plan import Plan, Scheme, Situation, latency_of, plan_of
+from trimwave.plan import Plan, Scheme, Situation
+from trimwave.pricing import latency_of, plan_of
 from trimwave.problem import ROUNDING, Limits, Violation
 from trimwave.roots import bracket_root
 from trimwave.submodel import Bill, Submodel

@@ -1,12 +1,16 @@
 """Names that a user can write: methods with their options, models."""
 
-from collections.abc import Mapping
-from dataclasses import Field, fields
+import ast
+import inspect
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import Field, fields, is_dataclass
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin
 
 from rich.table import Table
 
+from trimwave.methods.common import CommonOptions
 from trimwave.shapes import SHAPES
 from trimwave.zoo import KNOWN_MODELS
 
@@ -19,16 +23,41 @@ def method_table(kinds: Mapping[str, type[Any]]) -> Table:
     kinds : mapping
         Name to dataclass, whose fields are the options.
     """
-    shown = Table(box=None, padding=(0, 2, 0, 0))
-    shown.add_column("name", no_wrap=True)
-    shown.add_column("shown as", no_wrap=True)
-    shown.add_column("what it is; its options with their defaults")
+    shown = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    shown.add_column(no_wrap=True)
+    shown.add_column()
+    common = {option.name for option in fields(CommonOptions)}
     for name, kind in kinds.items():
         summary = (kind.__doc__ or "").splitlines()[0]
-        shown.add_row(name, kind().label, summary)
-        for option in fields(kind):
-            shown.add_row("", "", option_line(option))
+        shown.add_row(name, f"{kind().label}: {summary}")
+        _add_options(shown, kind, [o for o in fields(kind) if o.name not in common])
+    shown.add_row("every method", "")
+    _add_options(shown, CommonOptions, list(fields(CommonOptions)))
     return shown
+
+
+def _add_options(
+    shown: Table, kind: type[Any], options: "Sequence[Field[Any]]"
+) -> None:
+    meanings = option_meanings(kind)
+    for option in options:
+        name, _, legal = option_line(option).partition("  (")
+        meaning = meanings[option.name].replace("``", "`")
+        shown.add_row(f"  {name}", f"({legal} {meaning}")
+
+
+def option_meanings(kind: type[Any]) -> dict[str, str]:
+    """Read what stands under the fields of a dataclass and of those below it."""
+    meanings: dict[str, str] = {}
+    for one in reversed([k for k in kind.__mro__ if is_dataclass(k)]):
+        body = ast.parse(inspect.getsource(one)).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for field, below in itertools.pairwise(body.body):
+            if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr):
+                assert isinstance(field.target, ast.Name)
+                text = ast.literal_eval(below.value)
+                meanings[field.target.id] = " ".join(text.split())
+    return meanings
 
 
 def option_line(option: "Field[Any]") -> str:
@@ -44,7 +73,7 @@ def option_line(option: "Field[Any]") -> str:
     if optional:
         legal += ", or left out"
     default = "..." if option.default is None else option.default
-    return f"  :{option.name}={default}  ({legal})"
+    return f":{option.name}={default}  ({legal})"
 
 
 def model_table() -> Table:
