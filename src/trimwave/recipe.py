@@ -32,6 +32,8 @@ def find_recipe(name: str) -> Path:
         for recipe in folder.rglob("*.toml")
     }
     if name not in known:
+        if path.exists():
+            return path
         raise InputError(f"no recipe `{name}`; {nearest(name, known)}")
     return known[name]
 
