@@ -80,7 +80,10 @@ def slsqp_latency_s(
 
     def slacks(z: np.ndarray) -> np.ndarray:
         kept, bandwidth_hz = split(z)
-        used = (1 - bandwidth_hz.sum() / band, kept.sum() - problem.kept_total)
+        used = (
+            1 - bandwidth_hz.sum() / band,
+            problem.avoided(kept)[0] - problem.avoid_min,
+        )
         return np.r_[z[-1] - latency.total_s(kept, bandwidth_hz) / unit_s, used]
 
     bounds = [*zip(low, high, strict=True), *[(1e-4, 1.0)] * num_clients, (0, None)]
@@ -108,7 +111,7 @@ def slsqp_latency_s(
 
 
 def _lift_to_c5(problem: Problem, kept: np.ndarray) -> np.ndarray:
-    missing = problem.kept_total - float(np.sum(kept))
+    missing = problem.avoid_min - float(problem.avoided(kept)[0])
     room = problem.kept_max - kept
     return kept + room * max(0.0, missing) / max(float(np.sum(room)), 1e-300)
 

@@ -8,8 +8,9 @@ import pytest
 from trimwave.cell import Cell
 from trimwave.channel import Noise, Rayleigh
 from trimwave.costs import Costs
+from trimwave.limits import Limits
 from trimwave.plan import Situation
-from trimwave.problem import Limits, Problem
+from trimwave.problem import Problem
 from trimwave.shapes import SHAPES
 from trimwave.units import dbm_to_w
 

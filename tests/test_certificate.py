@@ -4,11 +4,20 @@ import pytest
 from trimwave.solution import Status, solve
 from trimwave.solvers import BlockDescent, Exact
 from trimwave.solvers.blocks import bandwidth_block
-from trimwave.solvers.certificate import (
-    deadline_is_infeasible,
-    kkt_residual,
-    lower_bound_s,
-)
+from trimwave.solvers.certificate import deadline_is_infeasible
+from trimwave.solvers.certificate import lower_bound_s as lower_bounds_s
+from trimwave.solvers.kkt import kkt_residual as kkt_residuals
+
+
+def lower_bound_s(problem, latency_s, price_hz):
+    return float(
+        lower_bounds_s(problem, np.array([latency_s]), np.array([price_hz]))[0]
+    )
+
+
+def kkt_residual(problem, kept, bandwidth_hz, price_hz):
+    return float(kkt_residuals(problem, kept, bandwidth_hz, np.array([price_hz]))[0])
+
 
 BOTH = pytest.mark.parametrize("noise", ["fixed", "psd"])
 

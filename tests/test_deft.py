@@ -6,6 +6,7 @@ import pytest
 
 from trimwave.costs import Costs
 from trimwave.errors import InfeasibleError, InputError
+from trimwave.limits import Limits
 from trimwave.methods.deft import Deft
 from trimwave.methods.matching import (
     joint_matching,
@@ -13,7 +14,6 @@ from trimwave.methods.matching import (
     unmatched_group,
 )
 from trimwave.plan import Situation
-from trimwave.problem import Limits
 from trimwave.shapes import SHAPES
 
 COSTS = Costs(

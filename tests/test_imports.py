@@ -11,9 +11,9 @@ MAY_BE_HEAVY = ("lm", "flower")
 """Folders that stand for an extra."""
 
 LAYERS = (
-    ("errors", "provenance", "streams", "submodel", "units"),
-    ("channel", "roots", "shapes"),
-    ("cell", "config"),
+    ("constraints", "errors", "provenance", "streams", "submodel", "units"),
+    ("channel", "piecewise", "roots", "shapes"),
+    ("cell", "config", "limits"),
     ("latency", "recipe", "workload"),
     ("costs", "problem", "records"),
     ("solution",),

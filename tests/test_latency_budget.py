@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from trimwave.errors import InfeasibleError, InputError
+from trimwave.limits import Limits
 from trimwave.methods import Ubfp
 from trimwave.methods.latency_budget import LatencyBudget, least_kept, most_kept
-from trimwave.problem import Limits
 from trimwave.solution import solve
 from trimwave.solvers import Exact
 

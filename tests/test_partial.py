@@ -7,10 +7,10 @@ import pytest
 from trimwave.cell import Cell
 from trimwave.costs import Costs
 from trimwave.errors import InfeasibleError, InputError
+from trimwave.limits import Limits
 from trimwave.methods.partial import Partial
 from trimwave.methods.ubfp import Ubfp
 from trimwave.plan import Situation
-from trimwave.problem import Limits
 from trimwave.shapes import SHAPES
 
 COSTS = Costs(

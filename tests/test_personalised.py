@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from trimwave.errors import InfeasibleError, InputError
+from trimwave.limits import Limits
 from trimwave.methods import Ubfp
 from trimwave.methods.latency_budget import LatencyBudget
 from trimwave.methods.personalised import Personalised
-from trimwave.problem import Limits
 from trimwave.solution import solve
 from trimwave.solvers import Exact
 

@@ -5,7 +5,7 @@ import pytest
 
 from trimwave.cell import Cell
 from trimwave.errors import InfeasibleError, InputError
-from trimwave.problem import Limits, beta_bar_from_c5
+from trimwave.limits import Limits, beta_bar_from_c5
 
 EVEN_HZ = np.full(8, 12.5e6)
 HALF = np.full(8, 0.5)
@@ -174,7 +174,7 @@ def test_a_cell_of_arrays_that_do_not_fit_is_refused(make_problem, name):
     with pytest.raises(InputError, match=r"has \d clients"):
         replace(cell, **{name: np.ones(7)})
     with pytest.raises(InputError, match=f"`{name}` must have one value per client"):
-        replace(cell, **{name: np.ones((8, 1))})
+        replace(cell, **{name: np.float64(1.0)})
 
 
 def test_a_cell_without_clients_is_refused():

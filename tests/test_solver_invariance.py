@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from trimwave.problem import Limits
+from trimwave.limits import Limits
 from trimwave.solution import solve
 from trimwave.solvers import BlockDescent, Exact, Uniform
 

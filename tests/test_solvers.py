@@ -59,7 +59,10 @@ def assert_certified(case):
     assert np.ptp(total_s) <= 1e-9 * exact.latency_s
     band = problem.cell.total_bandwidth_hz
     assert np.sum(exact.bandwidth_hz) == pytest.approx(band, rel=1e-12)
-    tight = max(problem.kept_total, np.sum(problem.kept_min))
+    tight = max(
+        problem.cell.num_clients * (1 - problem.limits.beta_bar),
+        np.sum(problem.kept_min),
+    )
     assert np.sum(exact.kept) == pytest.approx(tight, abs=1e-9)
     assert problem.violations(exact.kept, exact.bandwidth_hz) == []
 

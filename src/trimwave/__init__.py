@@ -28,8 +28,10 @@ Example
 from importlib.metadata import version
 
 from trimwave.cell import Cell
+from trimwave.constraints import Violation
 from trimwave.costs import Costs
 from trimwave.errors import InfeasibleError, InputError, MissingExtraError, RunError
+from trimwave.limits import Limits
 from trimwave.methods import (
     METHODS,
     Deft,
@@ -46,7 +48,7 @@ from trimwave.methods import (
     parse_method,
 )
 from trimwave.plan import Plan, Scheme, Situation
-from trimwave.problem import Limits, Problem, Violation
+from trimwave.problem import Problem
 from trimwave.shapes import SHAPES, ModelShape
 from trimwave.solution import Solution, Solver, Status, solve
 from trimwave.solvers import SOLVERS, BlockDescent, Exact, Uniform, get_solver

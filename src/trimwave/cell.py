@@ -6,15 +6,23 @@ import numpy as np
 
 from trimwave.channel import NOISE_MODES, Link, Noise
 from trimwave.errors import InputError
+from trimwave.piecewise import PiecewiseLinear
 from trimwave.units import FloatArray, IntArray
 
 ARRAYS = ("speed_flops_per_s", "memory_bytes", "snr_down", "snr_up", "num_samples")
 """Fields with one value per client."""
 
+OPTIONAL = ("held", "bandwidth_min_hz", "bandwidth_max_hz")
+"""Fields that may have one."""
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Cell:
-    """What the base station can see this round: arrays over K clients."""
+    """What the base station can see this round: arrays over K clients.
+
+    For many draws at once the arrays may have leading axes, [..., K], and are broadcast
+    against each other; then only `solve_batch` takes the problem.
+    """
 
     speed_flops_per_s: FloatArray
     """[K] f_k [FLOP/s]."""
@@ -35,27 +43,31 @@ class Cell:
     server_speed_flops_per_s: float | None = None
     """The server's speed, shared by the clients it serves [FLOP/s]; None = not known,
     which only methods that compute there mind."""
+    held: FloatArray | None = None
+    """[K] kept fraction that each client holds already and is not sent; None = none."""
+    bandwidth_min_hz: FloatArray | None = None
+    """[K] least share of each client [Hz]; None = 0."""
+    bandwidth_max_hz: FloatArray | None = None
+    """[K] largest share that each client's radio takes [Hz]; None = the whole band."""
+    emulator_time: PiecewiseLinear | None = None
+    """Measured time of the pruned emulator by the kept fraction, relative to the whole
+    one's, for all clients or for each; None = the kept fraction, as in eq. (5)."""
 
     def __post_init__(self) -> None:
-        for name in ARRAYS:
-            values = np.asarray(getattr(self, name), dtype=np.float64)
-            object.__setattr__(self, name, values)
-            if values.ndim != 1 or not values.size:
+        given = [name for name in OPTIONAL if getattr(self, name) is not None]
+        for name in (*ARRAYS, *given):
+            self._take_array(name)
+        batched = [np.shape(getattr(self, name)) for name in (*ARRAYS, *given)]
+        if len(set(batched)) > 1:
+            try:
+                shape = np.broadcast_shapes(*batched)
+            except ValueError:
                 raise InputError(
-                    f"`{name}` must have one value per client and at least one client, "
-                    f"got shape {values.shape}."
-                )
-            if values.size != self.num_clients:
-                raise InputError(
-                    f"`{name}` has {values.size} clients, `speed_flops_per_s` has "
-                    f"{self.num_clients}."
-                )
-            bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
-            if bad.size:
-                raise InputError(
-                    f"`{name}` must be positive and finite, got {values[bad[0]]} for "
-                    f"client {bad[0]}; take the client out of the cell or correct it."
-                )
+                    f"the leading axes of the cell's arrays do not fit: {batched}."
+                ) from None
+            for name in (*ARRAYS, *given):
+                spread = np.broadcast_to(getattr(self, name), shape)
+                object.__setattr__(self, name, spread)
         for name in ("total_bandwidth_hz", "max_spectral_efficiency"):
             value = getattr(self, name)
             finite = np.isfinite(value) or name == "max_spectral_efficiency"
@@ -71,14 +83,67 @@ class Cell:
                 f"`noise` must be one of {NOISE_MODES}, got {self.noise!r}."
             )
 
+        if self.emulator_time is not None:
+            self._check_emulator_time(self.emulator_time)
+
+    def _take_array(self, name: str) -> None:
+        """Check one array and keep it as float64."""
+        values = np.asarray(getattr(self, name), dtype=np.float64)
+        object.__setattr__(self, name, values)
+        if not values.ndim or not values.size:
+            raise InputError(
+                f"`{name}` must have one value per client and at least one client, "
+                f"got shape {values.shape}."
+            )
+        if values.shape[-1] != self.num_clients:
+            raise InputError(
+                f"`{name}` has {values.shape[-1]} clients, `speed_flops_per_s` has "
+                f"{self.num_clients}."
+            )
+        legal, what = np.isfinite(values) & (values > 0), "positive and finite"
+        if name == "held":
+            legal, what = (values >= 0) & (values <= 1), "in [0, 1]"
+        if name == "bandwidth_min_hz":
+            legal, what = np.isfinite(values) & (values >= 0), "at least 0 and finite"
+        if name == "bandwidth_max_hz":
+            legal, what = values > 0, "positive"
+        if not legal.all():
+            client = int(np.argwhere(~legal)[0][-1])
+            value = values[~legal][0]
+            raise InputError(
+                f"`{name}` must be {what}, got {value} for client {client}; take the "
+                "client out of the cell or correct it."
+            )
+
+    def _check_emulator_time(self, curve: PiecewiseLinear) -> None:
+        if curve.values.ndim == 2 and curve.values.shape[1] != self.num_clients:
+            raise InputError(
+                f"`emulator_time` has {curve.values.shape[1]} curves for "
+                f"{self.num_clients} clients; give one for all or one for each."
+            )
+        if not (curve.rises and np.all(curve(np.zeros(self.num_clients)) >= 0)):
+            raise InputError(
+                "`emulator_time` must not fall as more is kept, nor be negative; "
+                "where noise made it fall, take the running maximum."
+            )
+
     @property
     def num_clients(self) -> int:
         """K."""
-        return int(np.size(self.speed_flops_per_s))
+        return int(np.shape(self.speed_flops_per_s)[-1])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(K,), or (..., K) with many draws."""
+        return np.shape(self.speed_flops_per_s)
 
     def take(self, clients: IntArray) -> "Cell":
         """Return the cell with some of its clients, who have the whole band."""
-        return replace(self, **{name: getattr(self, name)[clients] for name in ARRAYS})
+        given = (name for name in OPTIONAL if getattr(self, name) is not None)
+        taken = {name: getattr(self, name)[..., clients] for name in (*ARRAYS, *given)}
+        if self.emulator_time is not None:
+            taken["emulator_time"] = self.emulator_time.take(clients)
+        return replace(self, **taken)
 
     def link(self, snr: FloatArray) -> Link:
         """Return a direction of the cell's links."""

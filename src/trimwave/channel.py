@@ -2,6 +2,7 @@
 
 import csv
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -14,9 +15,10 @@ from trimwave.units import FloatArray, db_to_linear
 Noise = Literal["fixed", "psd"]
 NOISE_MODES: tuple[Noise, ...] = ("fixed", "psd")
 DIRECTIONS = ("down", "up")
+LN2 = float(np.log(2))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Link:
     """One direction of every client's link.
 
@@ -27,7 +29,7 @@ class Link:
     """
 
     snr: FloatArray
-    """[K] Linear SNR with the noise of the whole band."""
+    """[..., K] Linear SNR with the noise of the whole band."""
     total_bandwidth_hz: float
     """The band B that the SNR refers to [Hz]."""
     noise: Noise = "fixed"
@@ -35,26 +37,39 @@ class Link:
     max_spectral_efficiency: float = np.inf
     """Cap of a real modem [bit/s/Hz]."""
 
+    @cached_property
+    def efficiency(self) -> FloatArray:
+        """Bits per second and hertz with the noise of the whole band, [..., K]."""
+        return np.minimum(np.log1p(self.snr) / LN2, self.max_spectral_efficiency)
+
     def spectral_efficiency(self, bandwidth_hz: FloatArray) -> FloatArray:
-        """Bits per second and hertz at a share of the band, [K]."""
+        """Bits per second and hertz at a share of the band, [..., K]."""
         if self.noise == "fixed":
-            snr = self.snr
-        else:
-            snr = self.snr * (self.total_bandwidth_hz / bandwidth_hz)
-        return np.minimum(np.log1p(snr) / np.log(2), self.max_spectral_efficiency)
+            return self.efficiency
+        snr = self.snr * (self.total_bandwidth_hz / bandwidth_hz)
+        return np.minimum(np.log1p(snr) / LN2, self.max_spectral_efficiency)
 
     def rate_bps(self, bandwidth_hz: FloatArray) -> FloatArray:
-        """Rate R_k at a share of the band, eq. (7), [K] [bit/s]."""
+        """Rate R_k at a share of the band, eq. (7), [..., K] [bit/s]."""
         return bandwidth_hz * self.spectral_efficiency(bandwidth_hz)
 
     def rate_slope(self, bandwidth_hz: FloatArray) -> FloatArray:
-        """dR_k / dB_k, [K] [bit/s/Hz]."""
+        """dR_k / dB_k, [..., K] [bit/s/Hz]."""
         efficiency = self.spectral_efficiency(bandwidth_hz)
         if self.noise == "fixed":
             return efficiency
         snr = self.snr * (self.total_bandwidth_hz / bandwidth_hz)
         capped = efficiency >= self.max_spectral_efficiency
-        return efficiency - np.where(capped, 0.0, snr / (1 + snr) / np.log(2))
+        return efficiency - np.where(capped, 0.0, snr / (1 + snr) / LN2)
+
+    def rate_curvature(self, bandwidth_hz: FloatArray) -> FloatArray:
+        """d2R_k / dB_k2, [..., K] [bit/s/Hz^2]; never positive."""
+        if self.noise == "fixed":
+            return np.zeros_like(self.snr)
+        snr = self.snr * (self.total_bandwidth_hz / bandwidth_hz)
+        bent = -((snr / (1 + snr)) ** 2) / (bandwidth_hz * LN2)
+        capped = np.log1p(snr) / LN2 >= self.max_spectral_efficiency
+        return np.where(capped, 0.0, bent)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

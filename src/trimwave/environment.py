@@ -10,7 +10,7 @@ from trimwave.cell import Cell
 from trimwave.channel import Rayleigh, Trace, read_csv
 from trimwave.config import Config, LimitsConfig
 from trimwave.errors import InputError
-from trimwave.problem import Limits, beta_bar_from_c5
+from trimwave.limits import Limits, beta_bar_from_c5
 from trimwave.streams import stream
 from trimwave.units import FloatArray, db_to_linear, dbm_to_w
 

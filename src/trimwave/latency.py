@@ -2,33 +2,60 @@
 
 In the kept fraction x_k = 1 - beta_k and the share B_k of the band::
 
-    T_k(x, B) = u_k + v_k x + (d_k + e_k x) / R_dn,k(B) + g_k / R_up,k(B)
+    T_k(x, B) = u_k + v_k h_k(x) + (d_k + e_k [x - y_k]+) / R_dn,k(B) + g_k / R_up,k(B)
 
-The solvers ask four questions of it: how much band a deadline needs, how much of the
-emulator a share of the band lets a client keep, and the exchange rate dB/dx between
-the two, both ways.
+with h(x) = x and y = 0 in the letter; y_k is what the client holds already. Between the
+bends of h and of the payload it is linear in x: a client is a few pieces. The solvers
+ask how much band a deadline needs, how much of the emulator a share of the band lets a
+client keep, and the exchange rate dB/dx between the two.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from trimwave.channel import Link
-from trimwave.roots import bracket_root
+from trimwave.piecewise import PiecewiseLinear
+from trimwave.roots import ROUNDING, newton_root
 from trimwave.units import FloatArray
 
 SMALLEST_SHARE = 1e-12
 """Shares below this part of the band are not searched under ``noise="psd"``."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Piece:
+    """Every client's eq. (9) where it is linear in x, on a stretch, all [..., K]."""
+
+    start: FloatArray
+    """Where the stretch begins."""
+    end: FloatArray
+    """Where it ends; a stretch may be empty for some clients."""
+    compute_fixed_s: FloatArray
+    """u: compute time at x = 0, were the stretch that long [s]."""
+    compute_per_kept_s: FloatArray
+    """v: its slope [s]."""
+    down_fixed_bits: FloatArray
+    """d: payload at x = 0, were the stretch that long [bit]."""
+    down_per_kept_bits: FloatArray
+    """e: its slope [bit]."""
+    weight: FloatArray | float = 1.0
+    """What C5 counts for one more unit of x."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class RoundLatency:
-    """The coefficients of eq. (9) for K clients, all [K]."""
+    """The coefficients of eq. (9) for K clients, all [..., K]; leading axes are draws.
+
+    A deadline is one number, or [..., 1] with one for each draw.
+    """
 
     compute_fixed_s: FloatArray
     """u_k = M a / f_k [s]."""
     compute_emulator_s: FloatArray
-    """v_k = M e_0 / f_k [s]."""
+    """v_k = M e_0 / f_k [s]: of the whole emulator."""
     down_fixed_bits: FloatArray
     """|w^A| and container header [bit]."""
     down_emulator_bits: FloatArray
@@ -37,64 +64,172 @@ class RoundLatency:
     """|Delta w^A| and container header [bit]."""
     down: Link
     up: Link
+    emulator_time: PiecewiseLinear | None = None
+    """h: the emulator's time by the kept fraction, relative to the whole one's; None
+    = the kept fraction itself, as in eq. (5)."""
+    held: FloatArray | None = None
+    """[..., K] kept fraction that the client holds already and is not sent."""
 
     def compute_s(self, kept: FloatArray) -> FloatArray:
-        """Local fine-tuning time, eq. (6), [K] [s]."""
-        return self.compute_fixed_s + self.compute_emulator_s * kept
+        """Local fine-tuning time, eq. (6), [..., K] [s]."""
+        share = kept if self.emulator_time is None else self.emulator_time(kept)
+        return self.compute_fixed_s + self.compute_emulator_s * share
+
+    def down_bits(self, kept: FloatArray) -> FloatArray:
+        """Payload of the download, [..., K] [bit]."""
+        sent = kept if self.held is None else np.maximum(kept - self.held, 0.0)
+        return self.down_fixed_bits + self.down_emulator_bits * sent
 
     def down_s(self, kept: FloatArray, bandwidth_hz: FloatArray) -> FloatArray:
-        """Download time, first term of eq. (8), [K] [s]."""
-        bits = self.down_fixed_bits + self.down_emulator_bits * kept
-        return bits / self.down.rate_bps(bandwidth_hz)
+        """Download time, first term of eq. (8), [..., K] [s]."""
+        return _seconds(self.down_bits(kept), self.down.rate_bps(bandwidth_hz))
 
     def up_s(self, bandwidth_hz: FloatArray) -> FloatArray:
-        """Upload time, second term of eq. (8), [K] [s]."""
-        return self.up_bits / self.up.rate_bps(bandwidth_hz)
+        """Upload time, second term of eq. (8), [..., K] [s]."""
+        return _seconds(self.up_bits, self.up.rate_bps(bandwidth_hz))
 
     def total_s(self, kept: FloatArray, bandwidth_hz: FloatArray) -> FloatArray:
-        """Round time T_k, eq. (9), [K] [s]."""
+        """Round time T_k, eq. (9), [..., K] [s]."""
         transfer = self.down_s(kept, bandwidth_hz) + self.up_s(bandwidth_hz)
         return self.compute_s(kept) + transfer
 
-    def required_bandwidth_hz(self, kept: FloatArray, deadline_s: float) -> FloatArray:
-        """Smallest B_k with T_k(x_k, B_k) <= deadline, [K] [Hz]; inf if there is none.
+    @cached_property
+    def everywhere(self) -> tuple[Piece, ...]:
+        """The pieces over all x, outside [0, 1] too."""
+        return self.pieces(np.array(-np.inf), np.array(np.inf))
 
-        Notes
-        -----
-        Under ``psd`` noise the rate saturates, so more than the whole band is reported
-        as inf rather than searched for.
+    def pieces(
+        self, low: FloatArray, high: FloatArray, bends: Sequence[FloatArray] = ()
+    ) -> tuple[Piece, ...]:
+        """Cut [low, high] where eq. (9) bends in x, and at further places.
+
+        Parameters
+        ----------
+        low, high : [..., K]
+            Ends.
+        bends : sequence of [..., K]
+            Where else to cut.
+        """
+        cuts = list(bends)
+        if self.emulator_time is not None:
+            cuts += [np.array(point) for point in self.emulator_time.points[1:-1]]
+        if self.held is not None:
+            cuts.append(self.held)
+        if not cuts:
+            return (self._piece(low, high),)
+        inner = np.sort(np.stack(np.broadcast_arrays(*cuts)), axis=0)
+        ends = [low, *(np.clip(one, low, high) for one in inner), high]
+        return tuple(
+            self._piece(*pair) for pair in zip(ends[:-1], ends[1:], strict=True)
+        )
+
+    def _piece(self, start: FloatArray, end: FloatArray) -> Piece:
+        inside = np.clip((np.maximum(start, -9) + np.minimum(end, 9)) / 2, start, end)
+        u, v = self.compute_fixed_s, self.compute_emulator_s
+        d, e = self.down_fixed_bits, self.down_emulator_bits
+        if self.emulator_time is not None:
+            slope = self.emulator_time.slope(inside)
+            u = u + v * (self.emulator_time(inside) - slope * inside)
+            v = v * slope
+        if self.held is not None:
+            sent = inside >= self.held
+            d = d - np.where(sent, e * self.held, 0.0)
+            e = np.where(sent, e, 0.0)
+        return Piece(
+            start=start,
+            end=end,
+            compute_fixed_s=u,
+            compute_per_kept_s=v,
+            down_fixed_bits=d,
+            down_per_kept_bits=e,
+        )
+
+    def required_bandwidth_hz(
+        self,
+        kept: FloatArray,
+        deadline_s: float | FloatArray,
+        *,
+        start_hz: FloatArray | None = None,
+        most_hz: float | FloatArray | None = None,
+    ) -> FloatArray:
+        """Smallest B_k with T_k(x_k, B_k) <= deadline, [..., K] [Hz]; inf if none.
+
+        Parameters
+        ----------
+        kept : [..., K]
+            x_k.
+        deadline_s : float or [..., 1]
+            When everyone must have ended [s].
+        start_hz : [..., K], optional
+            Where to begin the search under ``psd`` noise, for speed.
+        most_hz : float or [..., K], optional
+            Under ``psd`` noise, where the rate saturates, a larger band is reported as
+            inf rather than searched for; the whole band if left out.
         """
         slack = deadline_s - self.compute_s(kept)
+        bits = self.down_bits(kept)
         if self.down.noise == "fixed":
-            unit_hz = np.ones_like(slack)
-            bits_per_hz_s = self.down_s(kept, unit_hz) + self.up_s(unit_hz)
-            with np.errstate(divide="ignore"):
-                return np.where(slack > 0, bits_per_hz_s / slack, np.inf)
+            need = bits / self.down.efficiency
+            need += self.up_bits / self.up.efficiency
+            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+                need /= slack
+            return need if np.min(slack) > 0 else np.where(slack > 0, need, np.inf)
+        most_hz = self.down.total_bandwidth_hz if most_hz is None else most_hz
+        return self._searched_bandwidth_hz(slack, bits, start_hz, most_hz)
+
+    def _searched_bandwidth_hz(
+        self,
+        slack: FloatArray,
+        bits: FloatArray,
+        start_hz: FloatArray | None,
+        most_hz: float | FloatArray,
+    ) -> FloatArray:
+        """Invert the concave rate: Newton on log B, where log time is nearly linear."""
         band = self.down.total_bandwidth_hz
+        shape = np.broadcast_shapes(slack.shape, bits.shape)
 
-        def surplus(log_share: FloatArray) -> FloatArray:
+        def surplus(log_share: FloatArray) -> tuple[FloatArray, FloatArray]:
             bandwidth = band * np.exp(log_share)
-            return slack - self.down_s(kept, bandwidth) - self.up_s(bandwidth)
+            down, up = self.down.rate_bps(bandwidth), self.up.rate_bps(bandwidth)
+            time = bits / down + self.up_bits / up
+            saved = bits * self.down.rate_slope(bandwidth) / down**2
+            saved = saved + self.up_bits * self.up.rate_slope(bandwidth) / up**2
+            with np.errstate(divide="ignore", invalid="ignore"):
+                return np.log(slack / time), bandwidth * saved / time
 
-        start = np.full_like(slack, np.log(SMALLEST_SHARE))
-        _, high = bracket_root(surplus, start, np.zeros_like(slack))
-        return np.where(surplus(high) >= 0, band * np.exp(high), np.inf)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            most = np.broadcast_to(most_hz, shape)
+            time = bits / self.down.rate_bps(most) + self.up_s(most)
+            reachable = (slack > 0) & (time <= slack * (1 + 1e-15))
+            first = np.log(most / band)
+            high = np.where(reachable, first, 0.0)
+            if start_hz is not None:
+                first = np.log(start_hz / band)
+        low = np.where(reachable, np.log(SMALLEST_SHARE), 0.0)
+        start = np.clip(first, low, high)
+        _, found, _ = newton_root(surplus, low, high, start, tolerance=ROUNDING)
+        return np.where(reachable, band * np.exp(found), np.inf)
 
-    def kept_at(self, bandwidth_hz: FloatArray, deadline_s: float) -> FloatArray:
-        """Largest x_k with T_k(x_k, B_k) <= deadline, [K]; negative if there is none.
+    def kept_at(
+        self, bandwidth_hz: FloatArray, deadline_s: float | FloatArray
+    ) -> FloatArray:
+        """Largest x_k with T_k(x_k, B_k) <= deadline, [..., K]; negative if none.
 
         A client whose time does not depend on x keeps everything (inf) or nothing.
+        Valid when the time never falls with x.
         """
         down_rate = self.down.rate_bps(bandwidth_hz)
-        slack = deadline_s - self.compute_fixed_s - self.up_s(bandwidth_hz)
-        slack = slack - self.down_fixed_bits / down_rate
-        per_kept = self.compute_emulator_s + self.down_emulator_bits / down_rate
-        with np.errstate(divide="ignore", invalid="ignore"):
-            kept = slack / per_kept
-        return np.where(per_kept > 0, kept, np.where(slack >= 0, np.inf, -np.inf))
+        slack = deadline_s - self.up_s(bandwidth_hz)
+        first, *others = self.everywhere
+        kept = _kept_on(first, slack, down_rate)
+        for piece in others:
+            kept = kept + (_kept_on(piece, slack, down_rate) - piece.start)
+        return kept
 
-    def price_hz(self, bandwidth_hz: FloatArray, deadline_s: float) -> FloatArray:
-        """dB_k/dx_k along T_k = deadline: band for one more unit of kept, [K] [Hz].
+    def price_hz(
+        self, bandwidth_hz: FloatArray, deadline_s: float | FloatArray
+    ) -> FloatArray:
+        """dB_k/dx_k along T_k = deadline: band for one more unit kept, [..., K] [Hz].
 
         Valid when the share meets the deadline. Where it increases with B_k, P1 is
         quasi-convex: always for ``fixed`` noise, and for ``psd`` when R_up/R_dn does
@@ -102,35 +237,56 @@ class RoundLatency:
         """
         kept = self.kept_at(bandwidth_hz, deadline_s)
         kept = np.where(np.isfinite(kept), kept, 0.0)  # inf: the time is free of x
-        down_rate = self.down.rate_bps(bandwidth_hz)
-        up_rate = self.up.rate_bps(bandwidth_hz)
-        per_kept = self.compute_emulator_s + self.down_emulator_bits / down_rate
-        down_bits = self.down_fixed_bits + self.down_emulator_bits * kept
-        gain = down_bits * self.down.rate_slope(bandwidth_hz) / down_rate**2
-        gain = gain + self.up_bits * self.up.rate_slope(bandwidth_hz) / up_rate**2
-        return per_kept / gain
+        per_kept = self.compute_emulator_s
+        if self.emulator_time is not None:
+            per_kept = per_kept * self.emulator_time.slope(kept)
+        per_bits = self.down_emulator_bits
+        if self.held is not None:
+            per_bits = np.where(kept >= self.held, per_bits, 0.0)
+        per_kept = per_kept + per_bits / self.down.rate_bps(bandwidth_hz)
+        return per_kept / self.saved_per_hz(kept, bandwidth_hz)
 
-    def bandwidth_at_price_hz(
-        self, price_hz: float, deadline_s: float, lower: FloatArray, upper: FloatArray
+    def hz_per_s(
+        self,
+        kept: FloatArray,
+        bandwidth_hz: FloatArray,
+        deadline_s: float | FloatArray,
     ) -> FloatArray:
-        """B_k in [lower, upper] where dB_k/dx_k reaches the price, [K] [Hz].
+        """-dB_k/dT along T_k = deadline: band that a second saves, [..., K] [Hz/s].
 
-        Closed form for ``fixed`` noise: with p, q the bits of fixed part and emulator
-        over the spectral efficiencies and C = q (T - u) + v p, dB/dx = (v B + q)^2 / C.
+        0 where the share cannot meet the deadline or nothing is sent.
         """
-        if self.down.noise == "fixed":
-            unit_hz = np.ones_like(lower)
-            q = self.down_emulator_bits / self.down.rate_bps(unit_hz)
-            p = self.down_s(np.zeros_like(lower), unit_hz) + self.up_s(unit_hz)
-            v = self.compute_emulator_s
-            c = q * (deadline_s - self.compute_fixed_s) + v * p
-            root = np.sqrt(price_hz * np.maximum(c, 0.0)) - q
-            with np.errstate(divide="ignore", invalid="ignore"):
-                bandwidth = np.where(v > 0, root / v, np.copysign(np.inf, root))
-            return np.clip(bandwidth, lower, upper)
-        _, high = bracket_root(
-            lambda bandwidth: self.price_hz(bandwidth, deadline_s) - price_hz,
-            lower,
-            upper,
-        )
-        return high
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            if self.down.noise == "fixed":
+                saved = bandwidth_hz / (deadline_s - self.compute_s(kept))
+            else:
+                saved = 1 / self.saved_per_hz(kept, bandwidth_hz)
+        if np.isfinite(np.sum(saved)):
+            return saved
+        return np.where(np.isfinite(saved), saved, 0.0)
+
+    def saved_per_hz(self, kept: FloatArray, bandwidth_hz: FloatArray) -> FloatArray:
+        """-dT_k/dB_k: round time that one more hertz saves, [..., K] [s/Hz]."""
+        down, up = self.down.rate_bps(bandwidth_hz), self.up.rate_bps(bandwidth_hz)
+        saved = self.down_bits(kept) * self.down.rate_slope(bandwidth_hz) / down**2
+        return saved + self.up_bits * self.up.rate_slope(bandwidth_hz) / up**2
+
+
+def _kept_on(piece: Piece, slack: FloatArray, down_rate: FloatArray) -> FloatArray:
+    """X on one piece at which the slack is used up, within the piece."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        spare = slack - piece.compute_fixed_s - piece.down_fixed_bits / down_rate
+        per_kept = piece.compute_per_kept_s + piece.down_per_kept_bits / down_rate
+        if np.min(per_kept) > 0:
+            kept = np.divide(spare, per_kept, out=per_kept)
+        else:
+            flat = np.where(spare >= 0, np.inf, -np.inf)
+            kept = np.where(per_kept > 0, spare / per_kept, flat)
+    return np.clip(kept, piece.start, piece.end)
+
+
+def _seconds(bits: FloatArray, rate_bps: FloatArray) -> FloatArray:
+    if np.min(rate_bps) > 0:
+        return bits / rate_bps
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(bits > 0, bits / rate_bps, 0.0)

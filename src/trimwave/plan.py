@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from trimwave.cell import Cell
 from trimwave.costs import Costs
-from trimwave.problem import Limits, Problem
+from trimwave.limits import Limits
+from trimwave.problem import Problem
 from trimwave.solution import Solution
 from trimwave.submodel import Submodel, Trained
 from trimwave.units import FloatArray, IntArray

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from trimwave.cell import Cell
+from trimwave.constraints import ROUNDING, Violation
 from trimwave.errors import InfeasibleError, InputError
 from trimwave.latency import RoundLatency
 from trimwave.plan import Plan, Situation
-from trimwave.problem import ROUNDING, Violation
 from trimwave.solution import Solution
 from trimwave.solvers.blocks import bandwidth_block
 from trimwave.submodel import Bill, Submodel

@@ -1,91 +1,29 @@
 """P1: the constraints C1-C5, and what violates them, eq. (10)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from trimwave.cell import Cell
-from trimwave.errors import InfeasibleError, InputError
-from trimwave.latency import RoundLatency
+from trimwave.constraints import ROUNDING, Violation, first_violations
+from trimwave.errors import InfeasibleError
+from trimwave.latency import Piece, RoundLatency
+from trimwave.limits import Limits
 from trimwave.units import FloatArray
 from trimwave.workload import Workload
 
-ROUNDING = 1e-9
-"""Relative excess that is floating point, not a violation."""
+NO_WEIGHT = 1.0
+"""p_k of C5 where all clients count alike."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Limits:
-    """C4 and C5."""
-
-    beta_min: float = 0.2
-    """Least pruning of any client. # assumed: the letter gives none."""
-    beta_max: float = 0.8
-    """Most pruning of any client. # assumed: the letter gives none."""
-    beta_bar: float = 0.5
-    """C5: largest mean pruning. # assumed: Fig. 3 implies 0.493."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.beta_min <= self.beta_max < 1:
-            raise InputError(
-                "C4 needs 0 <= `beta_min` <= `beta_max` < 1, got "
-                f"{self.beta_min} and {self.beta_max}."
-            )
-        if not np.isfinite(self.beta_bar):
-            raise InputError(f"`beta_bar` must be a number, got {self.beta_bar}.")
-
-
-def beta_bar_from_c5(
-    *,
-    c5_xi: float,
-    c5_phi: float,
-    c5_psi: float,
-    gamma_min: float,
-    num_clients: int,
-    batch_size: int,
-) -> float:
-    """Largest mean pruning rate that C5 allows, from its own constants.
-
-    Raises
-    ------
-    InputError
-        If a constant is not positive, or C5 fails without any pruning.
-    """
-    for name, value in (("c5_xi", c5_xi), ("c5_phi", c5_phi), ("c5_psi", c5_psi)):
-        if not (np.isfinite(value) and value > 0):
-            raise InputError(f"`{name}` of C5 must be positive, got {value}.")
-    floor = c5_xi + c5_phi / (num_clients * batch_size)
-    beta_bar = (gamma_min - floor) / c5_psi
-    if not beta_bar >= 0:
-        raise InputError(
-            f"C5 is infeasible: xi + phi/(K N) = {floor:g} exceeds `gamma_min` = "
-            f"{gamma_min:g} by {floor - gamma_min:g} even without pruning; raise "
-            "`gamma_min` or the batch size."
-        )
-    return beta_bar
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Violation:
-    """One constraint that does not hold."""
-
-    constraint: str
-    """"C1" to "C5"."""
-    client: int | None
-    """Which client, or None for the cell."""
-    shortfall: float
-    """By how much, in the constraint's own unit."""
-    message: str
-    """The sentence for the user, remedy included."""
-
-    def __str__(self) -> str:
-        return self.message
-
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Problem:
-    """P1 of one round: choose kept fractions x_k and shares B_k, eq. (10)."""
+    """P1 of one round: choose kept fractions x_k and shares B_k, eq. (10).
+
+    The arrays of the cell may have leading axes: many draws, each a P1 of its own.
+    Where a value belongs to a draw it is [..., 1].
+    """
 
     cell: Cell
     workload: Workload
@@ -94,25 +32,27 @@ class Problem:
     @cached_property
     def latency(self) -> RoundLatency:
         """The coefficients of eq. (9)."""
-        cell, work = self.cell, self.workload
-        ones = np.ones(cell.num_clients)
+        cell, work, shape = self.cell, self.workload, self.cell.shape
+
+        def alike(bits: float) -> FloatArray:
+            return np.broadcast_to(np.float64(bits), shape)
+
+        steps_per_flops = work.num_local_steps / cell.speed_flops_per_s
         return RoundLatency(
-            compute_fixed_s=work.num_local_steps
-            * work.adapter_flops
-            / cell.speed_flops_per_s,
-            compute_emulator_s=work.num_local_steps
-            * work.emulator_flops
-            / cell.speed_flops_per_s,
-            down_fixed_bits=ones * (work.adapter_bits + work.overhead_down_bits),
-            down_emulator_bits=ones * work.emulator_bits,
-            up_bits=ones * (work.update_bits + work.overhead_up_bits),
+            compute_fixed_s=steps_per_flops * work.adapter_flops,
+            compute_emulator_s=steps_per_flops * work.emulator_flops,
+            down_fixed_bits=alike(work.adapter_bits + work.overhead_down_bits),
+            down_emulator_bits=alike(work.emulator_bits),
+            up_bits=alike(work.update_bits + work.overhead_up_bits),
             down=cell.link(cell.snr_down),
             up=cell.link(cell.snr_up),
+            emulator_time=cell.emulator_time,
+            held=cell.held,
         )
 
-    @cached_property
+    @property
     def memory_kept_max(self) -> FloatArray:
-        """[K] largest x_k that C3 allows; may be negative."""
+        """[..., K] largest x_k that C3 allows; may be negative."""
         room = self.cell.memory_bytes - self.workload.fixed_memory_bytes
         if not self.workload.emulator_memory_bytes:
             return np.where(room >= 0, np.inf, -np.inf)
@@ -120,32 +60,131 @@ class Problem:
 
     @cached_property
     def kept_min(self) -> FloatArray:
-        """[K] smallest x_k: C4."""
-        return np.full(self.cell.num_clients, 1 - self.limits.beta_max)
+        """[..., K] smallest x_k: C4."""
+        return np.broadcast_to(np.float64(1 - self.limits.beta_max), self.cell.shape)
 
     @cached_property
     def kept_max(self) -> FloatArray:
-        """[K] largest x_k: C4 and C3; meaningful once `check` passes."""
+        """[..., K] largest x_k: C4 and C3; meaningful once `check` passes."""
         return np.minimum(1 - self.limits.beta_min, self.memory_kept_max)
 
+    @cached_property
+    def pieces(self) -> tuple[Piece, ...]:
+        """Eq. (9) from the least to the most kept, cut where it or C5 bends in x."""
+        damage, weight = self.limits.damage, self._weight
+        low, high = self.kept_min, self.kept_max
+        if np.any(high < low):
+            high = np.maximum(high, low)
+        if damage is None:
+            pieces = self.latency.pieces(low, high)
+            return tuple(replace(piece, weight=weight) for piece in pieces)
+        pieces = self.latency.pieces(
+            low, high, [1 - np.array(point) for point in damage.points[1:-1]]
+        )
+        slopes = (damage.slope(1 - (one.start + one.end) / 2) for one in pieces)
+        return tuple(
+            replace(piece, weight=weight * slope)
+            for piece, slope in zip(pieces, slopes, strict=True)
+        )
+
+    @cached_property
+    def _weight(self) -> FloatArray | float:
+        """p_k of C5, 1 on average."""
+        if not self.limits.weighted:
+            return NO_WEIGHT
+        samples = self.cell.num_samples
+        return samples / np.mean(samples, axis=-1, keepdims=True)
+
+    def avoided(self, kept: FloatArray) -> FloatArray:
+        """Damage that is avoided by not pruning at `beta_max`, [..., 1].
+
+        In the letter's C5 the sum of x_k beyond their least.
+        """
+        if self.limits.damage is None:
+            if self.limits.weighted:
+                kept = kept * self._weight
+            return np.sum(kept, axis=-1, keepdims=True) - self._least_total
+        total = np.zeros(())
+        for piece in self.pieces:
+            on_it = np.clip(kept, piece.start, piece.end) - piece.start
+            total = total + np.sum(on_it * piece.weight, axis=-1, keepdims=True)
+        return total
+
     @property
-    def kept_total(self) -> float:
-        """C5 as sum of x_k >= this, K (1 - beta_bar)."""
-        return self.cell.num_clients * (1 - self.limits.beta_bar)
+    def _least_total(self) -> float:
+        return float(self.cell.num_clients * (1 - self.limits.beta_max))
+
+    @cached_property
+    def avoid_min(self) -> float:
+        """C5 as `avoided` >= this; negative where C5 asks for less than C4."""
+        limits, num_clients = self.limits, self.cell.num_clients
+        if limits.damage is None:
+            return num_clients * (limits.beta_max - limits.beta_bar)
+        most, allowed = limits.damage(np.array([limits.beta_max, limits.beta_bar]))
+        return num_clients * float(most - allowed)
+
+    def mixed(self, low: FloatArray, high: FloatArray) -> FloatArray:
+        """Mix two kept vectors so that C5 holds with equality, [..., K].
+
+        `low` where that satisfies C5 already, and `high` if even that falls short.
+        Valid when they are on the same pieces; C5 holds all the same when not.
+        """
+        least, most = self.avoided(low), self.avoided(high)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = (self.avoid_min - least) / (most - least)
+        share = np.where(most > least, np.clip(share, 0.0, 1.0), 1.0)
+        share = np.where(least >= self.avoid_min, 0.0, share)
+        return low + share * (high - low)
+
+    def share_max_hz(self, bands: float = 1.0) -> FloatArray:
+        """Largest share that a client may have, [..., K]: so many bands, or its own."""
+        most = np.float64(bands * self.cell.total_bandwidth_hz)
+        if self.cell.bandwidth_max_hz is None:
+            return np.broadcast_to(most, self.cell.shape)
+        return np.minimum(self.cell.bandwidth_max_hz, most)
 
     def check(self) -> None:
-        """Raise unless some x_k satisfies C3, C4 and C5.
+        """Raise unless some point satisfies C1 to C5.
 
         Raises
         ------
         InfeasibleError
             Naming every constraint, client and shortfall, with a remedy.
         """
-        found = [*self._unreachable_floor(), *self._memory_shortfalls()]
-        if not found:
-            found = self._mean_shortfall()
+        found = [*self._least_shares_excess(), *self._unreachable_floor()]
+        found += self._memory_shortfalls()
+        found = found or self._mean_shortfall()
         if found:
-            raise InfeasibleError(found)
+            raise InfeasibleError(first_violations(found))
+
+    def _least_shares_excess(self) -> list[Violation]:
+        least, most = self.cell.bandwidth_min_hz, self.share_max_hz()
+        if least is None:
+            return []
+        found = [
+            Violation(
+                constraint="C2",
+                client=int(k),
+                shortfall=float(least[k] - most[k]),
+                message=(
+                    f"C2: client {k}'s least share {least[k]:g} Hz exceeds its "
+                    f"largest, {most[k]:g} Hz; lower `bandwidth_min_hz`."
+                ),
+            )
+            for k in np.flatnonzero(least > most)
+        ]
+        excess = float(np.sum(least)) - self.cell.total_bandwidth_hz
+        if excess > ROUNDING * self.cell.total_bandwidth_hz:
+            message = (
+                f"C1: the least shares exceed the band by {excess:g} Hz; lower "
+                "`bandwidth_min_hz` or drop clients."
+            )
+            found.append(
+                Violation(
+                    constraint="C1", client=None, shortfall=excess, message=message
+                )
+            )
+        return found
 
     def _unreachable_floor(self) -> list[Violation]:
         floor = self.workload.min_kept
@@ -188,10 +227,14 @@ class Problem:
         return found
 
     def _mean_shortfall(self) -> list[Violation]:
-        short = self.kept_total - float(np.sum(self.kept_max))
-        if short <= ROUNDING * self.cell.num_clients:
+        num_clients, damage = self.cell.num_clients, self.limits.damage
+        short = (self.avoid_min - float(self.avoided(self.kept_max)[0])) / num_clients
+        if short <= ROUNDING:
             return []
-        reachable = 1 - float(np.mean(self.kept_max))
+        allowed = self.limits.beta_bar
+        if damage is not None:
+            allowed = float(damage(np.array([allowed]))[0])
+        mean = "mean pruning" if damage is None else "mean damage"
         cause, remedy = "`beta_min` of C4 forces", "lower `beta_min`"
         if np.any(self.memory_kept_max < 1 - self.limits.beta_min):
             tight = np.flatnonzero(self.memory_kept_max < 1 - self.limits.beta_min)
@@ -201,11 +244,11 @@ class Problem:
             Violation(
                 constraint="C5",
                 client=None,
-                shortfall=short / self.cell.num_clients,
+                shortfall=short,
                 message=(
-                    f"C5: mean pruning must not exceed `beta_bar` = "
+                    f"C5: {mean} must not exceed {allowed:g}, set by `beta_bar` = "
                     f"{self.limits.beta_bar:g}, but {cause} at least "
-                    f"{reachable:.4f}, over by {short / self.cell.num_clients:.4f}; "
+                    f"{allowed + short:.4f}, over by {short:.4f}; "
                     f"raise `beta_bar`, or {remedy}."
                 ),
             )
@@ -231,6 +274,13 @@ class Problem:
             add("C1", None, excess, "bandwidths exceed the band [Hz]")
         for k in np.flatnonzero(~(bandwidth_hz >= 0)):
             add("C2", int(k), -bandwidth_hz[k], "negative bandwidth [Hz]")
+        least, most = cell.bandwidth_min_hz, cell.bandwidth_max_hz
+        if least is not None:
+            for k in np.flatnonzero(bandwidth_hz < least * (1 - ROUNDING)):
+                add("C2", int(k), least[k] - bandwidth_hz[k], "below its share [Hz]")
+        if most is not None:
+            for k in np.flatnonzero(bandwidth_hz > most * (1 + ROUNDING)):
+                add("C2", int(k), bandwidth_hz[k] - most[k], "above its share [Hz]")
         work = self.workload
         over = work.fixed_memory_bytes + work.emulator_memory_bytes * kept
         over = over - cell.memory_bytes
@@ -241,7 +291,8 @@ class Problem:
         for k in np.flatnonzero(kept > 1 - self.limits.beta_min + ROUNDING):
             short = kept[k] - (1 - self.limits.beta_min)
             add("C4", int(k), short, "pruned less than `beta_min`")
-        missing = (self.kept_total - float(np.sum(kept))) / cell.num_clients
+        missing = self.avoid_min - float(self.avoided(np.fmin(kept, 1.0))[0])
+        missing /= cell.num_clients
         if missing > ROUNDING:  # a NaN has been named above
             add("C5", None, missing, "mean pruning exceeds `beta_bar`")
         return found

@@ -1,4 +1,4 @@
-"""Root finding on arrays: one bracketing method serves every search in the solvers."""
+"""Root finding on arrays: Newton where slopes are at hand, Chandrupatla elsewhere."""
 
 from collections.abc import Callable
 
@@ -99,3 +99,82 @@ def _next_fraction(
         )
     step = np.where(safe & np.isfinite(step), np.clip(step, 0.0, 1.0), 0.5)
     return np.where(newest_is_high, 1 - step, step)
+
+
+ROUNDING = 4 * float(np.finfo(np.float64).eps)
+"""Relative width below which a bracket is one point."""
+
+
+def newton_root(
+    function: Callable[[FloatArray], tuple[FloatArray, FloatArray]],
+    lower: ArrayLike,
+    upper: ArrayLike,
+    start: ArrayLike,
+    *,
+    tolerance: ArrayLike = 0.0,
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Find the roots of an increasing function by safeguarded Newton, elementwise.
+
+    A step out of the bracket ends at its end, and where that is known already at the
+    root of the secant. Where a step has not halved the function the next one is a
+    bisection: of the logarithm where the bracket spans magnitudes.
+
+    Parameters
+    ----------
+    function : callable
+        [...] -> value and slope, [...] each. The last point that it is called at is
+        the one that is returned. ``inf``, and slopes that are no number, are allowed.
+    lower, upper : [...]
+        Ends with ``function(lower) <= 0 <= function(upper)``; they are not evaluated.
+    start : [...]
+        First point, within.
+    tolerance : [...]
+        Absolute value of the function at which to stop.
+
+    Returns
+    -------
+    lower, point, upper : [...]
+        The last point, and the bracket around it.
+    """
+    low, high, point = (
+        np.array(one, dtype=np.float64)
+        for one in np.broadcast_arrays(lower, upper, start)
+    )
+    before = np.full(point.shape, np.inf)
+    value_low, value_high = np.full((2, *point.shape), np.nan)
+    for _ in range(MAX_ITERATIONS):
+        value, slope = function(point)
+        above, below = value >= 0, value <= 0
+        high, value_high = (
+            np.where(above, point, high),
+            np.where(above, value, value_high),
+        )
+        low, value_low = np.where(below, point, low), np.where(below, value, value_low)
+        with np.errstate(all="ignore"):
+            step = -value / slope
+            ahead = np.clip(point + step, low, high)
+        size = np.abs(point)
+        done = (np.abs(value) <= tolerance) | (high - low <= ROUNDING * size)
+        done |= np.abs(step) <= ROUNDING * size
+        if done.all():
+            break
+        size = np.abs(value)
+        with np.errstate(invalid="ignore"):
+            halved = ~(size > 0.5 * before)
+            # An end that is known needs no second look: the secant of both instead.
+            seen = (ahead <= low) & (value_low <= 0) | (ahead >= high) & (
+                value_high >= 0
+            )
+            secant = low - value_low * ((high - low) / (value_high - value_low))
+            ahead = np.where(seen, secant, ahead)
+            safe = halved & np.isfinite(ahead) & (ahead >= low) & (ahead <= high)
+            safe &= ahead != point
+        before = size
+        point = np.where(done, point, np.where(safe, ahead, _middle(low, high)))
+    return low, point, high
+
+
+def _middle(low: FloatArray, high: FloatArray) -> FloatArray:
+    wide = (low > 0) & (high > 4 * low)
+    with np.errstate(invalid="ignore"):
+        return np.where(wide, np.sqrt(low) * np.sqrt(high), low + 0.5 * (high - low))

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from trimwave.problem import Problem
 from trimwave.units import FloatArray
 
@@ -17,6 +20,8 @@ class Status(StrEnum):
     """All constraints hold; nothing is claimed about optimality."""
     ITERATION_LIMIT = "iteration_limit"
     """Feasible, stopped by the iteration limit before its own stopping rule."""
+    INFEASIBLE = "infeasible"
+    """Nothing satisfies the constraints; only in a batch, where `solve` would raise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +58,57 @@ class Solution:
         if self.bound_s is None:
             return None
         return (self.latency_s - self.bound_s) / self.latency_s
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SolutionBatch:
+    """Solutions of many draws at once: [..., 1] for each draw; nan where there is none.
+
+    ``batch[i]`` is the `Solution` of one draw.
+    """
+
+    solver: str
+    status: NDArray[np.str_]
+    """[..., 1] values of `Status`."""
+    kept: FloatArray
+    """[..., K]"""
+    bandwidth_hz: FloatArray
+    """[..., K]"""
+    latency_s: FloatArray
+    """[..., 1]"""
+    bound_s: FloatArray
+    """[..., 1]; nan where no bound is proven."""
+    price_hz: FloatArray
+    """[..., 1]"""
+    kkt_residual: FloatArray
+    """[..., 1]"""
+    trace: tuple[FloatArray, ...] = ()
+    """The deadlines that were tried, [..., 1] each."""
+
+    @property
+    def gap(self) -> FloatArray:
+        """Relative distance between the values and their bounds, [..., 1]."""
+        return (self.latency_s - self.bound_s) / self.latency_s
+
+    def __getitem__(self, draw: int | tuple[int, ...]) -> Solution:
+        """Return one draw's solution; `draw` indexes the leading axes."""
+        at = draw if self.status.ndim > 1 else ()
+
+        def number(values: FloatArray) -> float:
+            return float(values[at][0])
+
+        bound_s = number(self.bound_s)
+        return Solution(
+            solver=self.solver,
+            status=Status(str(self.status[at][0])),
+            kept=self.kept[at],
+            bandwidth_hz=self.bandwidth_hz[at],
+            latency_s=number(self.latency_s),
+            bound_s=None if np.isnan(bound_s) else bound_s,
+            price_hz=number(self.price_hz),
+            kkt_residual=number(self.kkt_residual),
+            trace=tuple(number(deadline_s) for deadline_s in self.trace),
+        )
 
 
 class Solver(Protocol):

@@ -8,10 +8,10 @@ from tiny_run import held, make_bench, make_server, plan_of
 
 from trimwave.config import TrainConfig
 from trimwave.errors import InputError
+from trimwave.limits import Limits
 from trimwave.lm import prune_emulator, random_scores, rank_units, split_model
 from trimwave.lm.package import AIR_DTYPES, Wire, package_of, receive
 from trimwave.lm.tune import add_lora, head_with_lora, trained_parameters
-from trimwave.problem import Limits
 
 RUNS = [
     (kind, adapter, bits)

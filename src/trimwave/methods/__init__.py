@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol, get_args, get_origin
 
 from trimwave.costs import Costs
 from trimwave.errors import InputError, nearest
+from trimwave.limits import Limits
 from trimwave.methods.deft import Deft
 from trimwave.methods.fedbiot import FedBiot
 from trimwave.methods.fedqlora import FedQlora
@@ -23,7 +24,6 @@ from trimwave.methods.personalised import Personalised
 from trimwave.methods.split_lora import SplitLora
 from trimwave.methods.ubfp import Ubfp
 from trimwave.plan import Plan, Scheme, Situation
-from trimwave.problem import Limits
 
 
 class Method(Protocol):

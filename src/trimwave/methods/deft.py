@@ -11,8 +11,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from trimwave.constraints import ROUNDING, Violation
 from trimwave.costs import Costs
 from trimwave.errors import InfeasibleError, InputError
+from trimwave.limits import Limits
 from trimwave.methods.common import CommonOptions, require_not_negative
 from trimwave.methods.matching import (
     joint_matching,
@@ -21,7 +23,6 @@ from trimwave.methods.matching import (
 )
 from trimwave.plan import Plan, Scheme, Situation
 from trimwave.pricing import best_band, latency_of, plan_of
-from trimwave.problem import ROUNDING, Limits, Violation
 from trimwave.submodel import Bill, Submodel, Trained
 from trimwave.units import FloatArray, IntArray
 

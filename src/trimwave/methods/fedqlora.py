@@ -7,10 +7,10 @@ import numpy as np
 
 from trimwave.costs import QUANTISED_BITS, Costs
 from trimwave.errors import InputError
+from trimwave.limits import Limits
 from trimwave.methods.bands import Bandwidth, fixed_plan
 from trimwave.methods.common import CommonOptions, require_not_negative
 from trimwave.plan import Plan, Scheme, Situation
-from trimwave.problem import Limits
 from trimwave.submodel import Submodel
 
 WIDTHS = tuple(sorted(QUANTISED_BITS, reverse=True))

@@ -6,16 +6,18 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
+from trimwave.constraints import ROUNDING
 from trimwave.costs import Costs
 from trimwave.errors import InfeasibleError
+from trimwave.limits import Limits
 from trimwave.methods.common import CommonOptions, require_positive
 from trimwave.methods.pruning import pruned_plan, pruned_scheme
 from trimwave.methods.rounding import round_to_sizes
 from trimwave.methods.ubfp import Ubfp
 from trimwave.plan import Plan, Scheme, Situation
-from trimwave.problem import ROUNDING, Limits, Problem
-from trimwave.roots import bracket_root
+from trimwave.problem import Problem
 from trimwave.solvers.blocks import bandwidth_block
+from trimwave.solvers.deadline import AtDeadline
 from trimwave.submodel import Trained
 from trimwave.units import FloatArray
 
@@ -90,11 +92,9 @@ def without_c5(situation: Situation, trained: Trained) -> Problem:
 def most_kept(problem: Problem, deadline_s: float) -> FloatArray:
     """Largest sum x_k with which everyone meets a deadline, [K].
 
-    Water-filling over the band: B_k is where one more unit of x_k costs the price in
-    hertz, between what the smallest and the largest x_k need, and the price is the one
-    at which the band is used up. With noise of fixed power B_k has a closed form; when
-    all of T_k scales with x_k, T_k = x_k (c_k + g_k / B_k), it is
-    B_k = (sqrt(price tau g_k) - g_k) / c_k.
+    Water-filling over the band: x_k is where one more unit of it costs the price in
+    hertz, between the smallest and the largest, and the price is the one at which the
+    band is used up.
 
     Real sizes are rounded down, so that the deadline still holds.
 
@@ -107,32 +107,11 @@ def most_kept(problem: Problem, deadline_s: float) -> FloatArray:
     InfeasibleError
         If no attainable size lies between a client's bounds.
     """
-    latency, band = problem.latency, problem.cell.total_bandwidth_hz
-    low, high = least_kept(problem), problem.kept_max
-    least = latency.required_bandwidth_hz(low, deadline_s)
-    most = np.clip(latency.required_bandwidth_hz(high, deadline_s), least, band)
-
-    def shares(log_price: float) -> FloatArray:
-        return latency.bandwidth_at_price_hz(
-            float(np.exp(log_price)), deadline_s, least, most
-        )
-
-    def excess(log_price: FloatArray) -> FloatArray:
-        return np.array([np.sum(shares(float(log_price[0]))) - band])
-
-    share_hz = most
-    if np.sum(most) > band:
-        ends = np.log([latency.price_hz(one, deadline_s) for one in (least, most)])
-        below, above = bracket_root(
-            excess, np.array([np.min(ends) - 1]), np.array([np.max(ends) + 1])
-        )
-        share_hz, upper = shares(float(below[0])), shares(float(above[0]))
-        # Where many clients share one price, a mix of the two ends uses up the band.
-        if (span := float(np.sum(upper - share_hz))) > 0:
-            spare = band - float(np.sum(share_hz))
-            share_hz = share_hz + spare / span * (upper - share_hz)
-    kept = np.clip(latency.kept_at(share_hz, deadline_s), low, high)
-    return round_to_sizes(problem, kept, share_hz)
+    beta_max = 1 - float(np.max(least_kept(problem)))
+    limits = replace(problem.limits, beta_max=beta_max, beta_bar=beta_max)
+    at_it = AtDeadline(replace(problem, limits=limits), np.array([deadline_s]))
+    kept = at_it.most_within(problem.cell.total_bandwidth_hz)
+    return round_to_sizes(problem, kept, bandwidth_block(problem.latency, kept))
 
 
 def least_kept(problem: Problem) -> FloatArray:

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from trimwave.costs import Costs
+from trimwave.limits import Limits
 from trimwave.methods.bands import Bandwidth, fixed_plan
 from trimwave.methods.common import CommonOptions
 from trimwave.plan import Plan, Scheme, Situation
-from trimwave.problem import Limits
 from trimwave.submodel import Submodel
 
 

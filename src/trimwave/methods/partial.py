@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trimwave.costs import Costs
+from trimwave.limits import Limits
 from trimwave.methods.common import CommonOptions, require_positive
 from trimwave.methods.lyapunov import (
     Schedule,
@@ -17,7 +18,6 @@ from trimwave.methods.pruning import pruned_plan, pruned_scheme
 from trimwave.methods.rounding import round_to_sizes
 from trimwave.plan import Plan, Scheme, Situation
 from trimwave.pricing import latency_of
-from trimwave.problem import Limits
 from trimwave.solution import solve
 from trimwave.solvers import get_solver
 from trimwave.submodel import Bill, Trained

@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 
 from trimwave.costs import Costs
+from trimwave.limits import Limits
 from trimwave.methods.common import CommonOptions, require_positive
 from trimwave.methods.latency_budget import (
     deadline_of,
@@ -18,7 +19,6 @@ from trimwave.methods.pruning import pruned_plan, pruned_scheme
 from trimwave.methods.rounding import round_to_sizes
 from trimwave.plan import Plan, Scheme, Situation
 from trimwave.pricing import even_band
-from trimwave.problem import Limits
 from trimwave.solvers.blocks import bandwidth_block
 from trimwave.submodel import Trained
 

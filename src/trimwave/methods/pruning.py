@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimwave.costs import Costs
+from trimwave.limits import Limits
 from trimwave.plan import Plan, Scheme, Situation
 from trimwave.pricing import plan_of
-from trimwave.problem import Limits, Problem
+from trimwave.problem import Problem
 from trimwave.solution import Solution
 from trimwave.submodel import Trained
 from trimwave.units import FloatArray
@@ -63,9 +64,9 @@ def _binding(problem: Problem, kept: FloatArray) -> tuple[str, ...]:
     near = 1e-7
     if sizes is not None and sizes.size > 1:
         near = float(np.max(np.diff(sizes)) / problem.workload.emulator_params)
-    names = []
+    names, fitting = [], problem.memory_kept_max
     for k, x in enumerate(kept):
-        if x >= problem.memory_kept_max[k] - near:
+        if x >= fitting[k] - near:
             names.append("memory")
         elif x <= problem.kept_min[k] + near:
             names.append("beta_max")

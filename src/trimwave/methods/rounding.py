@@ -3,8 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from trimwave.constraints import ROUNDING, Violation
 from trimwave.errors import InfeasibleError
-from trimwave.problem import ROUNDING, Problem, Violation
+from trimwave.problem import Problem
 from trimwave.units import FloatArray
 
 
@@ -31,8 +32,8 @@ def round_to_sizes(
     _check_sizes_between(problem, grid, lowest, highest)
     at = np.searchsorted(grid, kept + ROUNDING, side="right") - 1
     at = np.clip(at, lowest, highest)
-    target = problem.kept_total - ROUNDING * problem.cell.num_clients
-    while np.sum(grid[at]) < target:
+    target = problem.avoid_min - ROUNDING * problem.cell.num_clients
+    while problem.avoided(grid[at]) < target:
         raised = np.minimum(at + 1, highest)
         total_s = problem.latency.total_s(grid[raised], bandwidth_hz)
         total_s = np.where(at < highest, total_s, np.inf)
@@ -70,7 +71,7 @@ def _check_sizes_between(
 
 
 def _c5_out_of_sizes(problem: Problem, kept: FloatArray) -> Violation:
-    short = problem.kept_total / kept.size - float(np.mean(kept))
+    short = (problem.avoid_min - float(problem.avoided(kept)[0])) / kept.size
     return Violation(
         constraint="C5",
         client=None,

@@ -8,8 +8,10 @@ from typing import Literal
 
 import numpy as np
 
+from trimwave.constraints import ROUNDING, Violation
 from trimwave.costs import Costs
 from trimwave.errors import InfeasibleError
+from trimwave.limits import Limits
 from trimwave.methods.common import CommonOptions, require_positive
 from trimwave.methods.lyapunov import (
     Schedule,
@@ -19,7 +21,6 @@ from trimwave.methods.lyapunov import (
 )
 from trimwave.plan import Plan, Scheme, Situation
 from trimwave.pricing import latency_of, plan_of
-from trimwave.problem import ROUNDING, Limits, Violation
 from trimwave.roots import bracket_root
 from trimwave.submodel import Bill, Submodel
 from trimwave.units import FloatArray, IntArray

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 from trimwave.costs import Costs
+from trimwave.limits import Limits
 from trimwave.methods.common import CommonOptions
 from trimwave.methods.pruning import pruned_plan, pruned_scheme
 from trimwave.methods.rounding import round_to_sizes
 from trimwave.plan import Plan, Scheme, Situation
-from trimwave.problem import Limits
 from trimwave.solution import solve
 from trimwave.solvers import get_solver
 from trimwave.submodel import Trained

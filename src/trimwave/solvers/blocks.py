@@ -4,48 +4,42 @@ import numpy as np
 
 from trimwave.latency import RoundLatency
 from trimwave.problem import Problem
-from trimwave.roots import bracket_root
+from trimwave.roots import bracket_root, newton_root
 from trimwave.units import FloatArray
+
+SPREAD = 1e-9
+"""Relative room above a feasible deadline, so that rounding cannot hide the least."""
 
 
 def even_kept(problem: Problem) -> FloatArray:
-    """Kept fractions as equal as C3 and C4 allow, with sum x = K (1 - beta_bar).
+    """Kept fractions as equal as C3 and C4 allow, with C5 tight, [..., K].
 
-    [K]; all equal 1 - beta_bar where no bound is in the way. Above `beta_max` C5 is
-    slack and everyone keeps the least.
+    All equal 1 - beta_bar where no bound is in the way. Above `beta_max` C5 is slack
+    and everyone keeps the least.
     """
-    low, high = problem.kept_min, problem.kept_max
-    if np.sum(low) >= problem.kept_total:
-        return low.copy()
+    low = problem.kept_min
+    high = np.maximum(problem.kept_max, low)
+    rows = (*problem.cell.shape[:-1], 1)
 
-    def excess(level: FloatArray) -> FloatArray:
+    def excess(level: FloatArray) -> tuple[FloatArray, FloatArray]:
         kept = np.clip(level, low, high)
-        return np.array([np.sum(kept)]) - problem.kept_total
+        more = problem.avoided(kept) - problem.avoid_min
+        free = (kept > low) & (kept < high)
+        return more, np.sum(free, axis=-1, keepdims=True).astype(np.float64)
 
-    _, level = bracket_root(
-        excess, np.min(low, keepdims=True), np.max(high, keepdims=True)
+    top = np.max(high, axis=-1, keepdims=True)
+    start = np.clip(1 - problem.limits.beta_bar, low[..., :1], top)
+    _, _, level = newton_root(
+        excess, np.broadcast_to(low[..., :1], rows), np.broadcast_to(top, rows), start
     )
-    return fill_to_total(problem, low, np.clip(level, low, high))
-
-
-def fill_to_total(problem: Problem, low: FloatArray, high: FloatArray) -> FloatArray:
-    """Mix two kept vectors so that C5 holds with equality, [K].
-
-    Returns `low` where that satisfies C5 already, and `high` if even that falls short
-    by rounding.
-    """
-    span = float(np.sum(high - low))
-    if span <= 0:
-        return high.copy()
-    share = (problem.kept_total - float(np.sum(low))) / span
-    return low + min(max(share, 0.0), 1.0) * (high - low)
+    return problem.mixed(low, np.clip(level, low, high))
 
 
 def prune_block(problem: Problem, bandwidth_hz: FloatArray) -> FloatArray:
     """Best kept fractions for fixed bandwidths: water-filling, [K].
 
-    For a deadline T every client keeps what T allows; the smallest T with
-    sum x >= K (1 - beta_bar) and x >= x_min is the block's optimum.
+    For a deadline T every client keeps what T allows; the smallest T at which C5 and
+    x >= x_min hold is the block's optimum.
     """
     latency = problem.latency
     low, high = problem.kept_min, problem.kept_max
@@ -56,25 +50,80 @@ def prune_block(problem: Problem, bandwidth_hz: FloatArray) -> FloatArray:
         return np.clip(latency.kept_at(bandwidth_hz, deadline_s), low, high)
 
     def excess(deadline_s: FloatArray) -> FloatArray:
-        return np.array([np.sum(kept_by(float(deadline_s[0]))) - problem.kept_total])
+        return problem.avoided(kept_by(float(deadline_s[0]))) - problem.avoid_min
 
     _, deadline = bracket_root(excess, np.array([fastest]), np.array([slowest]))
-    return fill_to_total(problem, low, kept_by(float(deadline[0])))
+    return problem.mixed(low, kept_by(float(deadline[0])))
 
 
-def bandwidth_block(latency: RoundLatency, kept: FloatArray) -> FloatArray:
-    """Best bandwidths for fixed kept fractions: all finish together, [K] [Hz]."""
-    band, num_clients = latency.down.total_bandwidth_hz, kept.size
-    even = np.full(num_clients, band / num_clients)
-    slowest = float(np.max(latency.total_s(kept, even)))
-    fastest = float(np.max(latency.compute_s(kept)))
+def bandwidth_block(
+    latency: RoundLatency,
+    kept: FloatArray,
+    least_hz: FloatArray | None = None,
+    most_hz: FloatArray | None = None,
+) -> FloatArray:
+    """Best bandwidths for fixed kept fractions: all finish together, [..., K] [Hz].
 
-    def excess(deadline_s: FloatArray) -> FloatArray:
-        need = latency.required_bandwidth_hz(kept, float(deadline_s[0]))
-        return np.array([band - np.sum(need)])
+    A client held at its least share ends earlier. Where the largest shares leave some
+    of the band unused, the slowest client is at its own.
 
-    _, deadline = bracket_root(excess, np.array([fastest]), np.array([slowest]))
-    bandwidth_hz = latency.required_bandwidth_hz(kept, float(deadline[0]))
-    if not np.all(np.isfinite(bandwidth_hz)):  # the even split already is the optimum
-        return even
-    return bandwidth_hz * (band / np.sum(bandwidth_hz))
+    Parameters
+    ----------
+    latency : RoundLatency
+        Of K clients.
+    kept : [..., K]
+        x_k.
+    least_hz, most_hz : [..., K], optional
+        Bounds of the shares [Hz]; 0 and the whole band if left out.
+    """
+    band = latency.down.total_bandwidth_hz
+    shape = np.broadcast_shapes(kept.shape, np.shape(latency.compute_fixed_s))
+    least = np.zeros(()) if least_hz is None else least_hz
+    most = np.minimum(band, np.inf if most_hz is None else most_hz)
+    start = np.clip(_even_above(shape, least, band), least, most)
+    ends = latency.total_s(kept, start)
+    slowest = np.max(ends, axis=-1, keepdims=True) * (1 + SPREAD)
+    if most_hz is None:
+        alone = latency.compute_s(kept)
+    else:
+        alone = latency.total_s(kept, np.broadcast_to(most, shape))
+    fastest = np.minimum(np.max(alone, axis=-1, keepdims=True), slowest)
+    need = start
+
+    def spare(deadline_s: FloatArray) -> tuple[FloatArray, FloatArray]:
+        nonlocal need
+        need = latency.required_bandwidth_hz(kept, deadline_s, start_hz=need)
+        gained = latency.hz_per_s(kept, need, deadline_s)
+        if least_hz is not None:
+            gained = np.where(need > least_hz, gained, 0.0)
+            need = np.maximum(need, least_hz)
+        total = np.sum(need, axis=-1, keepdims=True)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            slope = np.sum(gained, axis=-1, keepdims=True) / total
+            if not np.isfinite(np.sum(total)):
+                need = np.where(np.isfinite(need), need, band)
+            return band / total - 1, band * slope / total
+
+    newton_root(spare, fastest, slowest, slowest)
+    return _filled(need, least, most, band)
+
+
+def _even_above(shape: tuple[int, ...], least: FloatArray, band: float) -> FloatArray:
+    """Everyone's least share and the rest of the band evenly."""
+    least = np.broadcast_to(least, shape)
+    rest = band - np.sum(least, axis=-1, keepdims=True)
+    return least + np.maximum(rest, 0.0) / shape[-1]
+
+
+def _filled(
+    need: FloatArray, least: FloatArray, most: FloatArray, band: float
+) -> FloatArray:
+    """Scale what is above the least shares so that they use up the band."""
+    need = np.minimum(need, most)
+    above = need - least
+    rest = band - np.sum(np.broadcast_to(least, need.shape), axis=-1, keepdims=True)
+    total = np.sum(above, axis=-1, keepdims=True)
+    if not np.all(total > 0):  # nothing to send
+        above = np.where(total > 0, above, 1.0)
+        total = np.sum(above, axis=-1, keepdims=True)
+    return np.minimum(least + np.maximum(rest / total, 0.0) * above, most)

@@ -2,127 +2,137 @@
 
 At a fixed deadline T the smallest band that client k needs, B_k(x_k), is convex and
 increasing in what it keeps. So {(x, B): T_k <= T for all k} is convex for every T, P1
-is jointly quasi-convex, and bisection on T with a convex feasibility problem inside
-finds the global optimum. The inner problem, min sum B_k(x_k) subject to sum x_k >= X,
-is separable with one coupling: a search over its multiplier, the price in hertz.
+is jointly quasi-convex, and a search for T with a convex feasibility problem inside
+finds the global optimum. The inner problem, min sum B_k(x_k) subject to C5, is
+separable with one coupling: a search for its multiplier, the price in hertz. Both
+searches are Newton's with a bracket, on every draw at once.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trimwave.problem import Problem
-from trimwave.roots import bracket_root
-from trimwave.solution import Solution, Status
-from trimwave.solvers.blocks import bandwidth_block, even_kept, fill_to_total
-from trimwave.solvers.certificate import kkt_residual, lower_bound_s, price_rises
+from trimwave.roots import newton_root
+from trimwave.solution import Solution, SolutionBatch, Status
+from trimwave.solvers.blocks import bandwidth_block, even_kept
+from trimwave.solvers.certificate import lower_bound_s, price_rises
+from trimwave.solvers.deadline import SEARCHED, TOLERANCE, AtDeadline, Cheapest
+from trimwave.solvers.kkt import kkt_residual
 from trimwave.units import FloatArray
 
 MARGIN = 1e-9
-
-
-@dataclass(frozen=True)
-class Cheapest:
-    """The inner problem's answer at one deadline."""
-
-    need_hz: float
-    """Least band that meets the deadline; inf if none does."""
-    kept: FloatArray
-    """[K]"""
-    price_hz: float
-    """Multiplier of C5 [Hz]."""
-
-
-def cheapest_band(problem: Problem, deadline_s: float) -> Cheapest:
-    """Least total band with which every client meets a deadline and C5 holds."""
-    latency, band = problem.latency, problem.cell.total_bandwidth_hz
-    low = problem.kept_min
-    whole = np.full_like(low, band)
-    with np.errstate(invalid="ignore"):
-        high = np.minimum(problem.kept_max, latency.kept_at(whole, deadline_s))
-    if np.any(high < low) or np.sum(high) < problem.kept_total:
-        return Cheapest(np.inf, low, np.inf)
-    if np.sum(low) >= problem.kept_total:  # C5 is slack: nobody keeps more than it must
-        need = latency.required_bandwidth_hz(low, deadline_s)
-        return Cheapest(float(np.sum(need)), low, 0.0)
-    least = latency.required_bandwidth_hz(low, deadline_s)
-    most = np.clip(latency.required_bandwidth_hz(high, deadline_s), least, band)
-
-    def kept_at_price(log_price: float) -> FloatArray:
-        share = latency.bandwidth_at_price_hz(
-            np.exp(log_price), deadline_s, least, most
-        )
-        return np.clip(latency.kept_at(share, deadline_s), low, high)
-
-    def excess(log_price: FloatArray) -> FloatArray:
-        return np.array(
-            [np.sum(kept_at_price(float(log_price[0]))) - problem.kept_total]
-        )
-
-    dearest = float(np.max(latency.price_hz(most, deadline_s)))
-    if dearest <= 0:  # an emulator that costs nothing
-        return Cheapest(float(np.sum(least)), fill_to_total(problem, low, high), 0.0)
-    cheap = np.log(np.min(latency.price_hz(least, deadline_s)))
-    dear = np.log(dearest)
-    below, above = bracket_root(excess, np.array([cheap - 1]), np.array([dear + 1]))
-    # A mix of the two ends meets C5 exactly, also where many clients share one price.
-    kept = fill_to_total(
-        problem, kept_at_price(float(below[0])), kept_at_price(float(above[0]))
-    )
-    need = latency.required_bandwidth_hz(kept, deadline_s)
-    price_hz = float(np.exp(np.clip(above[0], cheap, dear)))
-    return Cheapest(float(np.sum(need)), kept, price_hz)
+"""Relative room above a feasible deadline, so that rounding cannot hide the optimum
+where it is the even split already."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exact:
-    """Bisection on the deadline with water-filling on the price inside.
+    """Newton on the deadline with water-filling on the price inside.
 
-    Valid when B_k(x_k) is convex: proven for ``noise="fixed"``, and for ``"psd"`` when
-    R_up/R_dn does not depend on B_k. It can fail under ``"psd"`` where the uplink is
-    much weaker than the downlink; whether it holds is then checked at the answer, and
-    where it does not the answer is FEASIBLE, without a bound.
+    O(K) for each step, and no loop over clients or draws. Valid when B_k(x_k) is
+    convex: proven for ``noise="fixed"`` where time and payload are convex in x_k, and
+    for ``"psd"`` when R_up/R_dn does not depend on B_k. It can fail under ``"psd"``
+    where the uplink is much weaker than the downlink; whether it holds is then checked
+    at the answer, and where it does not the answer is FEASIBLE, without a bound.
     """
 
     name: str = "exact"
-    rtol: float = 1e-13
-    """Relative width of the deadline's bracket at which to stop."""
 
     def solve(self, problem: Problem) -> Solution:
         """Find the optimum and its certificate."""
-        latency, band = problem.latency, problem.cell.total_bandwidth_hz
-        num_clients = problem.cell.num_clients
-        even = np.full(num_clients, band / num_clients)
-        # Feasible with room to spare, so that rounding cannot hide the optimum even
-        # where the even split already is one (K = 1, equal clients).
-        slowest = float(np.max(latency.total_s(even_kept(problem), even))) * (
-            1 + MARGIN
-        )
-        fastest = float(np.max(latency.compute_s(problem.kept_min)))
-        trace: list[float] = []
+        return self.solve_batch(problem)[0]
 
-        def spare(deadline_s: FloatArray) -> FloatArray:
-            trace.append(float(deadline_s[0]))
-            need = cheapest_band(problem, float(deadline_s[0])).need_hz
-            return np.array([band - need])
-
-        _, deadline = bracket_root(
-            spare, np.array([fastest]), np.array([slowest]), rtol=self.rtol
+    def solve_batch(self, problem: Problem) -> SolutionBatch:
+        """Find them for every draw; a draw without a solution says so in its status."""
+        slowest, solvable = _even_deadline(problem)
+        best, trace = _search(problem, slowest)
+        reachable = solvable & np.isfinite(best.need_hz)
+        latency, cell = problem.latency, problem.cell
+        bandwidth_hz = bandwidth_block(
+            latency, best.kept, cell.bandwidth_min_hz, cell.bandwidth_max_hz
         )
-        best = cheapest_band(problem, float(deadline[0]))
-        bandwidth_hz = bandwidth_block(problem.latency, best.kept)
-        latency_s = float(np.max(latency.total_s(best.kept, bandwidth_hz)))
-        proven = price_rises(problem, latency_s)
-        bound_s = lower_bound_s(problem, latency_s, best.price_hz) if proven else None
-        return Solution(
+        total_s = latency.total_s(best.kept, bandwidth_hz)
+        latency_s = np.max(total_s, axis=-1, keepdims=True)
+        proven = reachable & price_rises(problem, latency_s)
+        bound_s = lower_bound_s(problem, latency_s, best.price_hz)
+        residual = kkt_residual(problem, best.kept, bandwidth_hz, best.price_hz)
+        status = np.where(proven, Status.OPTIMAL, Status.FEASIBLE)
+        nan = np.where(reachable, 0.0, np.nan)
+        return SolutionBatch(
             solver=self.name,
-            status=Status.OPTIMAL if proven else Status.FEASIBLE,
-            kept=best.kept,
-            bandwidth_hz=bandwidth_hz,
-            latency_s=latency_s,
-            bound_s=bound_s,
-            price_hz=best.price_hz,
-            kkt_residual=kkt_residual(problem, best.kept, bandwidth_hz, best.price_hz),
+            status=np.where(reachable, status, Status.INFEASIBLE),
+            kept=best.kept + nan,
+            bandwidth_hz=bandwidth_hz + nan,
+            latency_s=latency_s + nan,
+            bound_s=np.where(proven, bound_s, np.nan),
+            price_hz=best.price_hz + nan,
+            kkt_residual=residual + nan,
             trace=tuple(trace),
-            sweeps=len(trace),
         )
+
+
+def _even_deadline(problem: Problem) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Return a deadline that can be met if any can, and whether one can, [..., 1].
+
+    That of even pruning with the best split of the band: as a rule a few percent late.
+    """
+    cell, latency = problem.cell, problem.latency
+    least_hz, kept = cell.bandwidth_min_hz, even_kept(problem)
+    share = bandwidth_block(latency, kept, least_hz, cell.bandwidth_max_hz)
+    slowest = np.max(latency.total_s(kept, share), axis=-1, keepdims=True)
+    enough = problem.avoid_min - MARGIN * cell.num_clients
+    fits = problem.kept_max >= problem.kept_min - MARGIN
+    fits = np.all(fits, axis=-1, keepdims=True)
+    fits &= problem.avoided(np.maximum(problem.kept_max, problem.kept_min)) >= enough
+    if least_hz is not None:
+        most_hz = cell.total_bandwidth_hz * (1 + MARGIN)
+        fits &= np.sum(least_hz, axis=-1, keepdims=True) <= most_hz
+    return slowest * (1 + MARGIN), fits & np.isfinite(slowest)
+
+
+def _search(problem: Problem, slowest: FloatArray) -> tuple[Cheapest, list[FloatArray]]:
+    """Find the deadline at which the least band is the whole one.
+
+    On 1 / band, which is concave in the deadline for fixed kept fractions and nearly a
+    line: Newton lands below the root and closes in from there.
+    """
+    band = problem.cell.total_bandwidth_hz
+    fastest = np.minimum(_fastest(problem, slowest), slowest)
+    start = slowest
+    if problem.cell.bandwidth_max_hz is not None:  # it may be the optimum already
+        start = np.minimum(fastest * (1 + MARGIN**1.5), slowest)
+    best: Cheapest | None = None
+    trace: list[FloatArray] = []
+
+    def spare(deadline_s: FloatArray) -> tuple[FloatArray, FloatArray]:
+        nonlocal best
+        trace.append(deadline_s)
+        found = AtDeadline(problem, deadline_s, best).cheapest()
+        best = found if best is None else found.unless_unreachable(best)
+        ratio = band / found.need_hz
+        with np.errstate(invalid="ignore"):
+            return ratio - 1, -ratio * (found.slope_hz_per_s / found.need_hz)
+
+    tolerance = TOLERANCE * SEARCHED[problem.cell.noise] ** 0.5
+    newton_root(spare, fastest, slowest, start, tolerance=tolerance)
+    assert best is not None
+    return best, trace
+
+
+def _fastest(problem: Problem, slowest: FloatArray) -> FloatArray:
+    """Return a deadline that everyone's largest share allows at best, [..., 1]."""
+    latency, low, most = problem.latency, problem.kept_min, problem.share_max_hz()
+    if problem.cell.bandwidth_max_hz is None:
+        return np.max(latency.compute_s(low), axis=-1, keepdims=True)
+    alone = np.max(latency.total_s(low, most), axis=-1, keepdims=True)
+    high = np.maximum(problem.kept_max, low)
+
+    def more(deadline_s: FloatArray) -> tuple[FloatArray, FloatArray]:
+        kept = np.clip(latency.kept_at(most, deadline_s), low, high)
+        found = problem.avoided(kept) - problem.avoid_min
+        return found, np.full_like(found, np.nan)
+
+    _, _, together = newton_root(more, np.minimum(alone, slowest), slowest, alone)
+    return np.maximum(alone, together)

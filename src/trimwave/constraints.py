@@ -1,0 +1,31 @@
+"""What a violated constraint of P1 is reported as."""
+
+from dataclasses import dataclass, replace
+
+ROUNDING = 1e-9
+"""Relative excess that is floating point, not a violation."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Violation:
+    """One constraint that does not hold."""
+
+    constraint: str
+    """"C1" to "C5"."""
+    client: int | None
+    """Which client, or None for the cell."""
+    shortfall: float
+    """By how much, in the constraint's own unit."""
+    message: str
+    """The sentence for the user, remedy included."""
+
+    def __str__(self) -> str:
+        return self.message
+
+
+def first_violations(found: list[Violation], most: int = 10) -> list[Violation]:
+    """Keep a message short where thousands of clients violate the same."""
+    if len(found) <= most:
+        return found
+    rest = replace(found[0], client=None, message=f"And {len(found) - most} more.")
+    return [*found[:most], rest]

@@ -1,0 +1,100 @@
+"""How far a point is from the optimality conditions of P1."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trimwave.problem import Problem
+from trimwave.units import FloatArray
+
+KINK = 1e-9
+"""Relative distance at which the two sides of a kink are looked at."""
+
+NEAR = 1e-9
+"""Distance to a bound, relative to it, that counts as at it."""
+
+
+def kkt_residual(
+    problem: Problem, kept: FloatArray, bandwidth_hz: FloatArray, price_hz: FloatArray
+) -> FloatArray:
+    """Largest relative violation of the optimality conditions of P1, [..., 1].
+
+    Primal: all T_k equal but for clients at their least share, band and C5 used up.
+    Stationarity: dB_k/dx_k equals the price times the client's weight in C5 strictly
+    inside the bounds of x_k, is no lower at the lower bound and no higher at the upper
+    one; where it jumps, the price lies between its two sides.
+    """
+    cell, latency = problem.cell, problem.latency
+    total_s = latency.total_s(kept, bandwidth_hz)
+    latency_s = np.max(total_s, axis=-1, keepdims=True)
+    early = (latency_s - total_s) / latency_s
+    if cell.bandwidth_min_hz is not None:
+        early = np.where(bandwidth_hz <= cell.bandwidth_min_hz * (1 + NEAR), 0.0, early)
+    residual = np.max(early, axis=-1, keepdims=True)
+    used = np.sum(bandwidth_hz, axis=-1, keepdims=True) / cell.total_bandwidth_hz
+    unused = np.abs(1 - used)
+    missing = np.maximum(problem.avoid_min - problem.avoided(kept), 0.0)
+    residual = np.maximum(np.maximum(residual, unused), missing / cell.num_clients)
+    wrong = _price_mismatch(problem, kept, bandwidth_hz, latency_s, price_hz)
+    wrong = np.where(price_hz > 0, np.maximum(residual, wrong), residual)
+    if cell.bandwidth_max_hz is None:
+        return wrong
+    over = np.maximum(np.maximum(used - 1, 0), missing / cell.num_clients)
+    radios = _held_by_radios(problem, kept, bandwidth_hz, total_s)
+    return np.where(radios, np.minimum(over, wrong), wrong)
+
+
+def _held_by_radios(
+    problem: Problem, kept: FloatArray, bandwidth_hz: FloatArray, total_s: FloatArray
+) -> NDArray[np.bool_]:
+    """Whether the largest shares alone forbid an earlier end, [..., 1].
+
+    So it is where a straggler keeps the least with its largest share; or where everyone
+    has that or keeps the most, so that C5 cannot be met any sooner.
+    """
+    most_hz = problem.share_max_hz()
+    latency_s = np.max(total_s, axis=-1, keepdims=True)
+    limited = bandwidth_hz >= most_hz * (1 - NEAR)
+    limited &= total_s >= latency_s * (1 - NEAR)
+    least, most = kept <= problem.kept_min + NEAR, kept >= problem.kept_max - NEAR
+    alone = np.any(limited & least, axis=-1, keepdims=True)
+    return alone | np.all(limited | most, axis=-1, keepdims=True)
+
+
+def _price_mismatch(
+    problem: Problem,
+    kept: FloatArray,
+    bandwidth_hz: FloatArray,
+    latency_s: FloatArray,
+    price_hz: FloatArray,
+) -> FloatArray:
+    """How far dB_k/dx_k is on the wrong side of the price, relative, [..., 1]."""
+    cell = problem.cell
+    here = below = above = _over_price(problem, kept, bandwidth_hz, latency_s)
+    if cell.noise == "psd" or len(problem.pieces) > 1:
+        below = _over_price(problem, kept - KINK, bandwidth_hz * (1 - KINK), latency_s)
+        above = _over_price(problem, kept + KINK, bandwidth_hz * (1 + KINK), latency_s)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        far = here / price_hz - 1
+    dear = np.where(below > price_hz, far, 0.0)  # cheaper to keep less
+    cheap = np.where(above < price_hz, -far, 0.0)  # cheaper to keep more
+    at_low = kept <= problem.kept_min + NEAR
+    if cell.bandwidth_min_hz is not None:  # what the least share buys costs nothing
+        at_low |= bandwidth_hz <= cell.bandwidth_min_hz * (1 + NEAR)
+    at_high = kept >= problem.kept_max - NEAR
+    if cell.bandwidth_max_hz is not None:
+        at_high |= bandwidth_hz >= cell.bandwidth_max_hz * (1 - NEAR)
+    wrong = np.fmax(np.where(at_low, 0.0, dear), np.where(at_high, 0.0, cheap))
+    return np.maximum(np.max(wrong, axis=-1, keepdims=True), 0.0)
+
+
+def _over_price(
+    problem: Problem, kept: FloatArray, bandwidth_hz: FloatArray, latency_s: FloatArray
+) -> FloatArray:
+    """dB_k/dx_k over the weight of C5, on the piece that holds x_k, [..., K]."""
+    *others, last = problem.pieces
+    weight = last.weight
+    for piece in reversed(others):
+        weight = np.where(kept < piece.end, piece.weight, weight)
+    price = problem.latency.price_hz(bandwidth_hz, latency_s)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return price / weight
