@@ -13,11 +13,12 @@ MAY_BE_HEAVY = ("lm", "flower")
 LAYERS = (
     ("constraints", "errors", "provenance", "streams", "submodel", "units"),
     ("channel", "piecewise", "roots", "shapes"),
-    ("cell", "config", "limits"),
+    ("cell", "config", "limits", "pieces"),
     ("latency", "recipe", "workload"),
     ("costs", "problem", "records"),
     ("solution",),
     ("solvers",),
+    ("planner",),
     ("plan",),
     ("pricing",),
     ("methods",),

@@ -98,6 +98,20 @@ def planned_method(method: str | None, solver: str | None, recipe: str) -> str:
     return SOLVERS[solver]
 
 
+def check_pareto(solver: str | None) -> None:
+    """Refuse a solver that the trade-off is not solved with.
+
+    Raises
+    ------
+    InputError
+        If one is named and it is not the exact one.
+    """
+    if solver not in (None, "exact"):
+        raise InputError(
+            f"--pareto is solved exactly; drop --solver {solver}, or drop --pareto."
+        )
+
+
 def warn_of_idle(changes: Sequence[str], round_: int) -> None:
     """Warn of what has no effect on a cell in a CSV."""
     keys = [change.partition("=")[0].strip() for change in changes]

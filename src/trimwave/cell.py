@@ -49,6 +49,9 @@ class Cell:
     """[K] least share of each client [Hz]; None = 0."""
     bandwidth_max_hz: FloatArray | None = None
     """[K] largest share that each client's radio takes [Hz]; None = the whole band."""
+    resource_block_hz: float | None = None
+    """Granularity of the shares [Hz], such as 180 kHz; `realise` rounds to it. None =
+    any share."""
     emulator_time: PiecewiseLinear | None = None
     """Measured time of the pruned emulator by the kept fraction, relative to the whole
     one's, for all clients or for each; None = the kept fraction, as in eq. (5)."""
@@ -73,11 +76,10 @@ class Cell:
             finite = np.isfinite(value) or name == "max_spectral_efficiency"
             if not (finite and value > 0):
                 raise InputError(f"`{name}` must be positive, got {value}.")
-        speed = self.server_speed_flops_per_s
-        if speed is not None and not (np.isfinite(speed) and speed > 0):
-            raise InputError(
-                f"`server_speed_flops_per_s` must be positive and finite, got {speed}."
-            )
+        for name in ("server_speed_flops_per_s", "resource_block_hz"):
+            value = getattr(self, name)
+            if value is not None and not (np.isfinite(value) and value > 0):
+                raise InputError(f"`{name}` must be positive and finite, got {value}.")
         if self.noise not in NOISE_MODES:
             raise InputError(
                 f"`noise` must be one of {NOISE_MODES}, got {self.noise!r}."

@@ -4,8 +4,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +16,7 @@ from trimwave import arguments
 from trimwave.config import Config
 from trimwave.errors import InputError, MissingExtraError
 from trimwave.methods import METHODS, label_of
-from trimwave.report.closing import close_report, plain_console
+from trimwave.report.closing import close_report, plain_console, stopped_hint
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
@@ -58,17 +57,6 @@ def root(
     """Fine-tune a language model over slow, unequal wireless links."""
 
 
-@contextmanager
-def _stopped_hint(console: Console, command: str, needed: Path) -> Iterator[None]:
-    """Say after Ctrl-C how to go on, once there is something to go on with."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        if needed.exists():
-            console.print(f"\nstopped; go on with: {command}", soft_wrap=True)
-        raise
-
-
 @app.command()
 def run(
     recipe: Recipe = "default",
@@ -95,7 +83,7 @@ def run(
         folder = out or arguments.fresh_folder(f"{config.name}-{run_name(config)}")
     label = label_of(config.method, config.options)
     console, command = plain_console(), f"trimwave run --resume {folder}"
-    with _stopped_hint(console, command, folder / "manifest.json"):
+    with stopped_hint(console, command, folder / "manifest.json"):
         records = _run_all({folder: config}, console, resume=resume is not None)
     close_report({label: [records[folder]]}, config, folder, console)
 
@@ -132,7 +120,7 @@ def compare(
         asked = Comparison.of(config, methods, seeds)
         folder = out or arguments.fresh_folder(f"{config.name}-compare")
     console = plain_console()
-    with _stopped_hint(console, f"trimwave compare --resume {folder}", folder):
+    with stopped_hint(console, f"trimwave compare --resume {folder}", folder):
         results = asked.results(
             folder,
             lambda runs: _run_all(runs, console, resume=resume is not None),
@@ -184,10 +172,14 @@ def plan(
     set_: Overrides = None,
     seed: Seed = None,
     round_: Annotated[int, typer.Option("--round", help="Which fading draw.")] = 1,
+    pareto: Annotated[
+        bool, typer.Option("--pareto", help="Latency against beta_bar, and prices.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Plan one round without training: who gets how much band and model."""
-    from trimwave.planning import plan_cell
+    from trimwave.planning import plan_cell, tradeoff_cell
+    from trimwave.report import tradeoff_table as tradeoff
     from trimwave.report.plan_table import plan_json, plan_lines, plan_table
 
     changes = arguments.overrides(set_, {"seed": seed})
@@ -196,13 +188,22 @@ def plan(
         arguments.warn_of_idle(changes, round_)
     config = arguments.load("default" if cell_csv else source, changes)
     text = arguments.planned_method(method, solver, config.method)
-    situation, result = plan_cell(config, text, round_=round_, cell_csv=cell_csv)
+    if pareto:
+        arguments.check_pareto(solver)
+        found = tradeoff_cell(config, text, round_=round_, cell_csv=cell_csv)
+        as_dict = tradeoff.tradeoff_json(*found)
+        table = tradeoff.tradeoff_table(found[0])
+        lines = tradeoff.price_lines(*found[1:])
+    else:
+        planned = plan_cell(config, text, round_=round_, cell_csv=cell_csv)
+        as_dict, table = plan_json(*planned), plan_table(planned[1])
+        lines = plan_lines(*planned)
     if as_json:
-        print(json.dumps(plan_json(situation, result), indent=2))
+        print(json.dumps(as_dict, indent=2))
         return
     console = plain_console()
-    console.print(plan_table(result))
-    for line in plan_lines(situation, result):
+    console.print(table)
+    for line in lines:
         console.print(line, soft_wrap=True)
 
 
@@ -241,7 +242,7 @@ def sweep(
     )
     folder = out or arguments.fresh_folder(f"{config.name}-sweep")
     console, again = plain_console(), f"the same command, with --out {folder}"
-    with _stopped_hint(console, again, folder), report.draw_progress(console) as told:
+    with stopped_hint(console, again, folder), report.draw_progress(console) as told:
         cores = os.cpu_count() or 1
         parts = run_sweep(asked, folder, cores if jobs is None else jobs, told)
     keys = tuple(asked.vary)

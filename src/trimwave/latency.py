@@ -17,32 +17,13 @@ from functools import cached_property
 import numpy as np
 
 from trimwave.channel import Link
+from trimwave.pieces import Piece
 from trimwave.piecewise import PiecewiseLinear
 from trimwave.roots import ROUNDING, newton_root
 from trimwave.units import FloatArray
 
 SMALLEST_SHARE = 1e-12
 """Shares below this part of the band are not searched under ``noise="psd"``."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Piece:
-    """Every client's eq. (9) where it is linear in x, on a stretch, all [..., K]."""
-
-    start: FloatArray
-    """Where the stretch begins."""
-    end: FloatArray
-    """Where it ends; a stretch may be empty for some clients."""
-    compute_fixed_s: FloatArray
-    """u: compute time at x = 0, were the stretch that long [s]."""
-    compute_per_kept_s: FloatArray
-    """v: its slope [s]."""
-    down_fixed_bits: FloatArray
-    """d: payload at x = 0, were the stretch that long [bit]."""
-    down_per_kept_bits: FloatArray
-    """e: its slope [bit]."""
-    weight: FloatArray | float = 1.0
-    """What C5 counts for one more unit of x."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,11 +50,28 @@ class RoundLatency:
     = the kept fraction itself, as in eq. (5)."""
     held: FloatArray | None = None
     """[..., K] kept fraction that the client holds already and is not sent."""
+    compute_least_s: FloatArray | None = None
+    """[..., K] what local fine-tuning counts as at the least [s]: a client that is done
+    sooner waits. None = 0."""
 
     def compute_s(self, kept: FloatArray) -> FloatArray:
         """Local fine-tuning time, eq. (6), [..., K] [s]."""
         share = kept if self.emulator_time is None else self.emulator_time(kept)
-        return self.compute_fixed_s + self.compute_emulator_s * share
+        compute_s = self.compute_fixed_s + self.compute_emulator_s * share
+        if self.compute_least_s is None:
+            return compute_s
+        return np.maximum(compute_s, self.compute_least_s)
+
+    @cached_property
+    def _waits_below(self) -> FloatArray:
+        """[..., K] x_k below which a client waits; finite."""
+        assert self.compute_least_s is not None
+        waits_s = self.compute_least_s - self.compute_fixed_s
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            kept = waits_s / self.compute_emulator_s
+        if self.emulator_time is not None:
+            kept = self.emulator_time.inverse(kept)
+        return np.nan_to_num(kept, nan=0.0, posinf=2.0, neginf=-1.0)
 
     def down_bits(self, kept: FloatArray) -> FloatArray:
         """Payload of the download, [..., K] [bit]."""
@@ -115,6 +113,8 @@ class RoundLatency:
             cuts += [np.array(point) for point in self.emulator_time.points[1:-1]]
         if self.held is not None:
             cuts.append(self.held)
+        if self.compute_least_s is not None:
+            cuts.append(self._waits_below)
         if not cuts:
             return (self._piece(low, high),)
         inner = np.sort(np.stack(np.broadcast_arrays(*cuts)), axis=0)
@@ -131,6 +131,9 @@ class RoundLatency:
             slope = self.emulator_time.slope(inside)
             u = u + v * (self.emulator_time(inside) - slope * inside)
             v = v * slope
+        if self.compute_least_s is not None:
+            waits = inside < self._waits_below
+            u, v = np.where(waits, self.compute_least_s, u), np.where(waits, 0.0, v)
         if self.held is not None:
             sent = inside >= self.held
             d = d - np.where(sent, e * self.held, 0.0)
@@ -200,7 +203,7 @@ class RoundLatency:
         with np.errstate(divide="ignore", invalid="ignore"):
             most = np.broadcast_to(most_hz, shape)
             time = bits / self.down.rate_bps(most) + self.up_s(most)
-            reachable = (slack > 0) & (time <= slack * (1 + 1e-15))
+            reachable = (slack > 0) & (time <= slack * (1 + 1e-12))
             first = np.log(most / band)
             high = np.where(reachable, first, 0.0)
             if start_hz is not None:
@@ -221,9 +224,9 @@ class RoundLatency:
         down_rate = self.down.rate_bps(bandwidth_hz)
         slack = deadline_s - self.up_s(bandwidth_hz)
         first, *others = self.everywhere
-        kept = _kept_on(first, slack, down_rate)
+        kept = first.kept(slack, down_rate)
         for piece in others:
-            kept = kept + (_kept_on(piece, slack, down_rate) - piece.start)
+            kept = kept + (piece.kept(slack, down_rate) - piece.start)
         return kept
 
     def price_hz(
@@ -240,6 +243,8 @@ class RoundLatency:
         per_kept = self.compute_emulator_s
         if self.emulator_time is not None:
             per_kept = per_kept * self.emulator_time.slope(kept)
+        if self.compute_least_s is not None:
+            per_kept = np.where(kept < self._waits_below, 0.0, per_kept)
         per_bits = self.down_emulator_bits
         if self.held is not None:
             per_bits = np.where(kept >= self.held, per_bits, 0.0)
@@ -270,19 +275,6 @@ class RoundLatency:
         down, up = self.down.rate_bps(bandwidth_hz), self.up.rate_bps(bandwidth_hz)
         saved = self.down_bits(kept) * self.down.rate_slope(bandwidth_hz) / down**2
         return saved + self.up_bits * self.up.rate_slope(bandwidth_hz) / up**2
-
-
-def _kept_on(piece: Piece, slack: FloatArray, down_rate: FloatArray) -> FloatArray:
-    """X on one piece at which the slack is used up, within the piece."""
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        spare = slack - piece.compute_fixed_s - piece.down_fixed_bits / down_rate
-        per_kept = piece.compute_per_kept_s + piece.down_per_kept_bits / down_rate
-        if np.min(per_kept) > 0:
-            kept = np.divide(spare, per_kept, out=per_kept)
-        else:
-            flat = np.where(spare >= 0, np.inf, -np.inf)
-            kept = np.where(per_kept > 0, spare / per_kept, flat)
-    return np.clip(kept, piece.start, piece.end)
 
 
 def _seconds(bits: FloatArray, rate_bps: FloatArray) -> FloatArray:

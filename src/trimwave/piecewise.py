@@ -64,6 +64,20 @@ class PiecewiseLinear:
             found = found + np.where(at >= point, bend, 0.0)
         return found
 
+    def inverse(self, value: FloatArray) -> FloatArray:
+        """Where a curve that never falls first takes some values, [..., K]."""
+        ends = np.array([-np.inf, *self.points[1:-1], np.inf])
+        total = np.zeros(())
+        for at, (slope, begins) in enumerate(
+            zip(self.slopes, self.values[:-1], strict=True)
+        ):
+            start, end = ends[at], ends[at + 1]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                here = self.points[at] + (value - begins) / slope
+            here = np.where(slope > 0, here, np.where(value > begins, end, start))
+            total = total + np.clip(here, start, end) - (start if at else 0.0)
+        return total
+
     @cached_property
     def slopes(self) -> FloatArray:
         """[N - 1] or [N - 1, K]."""

@@ -10,9 +10,12 @@ from trimwave.config import Config
 from trimwave.costs import Costs
 from trimwave.environment import Environment, cell_from_csv, limits_of
 from trimwave.errors import InputError, nearest
-from trimwave.methods import parse_method
+from trimwave.methods import Jcpba, parse_method
 from trimwave.plan import Plan, Situation
+from trimwave.planner import Prices, TradeOff, WhatIf, prices_of, trade_off, what_if
 from trimwave.shapes import SHAPES, ModelShape
+from trimwave.solution import solve
+from trimwave.solvers import Exact
 
 
 def shape_named(name: str) -> ModelShape:
@@ -68,10 +71,30 @@ def plan_cell(
 
     Parameters
     ----------
-    config : Config
-        Model, limits, training lengths; the cell too unless a CSV gives it.
+    config, round_, cell_csv
+        As in `situate`.
     method : str
         As `parse_method` reads it.
+
+    Raises
+    ------
+    InputError
+        If the config or the cell is wrong, or the method has no plan for it.
+    """
+    rule = parse_method(method, config.options)
+    situation = situate(config, round_=round_, cell_csv=cell_csv)
+    return situation, rule.plan(situation)
+
+
+def situate(
+    config: Config, *, round_: int = 1, cell_csv: Path | None = None
+) -> Situation:
+    """Return what a method sees in one round.
+
+    Parameters
+    ----------
+    config : Config
+        Model, limits, training lengths; the cell too unless a CSV gives it.
     round_ : int
         Which round's fading, from 1.
     cell_csv : Path, optional
@@ -80,11 +103,10 @@ def plan_cell(
     Raises
     ------
     InputError
-        If the config or the cell is wrong, or the method has no plan for it.
+        If the config or the cell is wrong.
     """
     if round_ < 1:
         raise InputError(f"--round must be at least 1, got {round_}.")
-    rule = parse_method(method, config.options)
     costs = costs_from(config, shape_named(config.model.name))
     if cell_csv is not None:
         cell = cell_from_csv(cell_csv, config)
@@ -94,5 +116,33 @@ def plan_cell(
         cell = environment.cell(round_ - 1, samples)
     # C5 counts the clients of the cell at hand, which a CSV may have changed.
     counted = replace(config, cell=replace(config.cell, num_clients=cell.num_clients))
-    situation = Situation(cell=cell, costs=costs, limits=limits_of(counted))
-    return situation, rule.plan(situation)
+    return Situation(cell=cell, costs=costs, limits=limits_of(counted))
+
+
+def tradeoff_cell(
+    config: Config, method: str, *, round_: int = 1, cell_csv: Path | None = None
+) -> tuple[TradeOff, Prices, list[WhatIf]]:
+    """Return the trade-off of one round, the prices at its `beta_bar`, and what-ifs.
+
+    Parameters
+    ----------
+    config, round_, cell_csv
+        As in `situate`.
+    method : str
+        ``jcpba`` with its options; P1 is solved exactly, whatever its solver.
+
+    Raises
+    ------
+    InputError
+        If the config or the cell is wrong, P1 has no solution, or the method does not
+        solve P1.
+    """
+    rule = parse_method(method, config.options)
+    if not isinstance(rule, Jcpba):
+        raise InputError(
+            f"--pareto is of P1, which `{method}` does not solve; use --method jcpba."
+        )
+    problem = situate(config, round_=round_, cell_csv=cell_csv).problem(rule.adapter)
+    solution = solve(problem, Exact())
+    curve = trade_off(problem)
+    return curve, prices_of(problem, solution), what_if(problem, solution)

@@ -1,15 +1,16 @@
 """P1: the constraints C1-C5, and what violates them, eq. (10)."""
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
 from trimwave.cell import Cell
 from trimwave.constraints import ROUNDING, Violation, first_violations
 from trimwave.errors import InfeasibleError
-from trimwave.latency import Piece, RoundLatency
+from trimwave.latency import RoundLatency
 from trimwave.limits import Limits
+from trimwave.pieces import Piece
 from trimwave.units import FloatArray
 from trimwave.workload import Workload
 
@@ -28,22 +29,23 @@ class Problem:
     cell: Cell
     workload: Workload
     limits: Limits
+    times: RoundLatency | None = None
+    """Round times in place of those of cell and workload."""
 
     @cached_property
     def latency(self) -> RoundLatency:
         """The coefficients of eq. (9)."""
-        cell, work, shape = self.cell, self.workload, self.cell.shape
-
-        def alike(bits: float) -> FloatArray:
-            return np.broadcast_to(np.float64(bits), shape)
-
+        if self.times is not None:
+            return self.times
+        cell, work = self.cell, self.workload
+        alike = partial(np.broadcast_to, shape=cell.shape)
         steps_per_flops = work.num_local_steps / cell.speed_flops_per_s
         return RoundLatency(
             compute_fixed_s=steps_per_flops * work.adapter_flops,
             compute_emulator_s=steps_per_flops * work.emulator_flops,
-            down_fixed_bits=alike(work.adapter_bits + work.overhead_down_bits),
-            down_emulator_bits=alike(work.emulator_bits),
-            up_bits=alike(work.update_bits + work.overhead_up_bits),
+            down_fixed_bits=alike(float(work.adapter_bits + work.overhead_down_bits)),
+            down_emulator_bits=alike(float(work.emulator_bits)),
+            up_bits=alike(float(work.update_bits + work.overhead_up_bits)),
             down=cell.link(cell.snr_down),
             up=cell.link(cell.snr_up),
             emulator_time=cell.emulator_time,
@@ -71,7 +73,7 @@ class Problem:
     @cached_property
     def pieces(self) -> tuple[Piece, ...]:
         """Eq. (9) from the least to the most kept, cut where it or C5 bends in x."""
-        damage, weight = self.limits.damage, self._weight
+        damage, weight = self.limits.damage, self.weight
         low, high = self.kept_min, self.kept_max
         if np.any(high < low):
             high = np.maximum(high, low)
@@ -88,40 +90,43 @@ class Problem:
         )
 
     @cached_property
-    def _weight(self) -> FloatArray | float:
+    def weight(self) -> FloatArray | float:
         """p_k of C5, 1 on average."""
         if not self.limits.weighted:
             return NO_WEIGHT
         samples = self.cell.num_samples
         return samples / np.mean(samples, axis=-1, keepdims=True)
 
-    def avoided(self, kept: FloatArray) -> FloatArray:
-        """Damage that is avoided by not pruning at `beta_max`, [..., 1].
-
-        In the letter's C5 the sum of x_k beyond their least.
-        """
+    def avoided_by(self, kept: FloatArray) -> FloatArray:
+        """Damage that each client avoids by not pruning at `beta_max`, [..., K]."""
         if self.limits.damage is None:
-            if self.limits.weighted:
-                kept = kept * self._weight
-            return np.sum(kept, axis=-1, keepdims=True) - self._least_total
+            return (kept - self.kept_min) * self.weight
         total = np.zeros(())
         for piece in self.pieces:
             on_it = np.clip(kept, piece.start, piece.end) - piece.start
-            total = total + np.sum(on_it * piece.weight, axis=-1, keepdims=True)
+            total = total + on_it * piece.weight
         return total
 
-    @property
-    def _least_total(self) -> float:
-        return float(self.cell.num_clients * (1 - self.limits.beta_max))
+    def avoided(self, kept: FloatArray) -> FloatArray:
+        """All of it, [..., 1]: in the letter's C5 the sum of x_k beyond their least."""
+        if self.limits.damage is None and not self.limits.weighted:
+            least = self.cell.num_clients * (1 - self.limits.beta_max)
+            return np.sum(kept, axis=-1, keepdims=True) - least
+        return np.sum(self.avoided_by(kept), axis=-1, keepdims=True)
 
-    @cached_property
+    @property
     def avoid_min(self) -> float:
         """C5 as `avoided` >= this; negative where C5 asks for less than C4."""
-        limits, num_clients = self.limits, self.cell.num_clients
+        return self.cell.num_clients * self.avoid_mean
+
+    @cached_property
+    def avoid_mean(self) -> float:
+        """What C5 asks of a client on average."""
+        limits = self.limits
         if limits.damage is None:
-            return num_clients * (limits.beta_max - limits.beta_bar)
+            return limits.beta_max - limits.beta_bar
         most, allowed = limits.damage(np.array([limits.beta_max, limits.beta_bar]))
-        return num_clients * float(most - allowed)
+        return float(most - allowed)
 
     def mixed(self, low: FloatArray, high: FloatArray) -> FloatArray:
         """Mix two kept vectors so that C5 holds with equality, [..., K].

@@ -7,11 +7,10 @@ from trimwave.costs import Costs
 from trimwave.limits import Limits
 from trimwave.methods.common import CommonOptions
 from trimwave.methods.pruning import pruned_plan, pruned_scheme
-from trimwave.methods.rounding import round_to_sizes
 from trimwave.plan import Plan, Scheme, Situation
 from trimwave.solution import solve
 from trimwave.solvers import get_solver
-from trimwave.solvers.blocks import bandwidth_block
+from trimwave.solvers.integers import realise
 from trimwave.submodel import Trained
 
 
@@ -38,8 +37,7 @@ class Jcpba(CommonOptions):
         """Solve P1, round to real sub-models, and split the band again for those."""
         problem = situation.problem(self.adapter)
         solution = solve(problem, get_solver(self.solver))
-        bandwidth_hz = solution.bandwidth_hz
-        kept = round_to_sizes(problem, solution.kept, bandwidth_hz)
-        if problem.workload.emulator_sizes is not None:
-            bandwidth_hz = bandwidth_block(problem.latency, kept)
-        return pruned_plan(situation, self.adapter, kept, bandwidth_hz, solution)
+        real = realise(problem, solution)
+        return pruned_plan(
+            situation, self.adapter, real.kept, real.bandwidth_hz, solution
+        )

@@ -12,12 +12,12 @@ from trimwave.errors import InfeasibleError
 from trimwave.limits import Limits
 from trimwave.methods.common import CommonOptions, require_positive
 from trimwave.methods.pruning import pruned_plan, pruned_scheme
-from trimwave.methods.rounding import round_to_sizes
 from trimwave.methods.ubfp import Ubfp
 from trimwave.plan import Plan, Scheme, Situation
 from trimwave.problem import Problem
 from trimwave.solvers.blocks import bandwidth_block
 from trimwave.solvers.deadline import AtDeadline
+from trimwave.solvers.integers import round_to_sizes
 from trimwave.submodel import Trained
 from trimwave.units import FloatArray
 

@@ -15,11 +15,11 @@ from trimwave.methods.lyapunov import (
     schedule_of,
 )
 from trimwave.methods.pruning import pruned_plan, pruned_scheme
-from trimwave.methods.rounding import round_to_sizes
 from trimwave.plan import Plan, Scheme, Situation
 from trimwave.pricing import latency_of
 from trimwave.solution import solve
 from trimwave.solvers import get_solver
+from trimwave.solvers.integers import round_to_sizes
 from trimwave.submodel import Bill, Trained
 from trimwave.units import IntArray
 

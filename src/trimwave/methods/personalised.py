@@ -16,10 +16,10 @@ from trimwave.methods.latency_budget import (
     without_c5,
 )
 from trimwave.methods.pruning import pruned_plan, pruned_scheme
-from trimwave.methods.rounding import round_to_sizes
 from trimwave.plan import Plan, Scheme, Situation
 from trimwave.pricing import even_band
 from trimwave.solvers.blocks import bandwidth_block
+from trimwave.solvers.integers import round_to_sizes
 from trimwave.submodel import Trained
 
 

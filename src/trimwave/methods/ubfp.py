@@ -6,10 +6,10 @@ from trimwave.costs import Costs
 from trimwave.limits import Limits
 from trimwave.methods.common import CommonOptions
 from trimwave.methods.pruning import pruned_plan, pruned_scheme
-from trimwave.methods.rounding import round_to_sizes
 from trimwave.plan import Plan, Scheme, Situation
 from trimwave.solution import solve
 from trimwave.solvers import get_solver
+from trimwave.solvers.integers import round_to_sizes
 from trimwave.submodel import Trained
 
 

@@ -1,7 +1,8 @@
 """What a run leaves at its end: title, table, picture, summary, where they are."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +75,14 @@ def _title(
     title = f"{model} on {data}, {clients} clients, {rounds} rounds"
     note = str(facts.get("model", {}).get("note", ""))
     return f"{title} ({note})" if note else title
+
+
+@contextmanager
+def stopped_hint(console: Console, command: str, needed: Path) -> Iterator[None]:
+    """Say after Ctrl-C how to go on, once there is something to go on with."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if needed.exists():
+            console.print(f"\nstopped; go on with: {command}", soft_wrap=True)
+        raise

@@ -8,7 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from trimwave.latency import Piece, RoundLatency
+from trimwave.latency import RoundLatency
+from trimwave.pieces import Piece
 from trimwave.roots import ROUNDING, newton_root
 from trimwave.units import FloatArray
 

@@ -1,0 +1,26 @@
+"""Questions beyond one solution of P1: the trade-off, whom to drop, a shared uplink."""
+
+from trimwave.planner.selection import Selection, drop_clients, select_clients
+from trimwave.planner.tradeoff import (
+    Prices,
+    TradeOff,
+    WhatIf,
+    prices_of,
+    trade_off,
+    what_if,
+)
+from trimwave.planner.uplink import SharedUplink, share_uplink
+
+__all__ = [
+    "Prices",
+    "Selection",
+    "SharedUplink",
+    "TradeOff",
+    "WhatIf",
+    "drop_clients",
+    "prices_of",
+    "select_clients",
+    "share_uplink",
+    "trade_off",
+    "what_if",
+]
