@@ -83,7 +83,7 @@ def test_the_one_time_download_by_hand(situation):
 def test_under_a_noise_density_the_one_time_download_is_no_slower_than_even(situation):
     cell = replace(CELL, noise="psd")
     plan = plan_of(replace(situation, cell=cell), submodels(0.5, 1.0), SHARE_HZ)
-    rate_bps = cell.link(cell.snr_down).rate_bps(np.full(2, 5e6))
+    rate_bps = cell.link("down").rate_bps(np.full(2, 5e6))
     even_s = EMBEDDING_BITS / rate_bps
     assert np.min(even_s) < plan.install_s < np.max(even_s)
 

@@ -4,13 +4,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from trimwave.channel import NOISE_MODES, Link, Noise
+from trimwave.channel import NOISE_MODES, Direction, Link, Noise
 from trimwave.errors import InputError
 from trimwave.piecewise import PiecewiseLinear
 from trimwave.units import FloatArray, IntArray
 
 ARRAYS = ("speed_flops_per_s", "memory_bytes", "snr_down", "snr_up", "num_samples")
 """Fields with one value per client."""
+
+MAY_BE_UNKNOWN = "server_speed_flops_per_s", "resource_block_hz", "up_bandwidth_hz"
+"""Numbers of the whole cell that may be left out."""
 
 OPTIONAL = ("held", "bandwidth_min_hz", "bandwidth_max_hz")
 """Fields that may have one."""
@@ -43,6 +46,9 @@ class Cell:
     server_speed_flops_per_s: float | None = None
     """The server's speed, shared by the clients it serves [FLOP/s]; None = not known,
     which only methods that compute there mind."""
+    up_bandwidth_hz: float | None = None
+    """The uplink's own band under FDD [Hz], to which `snr_up` then refers; None = the
+    share B_k serves both directions, as in the letter."""
     held: FloatArray | None = None
     """[K] kept fraction that each client holds already and is not sent; None = none."""
     bandwidth_min_hz: FloatArray | None = None
@@ -76,7 +82,7 @@ class Cell:
             finite = np.isfinite(value) or name == "max_spectral_efficiency"
             if not (finite and value > 0):
                 raise InputError(f"`{name}` must be positive, got {value}.")
-        for name in ("server_speed_flops_per_s", "resource_block_hz"):
+        for name in MAY_BE_UNKNOWN:
             value = getattr(self, name)
             if value is not None and not (np.isfinite(value) and value > 0):
                 raise InputError(f"`{name}` must be positive and finite, got {value}.")
@@ -147,11 +153,14 @@ class Cell:
             taken["emulator_time"] = self.emulator_time.take(clients)
         return replace(self, **taken)
 
-    def link(self, snr: FloatArray) -> Link:
+    def link(self, direction: Direction) -> Link:
         """Return a direction of the cell's links."""
+        band_hz = self.total_bandwidth_hz
+        if direction == "up" and self.up_bandwidth_hz is not None:
+            band_hz = self.up_bandwidth_hz
         return Link(
-            snr=snr,
-            total_bandwidth_hz=self.total_bandwidth_hz,
+            snr=self.snr_down if direction == "down" else self.snr_up,
+            total_bandwidth_hz=band_hz,
             noise=self.noise,
             max_spectral_efficiency=self.max_spectral_efficiency,
         )

@@ -14,7 +14,8 @@ from trimwave.units import FloatArray, db_to_linear
 
 Noise = Literal["fixed", "psd"]
 NOISE_MODES: tuple[Noise, ...] = ("fixed", "psd")
-DIRECTIONS = ("down", "up")
+Direction = Literal["down", "up"]
+DIRECTIONS: tuple[Direction, ...] = ("down", "up")
 LN2 = float(np.log(2))
 
 
@@ -86,7 +87,7 @@ class Rayleigh:
     def gains(self, round_index: int, num_clients: int) -> dict[str, FloatArray]:
         """Linear power gains of one round, ``{"down": [K], "up": [K]}``."""
         mean_gain = float(db_to_linear(-self.path_loss_db))
-        gains = {}
+        gains: dict[str, FloatArray] = {}
         for number, direction in enumerate(DIRECTIONS):
             rng = stream(self.seed, "fading", round_index, number)
             power = rng.exponential(size=num_clients) if self.fading else 1.0
@@ -155,8 +156,10 @@ class Trace:
         return {"down": linear[0], "up": linear[1]}
 
 
-def read_csv(path: Path, columns: tuple[str, ...]) -> list[dict[str, float]]:
-    """Read numeric columns of a CSV with a header.
+def read_csv(
+    path: Path, columns: tuple[str, ...], optional: tuple[str, ...] = ()
+) -> list[dict[str, float]]:
+    """Read numeric columns of a CSV with a header; optional ones where they are there.
 
     Raises
     ------
@@ -175,10 +178,11 @@ def read_csv(path: Path, columns: tuple[str, ...]) -> list[dict[str, float]]:
                     f"{path}: no column {', '.join(missing)}; "
                     f"expected {', '.join(columns)}."
                 )
+            given = [name for name in optional if name in (reader.fieldnames or ())]
             rows = []
             for record in reader:
                 row = {}
-                for name in columns:
+                for name in (*columns, *given):
                     try:
                         row[name] = float(record[name])
                     except (TypeError, ValueError):

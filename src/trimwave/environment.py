@@ -108,6 +108,7 @@ def _beta_bar(limits: LimitsConfig, num_clients: int, batch_size: int) -> float:
     return beta_bar_from_c5(**given, num_clients=num_clients, batch_size=batch_size)
 
 
+OPTIONAL_COLUMNS = ("num_samples", "held", "bandwidth_min_hz", "bandwidth_max_hz")
 CELL_COLUMNS = ("speed_flops_per_s", "memory_bytes", "snr_down_db", "snr_up_db")
 
 
@@ -115,21 +116,25 @@ def cell_from_csv(path: Path, config: Config) -> Cell:
     """Read a cell: one line per client, band and noise from the config.
 
     Columns: speed_flops_per_s, memory_bytes, snr_down_db, snr_up_db; the SNR is with
-    the noise of the whole band.
+    the noise of the whole band. Optional: num_samples, held, bandwidth_min_hz,
+    bandwidth_max_hz, as in `Cell`.
 
     Raises
     ------
     InputError
         If the file cannot be read or a value is not a positive number.
     """
-    rows = read_csv(path, CELL_COLUMNS)
-    column = {name: np.array([row[name] for row in rows]) for name in CELL_COLUMNS}
+    rows = read_csv(path, CELL_COLUMNS, OPTIONAL_COLUMNS)
+    column = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     return Cell(
         speed_flops_per_s=column["speed_flops_per_s"],
         memory_bytes=column["memory_bytes"],
         snr_down=db_to_linear(column["snr_down_db"]),
         snr_up=db_to_linear(column["snr_up_db"]),
-        num_samples=np.ones(len(rows)),
+        num_samples=column.get("num_samples", np.ones(len(rows))),
+        held=column.get("held"),
+        bandwidth_min_hz=column.get("bandwidth_min_hz"),
+        bandwidth_max_hz=column.get("bandwidth_max_hz"),
         total_bandwidth_hz=config.cell.total_bandwidth_hz,
         noise=config.radio.noise,
         max_spectral_efficiency=config.radio.max_spectral_efficiency or np.inf,

@@ -240,16 +240,27 @@ class RoundLatency:
         """
         kept = self.kept_at(bandwidth_hz, deadline_s)
         kept = np.where(np.isfinite(kept), kept, 0.0)  # inf: the time is free of x
-        per_kept = self.compute_emulator_s
+        compute_s, bits = self.per_kept(kept)
+        per_kept = compute_s + bits / self.down.rate_bps(bandwidth_hz)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            return per_kept / self.saved_per_hz(kept, bandwidth_hz)
+
+    def per_kept(self, kept: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return what one more unit of x_k adds, right of a bend, [..., K].
+
+        Returns
+        -------
+        compute_s, down_bits : [..., K]
+            Of local fine-tuning [s], and of the download [bit].
+        """
+        compute_s, bits = self.compute_emulator_s, self.down_emulator_bits
         if self.emulator_time is not None:
-            per_kept = per_kept * self.emulator_time.slope(kept)
+            compute_s = compute_s * self.emulator_time.slope(kept)
         if self.compute_least_s is not None:
-            per_kept = np.where(kept < self._waits_below, 0.0, per_kept)
-        per_bits = self.down_emulator_bits
+            compute_s = np.where(kept < self._waits_below, 0.0, compute_s)
         if self.held is not None:
-            per_bits = np.where(kept >= self.held, per_bits, 0.0)
-        per_kept = per_kept + per_bits / self.down.rate_bps(bandwidth_hz)
-        return per_kept / self.saved_per_hz(kept, bandwidth_hz)
+            bits = np.where(kept >= self.held, bits, 0.0)
+        return compute_s, bits
 
     def hz_per_s(
         self,
@@ -266,8 +277,8 @@ class RoundLatency:
                 saved = bandwidth_hz / (deadline_s - self.compute_s(kept))
             else:
                 saved = 1 / self.saved_per_hz(kept, bandwidth_hz)
-        if np.isfinite(np.sum(saved)):
-            return saved
+            if np.isfinite(np.sum(saved)):
+                return saved
         return np.where(np.isfinite(saved), saved, 0.0)
 
     def saved_per_hz(self, kept: FloatArray, bandwidth_hz: FloatArray) -> FloatArray:

@@ -1,5 +1,6 @@
 """From what a method decided to a plan with seconds, bits, FLOPs and memory."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ from trimwave.constraints import ROUNDING, Violation
 from trimwave.errors import InfeasibleError, InputError
 from trimwave.latency import RoundLatency
 from trimwave.plan import Plan, Situation
+from trimwave.problem import Problem
 from trimwave.solution import Solution
 from trimwave.solvers.blocks import bandwidth_block
 from trimwave.submodel import Bill, Submodel
@@ -48,8 +50,8 @@ def latency_of(
         down_fixed_bits=np.array([bill.down_bits for bill in bills]),
         down_emulator_bits=zeros,
         up_bits=np.array([bill.up_bits for bill in bills]),
-        down=cell.link(cell.snr_down),
-        up=cell.link(cell.snr_up),
+        down=cell.link("down"),
+        up=cell.link("up"),
     )
 
 
@@ -73,6 +75,7 @@ def plan_of(
     solution: Solution | None = None,
     carry: Mapping[str, Any] | None = None,
     step_flops: FloatArray | None = None,
+    problem: Problem | None = None,
 ) -> Plan:
     """Price what a method decided, eqs. (6), (8), (9).
 
@@ -88,14 +91,19 @@ def plan_of(
         As in `Plan`.
     step_flops : [K], optional
         FLOPs of a local step by another accounting, in place of `Costs.bill`'s.
+    problem : Problem, optional
+        P1 that the kept fractions are of: its times and payloads count, in which the
+        cell's `held` and `emulator_time` are.
 
     Raises
     ------
     InfeasibleError
         If a sub-model does not fit its client's memory, C3.
     InputError
-        If nobody takes part, or the server's speed is needed and not known.
+        If nobody takes part, the server's speed is needed and not known, or the uplink
+        has its own band.
     """
+    _check_cell(situation.cell, problem)
     clients = np.array([k for k, one in enumerate(submodels) if one is not None])
     if not clients.size:
         raise InputError("a plan needs at least one client that takes part.")
@@ -106,8 +114,12 @@ def plan_of(
             for bill, k in zip(bills, clients, strict=True)
         ]
     _check_memory(situation.cell, bills, clients)
-    latency = latency_of(situation, bills, clients)
     share_hz, kept = bandwidth_hz[clients], np.zeros(clients.size)
+    if problem is None:
+        latency = latency_of(situation, bills, clients)
+    else:
+        latency = replace(problem, cell=problem.cell.take(clients)).latency
+        kept = np.array([one.kept_fraction for one in submodels if one is not None])
 
     def spread(values: FloatArray) -> FloatArray:
         full = np.zeros(len(submodels))
@@ -119,14 +131,15 @@ def plan_of(
 
     install_bits = counts([bill.install_bits for bill in bills])
     # Whoever is left out of this round may be in the next.
-    install_bits = np.where(spread(kept + 1) > 0, install_bits, install_bits.max())
+    takes_part = spread(np.ones(clients.size)) > 0
+    install_bits = np.where(takes_part, install_bits, install_bits.max())
     return Plan(
         submodels=tuple(submodels),
         bandwidth_hz=spread(share_hz),
         compute_s=spread(latency.compute_s(kept)),
         down_s=spread(latency.down_s(kept, share_hz)),
         up_s=spread(latency.up_s(share_hz)),
-        down_bits=counts([bill.down_bits for bill in bills]),
+        down_bits=counts(latency.down_bits(kept).tolist()),
         up_bits=counts([bill.up_bits for bill in bills]),
         flops=counts([bill.num_local_steps * bill.step_flops for bill in bills]),
         memory_bytes=counts([bill.memory_bytes for bill in bills]),
@@ -136,6 +149,20 @@ def plan_of(
         solution=solution,
         carry=carry or {},
     )
+
+
+def _check_cell(cell: Cell, problem: Problem | None) -> None:
+    """Refuse what no plan can have, and warn of what this one does not heed."""
+    if cell.up_bandwidth_hz is not None:
+        raise InputError(
+            "methods split one band for both directions; set `up_bandwidth_hz` to "
+            "None, or solve P1 alone, with `solve`."
+        )
+    for name in ("held", "emulator_time"):
+        if problem is None and getattr(cell, name) is not None:
+            warnings.warn(
+                f"`{name}` of the cell has no effect on this method.", stacklevel=4
+            )
 
 
 def _install_s(cell: Cell, install_bits: IntArray) -> float:
@@ -149,8 +176,8 @@ def _install_s(cell: Cell, install_bits: IntArray) -> float:
         down_fixed_bits=install_bits.astype(np.float64),
         down_emulator_bits=zeros,
         up_bits=zeros,
-        down=cell.link(cell.snr_down),
-        up=cell.link(cell.snr_up),
+        down=cell.link("down"),
+        up=cell.link("up"),
     )
     return float(np.max(latency.total_s(zeros, best_band(latency))))
 

@@ -46,8 +46,8 @@ class Problem:
             down_fixed_bits=alike(float(work.adapter_bits + work.overhead_down_bits)),
             down_emulator_bits=alike(float(work.emulator_bits)),
             up_bits=alike(float(work.update_bits + work.overhead_up_bits)),
-            down=cell.link(cell.snr_down),
-            up=cell.link(cell.snr_up),
+            down=cell.link("down"),
+            up=cell.link("up"),
             emulator_time=cell.emulator_time,
             held=cell.held,
         )
@@ -128,12 +128,21 @@ class Problem:
         most, allowed = limits.damage(np.array([limits.beta_max, limits.beta_bar]))
         return float(most - allowed)
 
-    def mixed(self, low: FloatArray, high: FloatArray) -> FloatArray:
+    def mixed(
+        self, low: FloatArray, high: FloatArray, *, in_turn: bool = False
+    ) -> FloatArray:
         """Mix two kept vectors so that C5 holds with equality, [..., K].
 
         `low` where that satisfies C5 already, and `high` if even that falls short.
-        Valid when they are on the same pieces; C5 holds all the same when not.
+        Everyone moves by one and the same part, or one client after another all the
+        way. Valid when each is on one piece; C5 holds all the same when not.
         """
+        if in_turn:
+            gains = self.avoided_by(high) - self.avoided_by(low)
+            before = self.avoided(low) + np.cumsum(gains, axis=-1) - gains
+            with np.errstate(divide="ignore", invalid="ignore"):
+                parts = (self.avoid_min - before) / gains
+            return low + np.where(gains > 0, np.clip(parts, 0, 1), 0) * (high - low)
         least, most = self.avoided(low), self.avoided(high)
         with np.errstate(divide="ignore", invalid="ignore"):
             share = (self.avoid_min - least) / (most - least)

@@ -112,6 +112,7 @@ def newton_root(
     start: ArrayLike,
     *,
     tolerance: ArrayLike = 0.0,
+    rtol: float = ROUNDING,
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Find the roots of an increasing function by safeguarded Newton, elementwise.
 
@@ -130,6 +131,8 @@ def newton_root(
         First point, within.
     tolerance : [...]
         Absolute value of the function at which to stop.
+    rtol : float
+        Width of the bracket at which to stop, relative to the point.
 
     Returns
     -------
@@ -142,7 +145,7 @@ def newton_root(
     )
     before = np.full(point.shape, np.inf)
     value_low, value_high = np.full((2, *point.shape), np.nan)
-    for _ in range(MAX_ITERATIONS):
+    for iteration in range(1, MAX_ITERATIONS + 1):
         value, slope = function(point)
         above, below = value >= 0, value <= 0
         high, value_high = (
@@ -154,9 +157,10 @@ def newton_root(
             step = -value / slope
             ahead = np.clip(point + step, low, high)
         size = np.abs(point)
-        done = (np.abs(value) <= tolerance) | (high - low <= ROUNDING * size)
-        done |= np.abs(step) <= ROUNDING * size
-        if done.all():
+        done = (np.abs(value) <= tolerance) | (high - low <= rtol * size)
+        # A slope beyond all numbers makes no step, and says nothing of the root.
+        done |= (np.abs(step) <= ROUNDING * size) & (step != 0)
+        if done.all() or iteration == MAX_ITERATIONS:
             break
         size = np.abs(value)
         with np.errstate(invalid="ignore"):
@@ -168,7 +172,7 @@ def newton_root(
             secant = low - value_low * ((high - low) / (value_high - value_low))
             ahead = np.where(seen, secant, ahead)
             safe = halved & np.isfinite(ahead) & (ahead >= low) & (ahead <= high)
-            safe &= ahead != point
+            safe &= (ahead != point) & (iteration < MAX_ITERATIONS // 2)
         before = size
         point = np.where(done, point, np.where(safe, ahead, _middle(low, high)))
     return low, point, high

@@ -36,6 +36,8 @@ class Solution:
     """[K] B_k [Hz]."""
     latency_s: float
     """max_k T_k [s]."""
+    up_bandwidth_hz: FloatArray | None = None
+    """[K] share of the uplink's own band under FDD [Hz]; None = B_k serves both."""
     bound_s: float | None = None
     """Certified lower bound on the optimum [s]: no point of P1 is faster."""
     price_hz: float | None = None
@@ -81,7 +83,9 @@ class SolutionBatch:
     price_hz: FloatArray
     """[..., 1]"""
     kkt_residual: FloatArray
-    """[..., 1]"""
+    """[..., 1]; nan where it is not computed."""
+    up_bandwidth_hz: FloatArray | None = None
+    """[..., K], or None."""
     trace: tuple[FloatArray, ...] = ()
     """The deadlines that were tried, [..., 1] each."""
 
@@ -97,16 +101,20 @@ class SolutionBatch:
         def number(values: FloatArray) -> float:
             return float(values[at][0])
 
-        bound_s = number(self.bound_s)
+        def known(values: FloatArray) -> float | None:
+            return None if np.isnan(number(values)) else number(values)
+
+        up_hz = self.up_bandwidth_hz
         return Solution(
             solver=self.solver,
             status=Status(str(self.status[at][0])),
             kept=self.kept[at],
             bandwidth_hz=self.bandwidth_hz[at],
             latency_s=number(self.latency_s),
-            bound_s=None if np.isnan(bound_s) else bound_s,
+            up_bandwidth_hz=None if up_hz is None else up_hz[at],
+            bound_s=known(self.bound_s),
             price_hz=number(self.price_hz),
-            kkt_residual=number(self.kkt_residual),
+            kkt_residual=known(self.kkt_residual),
             trace=tuple(number(deadline_s) for deadline_s in self.trace),
         )
 

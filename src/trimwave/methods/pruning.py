@@ -48,13 +48,16 @@ def pruned_plan(
         situation.costs.pruned(float(x), trained) if taken else None
         for x, taken in zip(kept, chosen, strict=True)
     ]
+    problem, cell = situation.problem(trained), situation.cell
+    measured = cell.held is not None or cell.emulator_time is not None
     return plan_of(
         situation,
         submodels,
         bandwidth_hz,
-        binding=_binding(situation.problem(trained), np.where(chosen, kept, np.nan)),
+        binding=_binding(problem, np.where(chosen, kept, np.nan)),
         solution=solution,
         carry=carry,
+        problem=problem if measured else None,
     )
 
 

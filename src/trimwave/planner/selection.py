@@ -168,7 +168,7 @@ def _cheapest_set(
         return np.inf, clients
     part = replace(problem, cell=problem.cell.take(clients))
     at_it = AtDeadline(part, np.array([deadline_s]))
-    low_s, _, high_s = (float(one[0]) for one in at_it._bracket())
+    low_s, _, high_s = (float(one[0]) for one in at_it.price_range())
     best_hz, chosen = -np.inf, clients
     for _ in range(ZOOMS):
         tried = np.geomspace(low_s, high_s, PRICE_STEPS)

@@ -8,6 +8,7 @@ import numpy as np
 from trimwave.problem import Problem
 from trimwave.solution import Solution, Status
 from trimwave.solvers.blocks import bandwidth_block, even_kept, prune_block
+from trimwave.solvers.uniform import even_shares
 
 Block = Literal["prune", "bandwidth"]
 
@@ -34,9 +35,9 @@ class BlockDescent:
 
     def solve(self, problem: Problem) -> Solution:
         """Run sweeps until the latency stops moving."""
-        band, num_clients = problem.cell.total_bandwidth_hz, problem.cell.num_clients
-        kept = even_kept(problem)
-        bandwidth_hz = np.full(num_clients, band / num_clients)
+        cell = problem.cell
+        bounds = cell.bandwidth_min_hz, cell.bandwidth_max_hz
+        kept, bandwidth_hz = even_kept(problem), even_shares(problem, self.name)
         trace = [float(np.max(problem.latency.total_s(kept, bandwidth_hz)))]
         status = Status.ITERATION_LIMIT
         order: tuple[Block, Block] = ("prune", "bandwidth")
@@ -47,7 +48,7 @@ class BlockDescent:
                 if block == "prune":
                     kept = prune_block(problem, bandwidth_hz)
                 else:
-                    bandwidth_hz = bandwidth_block(problem.latency, kept)
+                    bandwidth_hz = bandwidth_block(problem.latency, kept, *bounds)
             trace.append(float(np.max(problem.latency.total_s(kept, bandwidth_hz))))
             if abs(trace[-1] - trace[-2]) < self.rtol * trace[-1]:
                 status = Status.FEASIBLE

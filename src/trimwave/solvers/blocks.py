@@ -4,11 +4,18 @@ import numpy as np
 
 from trimwave.latency import RoundLatency
 from trimwave.problem import Problem
-from trimwave.roots import bracket_root, newton_root
+from trimwave.roots import ROUNDING, bracket_root, newton_root
 from trimwave.units import FloatArray
 
 SPREAD = 1e-9
 """Relative room above a feasible deadline, so that rounding cannot hide the least."""
+
+CLOSE, NEAR = 1e-12, 1e-6
+"""Rest of the band, relative, at which the search ends, and which a linear step fills:
+the rounding of a deadline may leave more than the former."""
+
+FILLS = 4
+"""Linear steps at the most, each without those whom a bound stopped before."""
 
 
 def even_kept(problem: Problem) -> FloatArray:
@@ -88,10 +95,10 @@ def bandwidth_block(
     else:
         alone = latency.total_s(kept, np.broadcast_to(most, shape))
     fastest = np.minimum(np.max(alone, axis=-1, keepdims=True), slowest)
-    need = start
+    need = gained = start
 
     def spare(deadline_s: FloatArray) -> tuple[FloatArray, FloatArray]:
-        nonlocal need
+        nonlocal need, gained
         need = latency.required_bandwidth_hz(kept, deadline_s, start_hz=need)
         gained = latency.hz_per_s(kept, need, deadline_s)
         if least_hz is not None:
@@ -100,12 +107,16 @@ def bandwidth_block(
         total = np.sum(need, axis=-1, keepdims=True)
         with np.errstate(divide="ignore", invalid="ignore"):
             slope = np.sum(gained, axis=-1, keepdims=True) / total
-            if not np.isfinite(np.sum(total)):
-                need = np.where(np.isfinite(need), need, band)
-            return band / total - 1, band * slope / total
+            left = band / total - 1
+            # Never so short a step that a jump is left on one side of the bracket.
+            steepest = np.abs(left) / (2 * ROUNDING * deadline_s)
+            return left, np.minimum(band * slope / total, steepest)
 
-    newton_root(spare, fastest, slowest, slowest)
-    return _filled(need, least, most, band)
+    _, point, above = newton_root(spare, fastest, slowest, slowest, tolerance=CLOSE)
+    over = ~(np.sum(need, axis=-1, keepdims=True) <= band * (1 + NEAR))
+    if over.any():  # a jump: its far side
+        spare(np.where(over, above, point))
+    return _filled(need, gained, least, most, band)
 
 
 def _even_above(shape: tuple[int, ...], least: FloatArray, band: float) -> FloatArray:
@@ -116,10 +127,32 @@ def _even_above(shape: tuple[int, ...], least: FloatArray, band: float) -> Float
 
 
 def _filled(
-    need: FloatArray, least: FloatArray, most: FloatArray, band: float
+    need: FloatArray,
+    gained: FloatArray,
+    least: FloatArray,
+    most: FloatArray,
+    band: float,
 ) -> FloatArray:
-    """Scale what is above the least shares so that they use up the band."""
+    """Make what is above the least shares use up the band.
+
+    First by one and the same change of everyone's time, because rounding of a deadline
+    may be a large part of the time that one of them has to send.
+    """
+    rest = band - np.sum(need, axis=-1, keepdims=True)
     need = np.minimum(need, most)
+    near = np.abs(rest) <= NEAR * band
+    for _ in range(FILLS):
+        if not near.any():
+            break
+        total = np.sum(gained, axis=-1, keepdims=True)
+        near &= total > 0
+        earlier_s = np.divide(rest, total, out=np.zeros_like(rest), where=near)
+        floor = np.maximum(least, 0.5 * need)
+        need = np.clip(need + gained * earlier_s, floor, most)
+        rest = band - np.sum(need, axis=-1, keepdims=True)
+        near &= np.abs(rest) > CLOSE * band
+        if near.any():  # without those whom a bound stopped
+            gained = np.where((need > floor) & (need < most), gained, 0.0)
     above = need - least
     rest = band - np.sum(np.broadcast_to(least, need.shape), axis=-1, keepdims=True)
     total = np.sum(above, axis=-1, keepdims=True)

@@ -1,10 +1,14 @@
 """Proof that a point of P1 is optimal, checked apart from how it was found."""
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
 from trimwave.problem import Problem
-from trimwave.solvers.deadline import AtDeadline, Cheapest
+from trimwave.solvers.deadline import AtDeadline
+from trimwave.solvers.search import Cheapest, DeadlineSearch
 from trimwave.units import FloatArray
 
 EPSILON = float(np.finfo(np.float64).eps)
@@ -12,13 +16,14 @@ EPSILON = float(np.finfo(np.float64).eps)
 PRICE_POINTS, PRICE_ROUNDING = 65, 1e-12
 """How finely a rising price is checked, and what counts as rounding."""
 
+COARSE, HALVINGS = 1e-9, 8
+"""Relative gap above which the last step is halved, and how often."""
+
 FARTHEST = 40
 """Deadlines tried for a bound, each ten times farther below the latency."""
 
 
-def proven_band_hz(
-    problem: Problem, deadline_s: FloatArray, price_hz: FloatArray
-) -> Cheapest:
+def proven_band_hz(at_it: DeadlineSearch, price_hz: FloatArray) -> Cheapest:
     """Band that a deadline needs at the least, by weak duality, [..., 1].
 
     For any price >= 0, every feasible x needs at least
@@ -26,9 +31,10 @@ def proven_band_hz(
     and asks for, and x in the box that C3, C4 and the deadline leave. Rounding is on
     the safe side.
 
-    Valid when B_k(x) is convex (see `price_rises`); the price need not be the best.
+    Valid when `kept` finds the least of each client: where B_k(x) is convex (see
+    `price_rises`), or convex on pieces. The price need not be the best.
     """
-    found = AtDeadline(problem, deadline_s).at_price(price_hz)
+    problem, found = at_it.problem, at_it.at_price(price_hz)
     size = np.sum(found.bandwidth_hz, axis=-1, keepdims=True)
     size = size + price_hz * (abs(problem.avoid_min) + problem.cell.num_clients)
     with np.errstate(invalid="ignore"):
@@ -41,34 +47,65 @@ def deadline_is_infeasible(
 ) -> NDArray[np.bool_]:
     """Prove that no point of P1 meets a deadline, [..., 1]."""
     rows = np.zeros((*problem.cell.shape[:-1], 1))
-    found = proven_band_hz(problem, deadline_s + rows, price_hz + rows)
+    found = proven_band_hz(AtDeadline(problem, deadline_s + rows), price_hz + rows)
     return found.need_hz > problem.cell.total_bandwidth_hz
 
 
 def lower_bound_s(
     problem: Problem, latency_s: FloatArray, price_hz: FloatArray
 ) -> FloatArray:
+    """Largest deadline just below a latency that is proven infeasible, [..., 1] [s]."""
+    band_hz = np.full_like(latency_s, problem.cell.total_bandwidth_hz)
+    return largest_infeasible_s(
+        partial(AtDeadline, problem), band_hz, latency_s, price_hz
+    )
+
+
+def largest_infeasible_s(
+    at: Callable[[FloatArray], DeadlineSearch],
+    band_hz: FloatArray,
+    latency_s: FloatArray,
+    price_hz: FloatArray,
+) -> FloatArray:
     """Largest deadline just below a latency that is proven infeasible, [..., 1] [s].
 
     Tried first where the band's slope in the deadline says that the proof will be
-    past its rounding, then farther and farther off; 0 if none is proven, which would
-    mean that the latency is far from optimal or the price wrong.
+    past its rounding, then farther and farther off at that deadline's own price, and
+    at last between the last two; 0 if none is proven, which would mean that the latency
+    is far from optimal.
+
+    Parameters
+    ----------
+    at : callable
+        The search at a deadline.
+    band_hz, latency_s, price_hz : [..., 1]
+        The band, the latency, and the price of C5 there.
     """
-    band = problem.cell.total_bandwidth_hz
-    at_it = proven_band_hz(problem, latency_s, price_hz)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        short = np.maximum(band - at_it.need_hz, 0) + 16 * EPSILON * band
+    at_it = proven_band_hz(at(latency_s), price_hz)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        short = np.maximum(band_hz - at_it.need_hz, 0) + 16 * EPSILON * band_hz
         off = 2 * short / -at_it.slope_hz_per_s / latency_s
     off = np.where(np.isfinite(off), np.clip(off, 4 * EPSILON, 1e-10), 4 * EPSILON)
     bound = np.zeros_like(latency_s)
     for _ in range(FARTHEST):
         deadline_s = latency_s * (1 - np.minimum(off, 1.0))
-        found = proven_band_hz(problem, deadline_s, price_hz)
-        proven = (found.need_hz > band) & (deadline_s > bound)
+        found = proven_band_hz(at(deadline_s), price_hz)
+        proven = (found.need_hz > band_hz) & (deadline_s > bound)
         bound = np.where(proven, deadline_s, bound)
         if np.all((bound > 0) | (off >= 1)):
             break
         off = np.where(bound > 0, off, 10 * off)
+        price_hz = at(deadline_s).cheapest().price_hz
+    if np.all(latency_s - bound <= COARSE * latency_s):
+        return bound
+    above = np.where(bound > 0, latency_s * (1 - 0.1 * off), bound)
+    for _ in range(HALVINGS):
+        deadline_s = 0.5 * (bound + above)
+        tried = at(deadline_s)
+        found = proven_band_hz(tried, tried.cheapest().price_hz)
+        proven = found.need_hz > band_hz
+        bound = np.where(proven, deadline_s, bound)
+        above = np.where(proven, above, deadline_s)
     return bound
 
 
@@ -87,10 +124,16 @@ def price_rises(problem: Problem, deadline_s: FloatArray) -> NDArray[np.bool_]:
     most = latency.required_bandwidth_hz(problem.kept_max, deadline_s)
     least = np.where(np.isfinite(least), least, band)
     most = np.clip(most, least, band)
-    rises, below = np.ones(shape, dtype=bool), np.zeros(())
+    rises, below, piece_below = np.ones(shape, dtype=bool), np.zeros(()), np.zeros(())
     for at in np.linspace(0.0, 1.0, PRICE_POINTS):
-        price = latency.price_hz(least * (most / least) ** at, deadline_s)
-        falls = price < below * (1 - PRICE_ROUNDING)
+        share = least * (most / least) ** at
+        price, kept = (
+            latency.price_hz(share, deadline_s),
+            latency.kept_at(share, deadline_s),
+        )
+        piece = np.sum([kept >= one.start for one in problem.pieces], axis=0)
+        # From one piece to the next it may fall, where a table is not convex.
+        falls = (price < below * (1 - PRICE_ROUNDING)) & (piece == piece_below)
         rises &= ~np.any(falls, axis=-1, keepdims=True)
-        below = price
+        below, piece_below = price, piece
     return rises

@@ -4,6 +4,7 @@ A price in hertz per unit of C5 is given here as s = price^(-1/2): for noise of 
 power x_k is piecewise linear in it, so that Newton finds the price in a few steps.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +13,14 @@ from trimwave.latency import RoundLatency
 from trimwave.pieces import Piece
 from trimwave.roots import ROUNDING, newton_root
 from trimwave.units import FloatArray
+
+SMALLEST = 1e-150
+"""Least s that is searched, and what a share of nothing is taken for, of the band: so
+that price and rate are numbers."""
+
+JUMP = 1e-6
+"""Distance from the wanted price, relative, from where the price has jumped over it, as
+it does at a modem's cap: there x_k does not depend on the price."""
 
 
 class Curve(Protocol):
@@ -53,10 +62,12 @@ class Parabola:
         c *= spare_s
         p *= v
         c += p
-        c /= piece.weight
+        with np.errstate(divide="ignore", invalid="ignore"):
+            c /= piece.weight  # 0 where C5 counts nothing
         self.root = np.sqrt(np.maximum(c, 0.0, out=c), out=c)
         self.spare_s, self.v = spare_s, v
-        self.regular = bool(np.all(v > 0) and np.all(self.root > 0))
+        priced = np.min(self.root) > 0 and np.max(self.root) < np.inf
+        self.regular = bool(np.min(v) > 0 and priced)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             self.most = spare_s / v
             self.ratio = self.root / v
@@ -153,12 +164,13 @@ class Searched:
         """Newton on log B, where log dB/dx is nearly linear."""
         with np.errstate(divide="ignore"):
             wanted = np.log(self.piece.weight) - 2 * np.log(s)
-        kept = relative = np.zeros(())
+        kept = relative = over = np.zeros(())
 
         def excess(log_hz: FloatArray) -> tuple[FloatArray, FloatArray]:
-            nonlocal kept, relative
+            nonlocal kept, relative, over
             kept, log_price, relative = self._at(log_hz)
-            return log_price - wanted, relative
+            over = log_price - wanted
+            return over, relative
 
         (low, high), (cheap, dear) = self.range, self.end_prices
         bracket = (
@@ -166,12 +178,17 @@ class Searched:
             np.where(wanted <= cheap, low, high),
         )
         start = np.clip(self.point, *bracket)
-        _, self.point, _ = newton_root(excess, *bracket, start, tolerance=ROUNDING)
+        rounding = ROUNDING * (1 + np.abs(wanted))
+        _, self.point, _ = newton_root(excess, *bracket, start, tolerance=rounding)
         # dx = dB / (dB/dx), and d log(price) = -2 ds / s along the way.
         inside = (wanted > cheap) & (wanted < dear) & (relative > 0)
         inside &= (kept > self.low) & (kept < self.high)
+        inside &= np.abs(over) < JUMP
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             fall = np.exp(self.point - wanted) / relative * 2 / s
+        # x from a share is rough where time hardly depends on x; the ends are known.
+        kept = np.where(wanted >= dear, self.high, kept)
+        kept = np.where(wanted <= cheap, self.low, kept)
         return kept, np.where(inside, fall, 0.0)
 
     def ends(self) -> tuple[FloatArray, FloatArray]:
@@ -180,3 +197,25 @@ class Searched:
         with np.errstate(over="ignore"):
             at_start, at_end = (root * np.exp(-one / 2) for one in self.end_prices)
         return np.where(self.empty, np.inf, at_end), at_start
+
+
+def price_range(
+    curves: Sequence[Curve],
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """S below which all keep the most, one between, and from where the least."""
+    lowest, middle, highest = None, None, None
+    for curve in curves:
+        at_end, at_start = curve.ends()
+        end = np.min(at_end, axis=-1, keepdims=True)
+        if not np.all(np.isfinite(at_start)):
+            at_start = np.where(np.isfinite(at_start), at_start, 0.0)
+        start = np.max(at_start, axis=-1, keepdims=True)
+        mean = np.mean(at_start, axis=-1, keepdims=True)
+        lowest = end if lowest is None else np.minimum(lowest, end)
+        middle = mean if middle is None else np.maximum(middle, mean)
+        highest = start if highest is None else np.maximum(highest, start)
+    assert lowest is not None and middle is not None and highest is not None
+    some = np.isfinite(lowest) & (highest > 0)
+    lowest = np.where(some, np.maximum(lowest, SMALLEST), 1.0) * (1 - 1e-9)
+    highest = np.maximum(np.where(some, highest, 1.0), lowest) * (1 + 1e-9)
+    return lowest, np.clip(middle, lowest, highest), highest

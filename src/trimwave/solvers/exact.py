@@ -9,6 +9,7 @@ searches are Newton's with a bracket, on every draw at once.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +19,15 @@ from trimwave.roots import newton_root
 from trimwave.solution import Solution, SolutionBatch, Status
 from trimwave.solvers.blocks import bandwidth_block, even_kept
 from trimwave.solvers.certificate import lower_bound_s, price_rises
-from trimwave.solvers.deadline import SEARCHED, TOLERANCE, AtDeadline, Cheapest
+from trimwave.solvers.deadline import SEARCHED, AtDeadline
+from trimwave.solvers.duplex import solve_duplex
 from trimwave.solvers.kkt import kkt_residual
+from trimwave.solvers.nonconvex import enclosed_bound_s
+from trimwave.solvers.search import Cheapest, earliest_deadline
 from trimwave.units import FloatArray
+
+PROVEN = 1e-9
+"""Relative gap below which a point is the optimum."""
 
 MARGIN = 1e-9
 """Relative room above a feasible deadline, so that rounding cannot hide the optimum
@@ -31,11 +38,13 @@ where it is the even split already."""
 class Exact:
     """Newton on the deadline with water-filling on the price inside.
 
-    O(K) for each step, and no loop over clients or draws. Valid when B_k(x_k) is
-    convex: proven for ``noise="fixed"`` where time and payload are convex in x_k, and
-    for ``"psd"`` when R_up/R_dn does not depend on B_k. It can fail under ``"psd"``
-    where the uplink is much weaker than the downlink; whether it holds is then checked
-    at the answer, and where it does not the answer is FEASIBLE, without a bound.
+    O(K) for each step, and no loop over clients or draws. Valid as the optimum when
+    B_k(x_k) is convex: proven for ``noise="fixed"`` with a convex `Cell.emulator_time`,
+    and for ``"psd"`` when R_up/R_dn does not depend on B_k; for others of ``"psd"``
+    checked at the answer. It fails where the uplink is much weaker than the downlink.
+    There, and for a table that is not convex, the bound holds all the same but one
+    client or more may leave a gap; the status is OPTIMAL where the gap is below 1e-9
+    and FEASIBLE elsewhere.
     """
 
     name: str = "exact"
@@ -46,6 +55,8 @@ class Exact:
 
     def solve_batch(self, problem: Problem) -> SolutionBatch:
         """Find them for every draw; a draw without a solution says so in its status."""
+        if problem.cell.up_bandwidth_hz is not None:
+            return solve_duplex(problem, self.name)
         slowest, solvable = _even_deadline(problem)
         best, trace = _search(problem, slowest)
         reachable = solvable & np.isfinite(best.need_hz)
@@ -55,8 +66,8 @@ class Exact:
         )
         total_s = latency.total_s(best.kept, bandwidth_hz)
         latency_s = np.max(total_s, axis=-1, keepdims=True)
-        proven = reachable & price_rises(problem, latency_s)
-        bound_s = lower_bound_s(problem, latency_s, best.price_hz)
+        bound_s = _bound_s(problem, np.where(reachable, latency_s, 1.0), best.price_hz)
+        proven = bound_s >= latency_s * (1 - PROVEN)
         residual = kkt_residual(problem, best.kept, bandwidth_hz, best.price_hz)
         status = np.where(proven, Status.OPTIMAL, Status.FEASIBLE)
         nan = np.where(reachable, 0.0, np.nan)
@@ -66,11 +77,22 @@ class Exact:
             kept=best.kept + nan,
             bandwidth_hz=bandwidth_hz + nan,
             latency_s=latency_s + nan,
-            bound_s=np.where(proven, bound_s, np.nan),
+            bound_s=np.where(reachable & (bound_s > 0), bound_s, np.nan),
             price_hz=best.price_hz + nan,
             kkt_residual=residual + nan,
             trace=tuple(trace),
         )
+
+
+def _bound_s(
+    problem: Problem, latency_s: FloatArray, price_hz: FloatArray
+) -> FloatArray:
+    """Latency that no point beats, [..., 1] [s]; 0 where none is proven."""
+    rises = price_rises(problem, latency_s)
+    bound_s = lower_bound_s(problem, latency_s, price_hz)
+    if rises.all():
+        return bound_s
+    return np.where(rises, bound_s, enclosed_bound_s(problem, latency_s, price_hz))
 
 
 def _even_deadline(problem: Problem) -> tuple[FloatArray, NDArray[np.bool_]]:
@@ -93,32 +115,19 @@ def _even_deadline(problem: Problem) -> tuple[FloatArray, NDArray[np.bool_]]:
 
 
 def _search(problem: Problem, slowest: FloatArray) -> tuple[Cheapest, list[FloatArray]]:
-    """Find the deadline at which the least band is the whole one.
-
-    On 1 / band, which is concave in the deadline for fixed kept fractions and nearly a
-    line: Newton lands below the root and closes in from there.
-    """
-    band = problem.cell.total_bandwidth_hz
+    """Find the deadline at which the least band is the whole one."""
     fastest = np.minimum(_fastest(problem, slowest), slowest)
     start = slowest
     if problem.cell.bandwidth_max_hz is not None:  # it may be the optimum already
         start = np.minimum(fastest * (1 + MARGIN**1.5), slowest)
-    best: Cheapest | None = None
-    trace: list[FloatArray] = []
-
-    def spare(deadline_s: FloatArray) -> tuple[FloatArray, FloatArray]:
-        nonlocal best
-        trace.append(deadline_s)
-        found = AtDeadline(problem, deadline_s, best).cheapest()
-        best = found if best is None else found.unless_unreachable(best)
-        ratio = band / found.need_hz
-        with np.errstate(invalid="ignore"):
-            return ratio - 1, -ratio * (found.slope_hz_per_s / found.need_hz)
-
-    tolerance = TOLERANCE * SEARCHED[problem.cell.noise] ** 0.5
-    newton_root(spare, fastest, slowest, start, tolerance=tolerance)
-    assert best is not None
-    return best, trace
+    return earliest_deadline(
+        partial(AtDeadline, problem),
+        problem.cell.total_bandwidth_hz,
+        fastest,
+        slowest,
+        start,
+        SEARCHED[problem.cell.noise],
+    )
 
 
 def _fastest(problem: Problem, slowest: FloatArray) -> FloatArray:

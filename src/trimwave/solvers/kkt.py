@@ -26,7 +26,7 @@ def kkt_residual(
     cell, latency = problem.cell, problem.latency
     total_s = latency.total_s(kept, bandwidth_hz)
     latency_s = np.max(total_s, axis=-1, keepdims=True)
-    early = (latency_s - total_s) / latency_s
+    early = (latency_s - total_s) / np.where(latency_s > 0, latency_s, 1.0)
     if cell.bandwidth_min_hz is not None:
         early = np.where(bandwidth_hz <= cell.bandwidth_min_hz * (1 + NEAR), 0.0, early)
     residual = np.max(early, axis=-1, keepdims=True)
@@ -34,7 +34,7 @@ def kkt_residual(
     unused = np.abs(1 - used)
     missing = np.maximum(problem.avoid_min - problem.avoided(kept), 0.0)
     residual = np.maximum(np.maximum(residual, unused), missing / cell.num_clients)
-    wrong = _price_mismatch(problem, kept, bandwidth_hz, latency_s, price_hz)
+    wrong = _price_mismatch(problem, kept, bandwidth_hz, price_hz)
     wrong = np.where(price_hz > 0, np.maximum(residual, wrong), residual)
     if cell.bandwidth_max_hz is None:
         return wrong
@@ -61,18 +61,14 @@ def _held_by_radios(
 
 
 def _price_mismatch(
-    problem: Problem,
-    kept: FloatArray,
-    bandwidth_hz: FloatArray,
-    latency_s: FloatArray,
-    price_hz: FloatArray,
+    problem: Problem, kept: FloatArray, bandwidth_hz: FloatArray, price_hz: FloatArray
 ) -> FloatArray:
     """How far dB_k/dx_k is on the wrong side of the price, relative, [..., 1]."""
     cell = problem.cell
-    here = below = above = _over_price(problem, kept, bandwidth_hz, latency_s)
+    here = below = above = _over_price(problem, kept, bandwidth_hz)
     if cell.noise == "psd" or len(problem.pieces) > 1:
-        below = _over_price(problem, kept - KINK, bandwidth_hz * (1 - KINK), latency_s)
-        above = _over_price(problem, kept + KINK, bandwidth_hz * (1 + KINK), latency_s)
+        below = _over_price(problem, kept - KINK, bandwidth_hz * (1 - KINK))
+        above = _over_price(problem, kept + KINK, bandwidth_hz * (1 + KINK))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         far = here / price_hz - 1
     dear = np.where(below > price_hz, far, 0.0)  # cheaper to keep less
@@ -88,13 +84,24 @@ def _price_mismatch(
 
 
 def _over_price(
-    problem: Problem, kept: FloatArray, bandwidth_hz: FloatArray, latency_s: FloatArray
+    problem: Problem, kept: FloatArray, bandwidth_hz: FloatArray
 ) -> FloatArray:
-    """dB_k/dx_k over the weight of C5, on the piece that holds x_k, [..., K]."""
-    *others, last = problem.pieces
-    weight = last.weight
+    """dB_k/dx_k over the weight of C5, on the piece that holds x_k, [..., K].
+
+    No number where the client has nothing to send, and so takes any price.
+    """
+    latency, (*others, last) = problem.latency, problem.pieces
+    compute_s, bits, weight = (
+        last.compute_per_kept_s,
+        last.down_per_kept_bits,
+        last.weight,
+    )
     for piece in reversed(others):
-        weight = np.where(kept < piece.end, piece.weight, weight)
-    price = problem.latency.price_hz(bandwidth_hz, latency_s)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return price / weight
+        on_it = kept < piece.end
+        compute_s = np.where(on_it, piece.compute_per_kept_s, compute_s)
+        bits = np.where(on_it, piece.down_per_kept_bits, bits)
+        weight = np.where(on_it, piece.weight, weight)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        per_kept_s = compute_s + bits / latency.down.rate_bps(bandwidth_hz)
+        saved = latency.saved_per_hz(kept, bandwidth_hz) * weight
+        return np.where(saved > 0, per_kept_s / saved, np.nan)

@@ -4,9 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trimwave.constraints import Violation
+from trimwave.errors import InfeasibleError, InputError
 from trimwave.problem import Problem
 from trimwave.solution import Solution, Status
 from trimwave.solvers.blocks import even_kept
+from trimwave.units import FloatArray
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,12 +23,16 @@ class Uniform:
     name: str = "uniform"
 
     def solve(self, problem: Problem) -> Solution:
-        """Solve without any search over bandwidths."""
-        kept = even_kept(problem)
-        num_clients = problem.cell.num_clients
-        bandwidth_hz = np.full(
-            num_clients, problem.cell.total_bandwidth_hz / num_clients
-        )
+        """Solve without any search over bandwidths.
+
+        Raises
+        ------
+        InfeasibleError
+            If the even share is outside a client's bounds.
+        InputError
+            If the uplink has its own band.
+        """
+        kept, bandwidth_hz = even_kept(problem), even_shares(problem, self.name)
         return Solution(
             solver=self.name,
             status=Status.FEASIBLE,
@@ -33,3 +40,43 @@ class Uniform:
             bandwidth_hz=bandwidth_hz,
             latency_s=float(np.max(problem.latency.total_s(kept, bandwidth_hz))),
         )
+
+
+def even_shares(problem: Problem, solver: str) -> FloatArray:
+    """Return B / K for everyone, [K] [Hz].
+
+    Raises
+    ------
+    InfeasibleError
+        If that is outside a client's bounds.
+    InputError
+        If the uplink has its own band.
+    """
+    cell = problem.cell
+    if cell.up_bandwidth_hz is not None:
+        raise InputError(
+            f"solver `{solver}` splits one band for both directions; use the exact "
+            "one, or set `up_bandwidth_hz` to None."
+        )
+    even_hz = cell.total_bandwidth_hz / cell.num_clients
+    bounds = (cell.bandwidth_min_hz, 1.0), (cell.bandwidth_max_hz, -1.0)
+    for bound_hz, sign in bounds:
+        if bound_hz is None:
+            continue
+        short_hz = sign * (bound_hz - even_hz)
+        for k in np.flatnonzero(short_hz > 0)[:1]:
+            message = (
+                f"C2: solver `{solver}` starts from B/K = {even_hz:g} Hz, outside the "
+                f"bounds of client {k}; use the exact one, or change the bounds."
+            )
+            raise InfeasibleError(
+                [
+                    Violation(
+                        constraint="C2",
+                        client=int(k),
+                        shortfall=float(short_hz[k]),
+                        message=message,
+                    )
+                ]
+            )
+    return np.full(cell.num_clients, even_hz)

@@ -1,0 +1,175 @@
+"""P1 under FDD: the price of the uplink's band in hertz of the downlink's."""
+
+import numpy as np
+
+from trimwave.problem import Problem
+from trimwave.roots import bracket_root, newton_root
+from trimwave.solution import SolutionBatch, Status
+from trimwave.solvers.blocks import even_kept
+from trimwave.solvers.certificate import largest_infeasible_s
+from trimwave.solvers.paired import (
+    ROUGHNESS,
+    AtPairedDeadline,
+    Near,
+    split_band,
+    total_band_hz,
+)
+from trimwave.solvers.search import Cheapest, earliest_deadline
+from trimwave.units import FloatArray
+
+WIDEST = 16.0
+"""Range of log mu on either side of B / B'."""
+
+PROVEN = 1e-9
+"""Relative gap below which a point is the optimum."""
+
+MARGIN = 1e-9
+"""Relative room above a feasible deadline."""
+
+
+def solve_duplex(problem: Problem, name: str) -> SolutionBatch:
+    """Find the optimum with a band for either direction, or enclose it.
+
+    The price of the uplink is searched for at which its band is used up. Valid as the
+    optimum where every client's need is convex (`paired`); elsewhere the bound holds
+    and whoever is between its sides leaves a gap.
+    """
+    slowest_s = _even_deadline_s(problem, even_kept(problem))
+    best, mu, trace = _priced_uplink(problem, slowest_s)
+    kept = best.kept
+    shares_hz = paired_shares(problem, kept)
+    total_s = paired_total_s(problem, kept, *shares_hz)
+    latency_s = np.max(total_s, axis=-1, keepdims=True)
+    solvable = _solvable(problem) & np.isfinite(best.need_hz)
+    near = Near()
+    bound_s = largest_infeasible_s(
+        lambda deadline_s: AtPairedDeadline(problem, deadline_s, mu, None, near),
+        total_band_hz(problem, mu),
+        np.where(solvable, latency_s, 1.0),
+        best.price_hz,
+    )
+    proven = bound_s >= latency_s * (1 - PROVEN)
+    status = np.where(proven, Status.OPTIMAL, Status.FEASIBLE)
+    nan = np.where(solvable, 0.0, np.nan)
+    return SolutionBatch(
+        solver=name,
+        status=np.where(solvable, status, Status.INFEASIBLE),
+        kept=kept + nan,
+        bandwidth_hz=shares_hz[0] + nan,
+        up_bandwidth_hz=shares_hz[1] + nan,
+        latency_s=latency_s + nan,
+        bound_s=np.where(solvable & (bound_s > 0), bound_s, np.nan),
+        price_hz=best.price_hz + nan,
+        kkt_residual=np.full_like(latency_s, np.nan),
+        trace=tuple(trace),
+    )
+
+
+def _solvable(problem: Problem) -> FloatArray:
+    fits = np.all(problem.kept_max >= problem.kept_min - MARGIN, axis=-1, keepdims=True)
+    most = problem.avoided(np.maximum(problem.kept_max, problem.kept_min))
+    return fits & (most >= problem.avoid_min - MARGIN * problem.cell.num_clients)
+
+
+def _even_deadline_s(problem: Problem, kept: FloatArray) -> FloatArray:
+    """When everyone has ended with even shares, [..., 1] [s]."""
+    cell = problem.cell
+    assert cell.up_bandwidth_hz is not None
+    down, up = (
+        np.broadcast_to(np.float64(band / cell.num_clients), cell.shape)
+        for band in (cell.total_bandwidth_hz, cell.up_bandwidth_hz)
+    )
+    total_s = paired_total_s(problem, kept, down, up)
+    return np.max(total_s, axis=-1, keepdims=True) * (1 + MARGIN)
+
+
+def paired_total_s(
+    problem: Problem, kept: FloatArray, down_hz: FloatArray, up_hz: FloatArray
+) -> FloatArray:
+    """Round time with a share of either band, [..., K] [s]."""
+    latency = problem.latency
+    return latency.compute_s(kept) + latency.down_s(kept, down_hz) + latency.up_s(up_hz)
+
+
+def _priced_uplink(
+    problem: Problem, slowest_s: FloatArray
+) -> tuple[Cheapest, FloatArray, list[FloatArray]]:
+    """Find the price of the uplink at which its band is used up."""
+    fastest_s = problem.latency.compute_s(problem.kept_min)
+    fastest_s = np.max(fastest_s, axis=-1, keepdims=True)
+    found: tuple[Cheapest, FloatArray, list[FloatArray]] | None = None
+    shares = Near()
+
+    def unused(at: FloatArray) -> FloatArray:
+        nonlocal found
+        mu = _price(problem, at)
+        best, trace = earliest_deadline(
+            lambda deadline_s, near: AtPairedDeadline(
+                problem, deadline_s, mu, near, shares
+            ),
+            total_band_hz(problem, mu),
+            np.minimum(fastest_s, slowest_s),
+            slowest_s,
+            slowest_s if found is None else found[2][-1],
+            ROUGHNESS,
+            None if found is None else found[0],
+        )
+        found = best, mu, trace
+        split = split_band(problem.latency, best.kept, trace[-1], mu)
+        used = np.sum(split.up_hz, axis=-1, keepdims=True)
+        return np.asarray(problem.cell.up_bandwidth_hz) / used - 1
+
+    # The deadline is flat in the best price: half the digits of one give all of it.
+    ends = np.ones_like(slowest_s), np.full_like(slowest_s, 1 + 2 * WIDEST)
+    below, above = bracket_root(unused, *ends, rtol=1e-8)
+    unused(0.5 * (below + above))
+    assert found is not None
+    return found
+
+
+def _price(problem: Problem, at: FloatArray) -> FloatArray:
+    """Mu = B / B' at the middle of [1, 1 + 2 `WIDEST`], in logarithms from there."""
+    up_hz = problem.cell.up_bandwidth_hz
+    assert up_hz is not None
+    return problem.cell.total_bandwidth_hz / up_hz * np.exp(at - 1 - WIDEST)
+
+
+def paired_shares(problem: Problem, kept: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Best shares of either band for fixed kept fractions: all finish together.
+
+    Returns
+    -------
+    down_hz, up_hz : [..., K]
+        They use up the bands.
+    """
+    cell, latency = problem.cell, problem.latency
+    assert cell.up_bandwidth_hz is not None
+    slowest_s = _even_deadline_s(problem, kept)
+    fastest_s = np.max(latency.compute_s(kept), axis=-1, keepdims=True)
+    shares, near = [np.zeros(()), np.zeros(())], Near()
+
+    def at_price(at: FloatArray) -> FloatArray:
+        mu = _price(problem, at)
+        band = total_band_hz(problem, mu)
+
+        def spare(deadline_s: FloatArray) -> tuple[FloatArray, FloatArray]:
+            split = split_band(latency, kept, deadline_s, mu, near)
+            shares[:] = split.down_hz, split.up_hz
+            need = np.sum(split.need_hz, axis=-1, keepdims=True)
+            slope = np.sum(split.hz_per_s, axis=-1, keepdims=True)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                return band / need - 1, band / need * (slope / need)
+
+        newton_root(spare, np.minimum(fastest_s, slowest_s), slowest_s, slowest_s)
+        used = np.sum(shares[1], axis=-1, keepdims=True)
+        return np.asarray(cell.up_bandwidth_hz) / used - 1
+
+    ends = np.ones_like(slowest_s), np.full_like(slowest_s, 1 + 2 * WIDEST)
+    below, above = bracket_root(at_price, *ends, rtol=1e-13)
+    at_price(0.5 * (below + above))
+    bands = cell.total_bandwidth_hz, cell.up_bandwidth_hz
+    down_hz, up_hz = (
+        share * (band / np.sum(share, axis=-1, keepdims=True))
+        for share, band in zip(shares, bands, strict=True)
+    )
+    return down_hz, up_hz

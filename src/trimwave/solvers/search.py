@@ -1,0 +1,327 @@
+"""The inner problem: the least band with which a deadline and C5 can be met.
+
+min sum_k B_k(x_k) subject to C5 and the bounds of x_k: separable but for C5, whose
+multiplier is the price in hertz. One row of everything for each draw.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trimwave.problem import Problem
+from trimwave.roots import ROUNDING, newton_root
+from trimwave.units import FloatArray
+
+TOLERANCE = 16 * float(np.finfo(np.float64).eps)
+"""Rounding of a sum, relative."""
+
+CLOSE = 1e-9
+"""Distance from C5, relative, from where a step along the slopes meets it."""
+
+JUMP_RTOL = 1e-11
+"""How finely a jump of one client's x_k(price) is located."""
+
+WIDENINGS = (0.0, 1e-14, 1e-12, 1e-10)
+"""Relative distances from a jump at which its two sides are looked at."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cheapest:
+    """The inner problem's answer, [..., 1] for each draw."""
+
+    need_hz: FloatArray
+    """Least total band, by weak duality never above the true one; inf if none does."""
+    slope_hz_per_s: FloatArray
+    """Its derivative by the deadline; not positive."""
+    price_hz: FloatArray
+    """Multiplier of C5 [Hz]."""
+    s: FloatArray
+    """price^(-1/2), also where C5 costs nothing."""
+    most_s: FloatArray
+    """s from which on everyone keeps the least."""
+    kept: FloatArray
+    """[..., K]"""
+    bandwidth_hz: FloatArray
+    """[..., K]"""
+
+    def with_need(self, need_hz: FloatArray) -> "Cheapest":
+        """Return it with another claim about the band."""
+        return replace(self, need_hz=need_hz)
+
+    def unless_unreachable(self, other: "Cheapest") -> "Cheapest":
+        """Return the other's answer in draws where this deadline cannot be met."""
+        met = np.isfinite(self.need_hz)
+        if met.all():
+            return self
+        return Cheapest(
+            **{
+                one.name: np.where(
+                    met, getattr(self, one.name), getattr(other, one.name)
+                )
+                for one in fields(self)
+            }
+        )
+
+
+class AtPrice(NamedTuple):
+    """What everyone keeps at a price."""
+
+    kept: FloatArray
+    """[..., K]"""
+    fall: FloatArray
+    """[..., K] how fast it falls with s."""
+    sum_fall: FloatArray
+    """[..., 1] how fast what C5 counts falls."""
+
+
+class DeadlineSearch(ABC):
+    """The search for the price of C5 at one deadline per draw.
+
+    What is abstract says what each client can keep, at what price.
+    """
+
+    problem: Problem
+    deadline_s: FloatArray
+    """[..., 1]"""
+    near: Cheapest | None
+    """The answer at a deadline near by, to begin from."""
+    low: FloatArray
+    """[..., K] least x_k."""
+    high: FloatArray
+    """[..., K] largest x_k."""
+    reachable: NDArray[np.bool_]
+    """[..., 1] whether the deadline can be met with any band."""
+    rounding: FloatArray
+    """[..., 1] rounding of what C5 counts."""
+    near_enough: FloatArray
+    """[..., 1] distance from C5 from where a step along the slopes meets it."""
+    tolerance: FloatArray
+    """[..., 1] distance from C5 at which the search ends."""
+    roughness: float
+    """How much rougher x_k(price) is than a sum's rounding."""
+    convex: bool
+    """Whether every client's need is convex in x_k."""
+
+    @abstractmethod
+    def kept(self, s: FloatArray) -> AtPrice:
+        """Return what everyone keeps at a price: where need less pay is least."""
+
+    @abstractmethod
+    def required_hz(self, kept: FloatArray) -> FloatArray:
+        """Band that kept fractions need, [..., K]."""
+
+    @abstractmethod
+    def hz_per_s(self, kept: FloatArray, need_hz: FloatArray) -> FloatArray:
+        """Band that one more second saves, [..., K]; not negative."""
+
+    @abstractmethod
+    def price_range(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Give s below which all keep the most, one between, from where the least."""
+
+    def _size_up(self, late: NDArray[np.bool_]) -> None:
+        """Say what can be reached, and set the tolerances."""
+        problem, most = self.problem, self.problem.avoided(self.high)
+        # What C5 counts is a difference of sums: their rounding is that of all of x.
+        steepest = max(float(np.mean(piece.weight)) for piece in problem.pieces)
+        size = most + abs(problem.avoid_min) + steepest * problem.cell.num_clients
+        self.rounding, self.near_enough = TOLERANCE * size, CLOSE * size
+        self.reachable = ~late & (most >= problem.avoid_min - self.rounding)
+        self.tolerance = self.rounding * self.roughness
+
+    def cheapest(self) -> Cheapest:
+        """Find the price at which C5 holds with equality."""
+        problem = self.problem
+        low_s, start, high_s = self.price_range()
+        slack = problem.avoided(self.kept(high_s).kept) >= problem.avoid_min
+        if self.near is not None:
+            start = self.near.s * (high_s / self.near.most_s)
+        start = np.where(slack, high_s, np.clip(start, low_s, high_s))
+        met: AtPrice | None = None
+
+        def missing(s: FloatArray) -> tuple[FloatArray, FloatArray]:
+            nonlocal met
+            met = self.kept(s)
+            lacking = self._lacking(met.kept)
+            # Never so short a step that a jump is left on one side of the bracket.
+            steepest = np.abs(lacking) / (2 * ROUNDING * s)
+            return np.where(slack, 0.0, lacking), np.minimum(met.sum_fall, steepest)
+
+        done = self.reachable & ~slack
+        tolerance = np.where(done, self.tolerance, np.inf)
+        below, s, above = newton_root(
+            missing,
+            low_s,
+            high_s,
+            start,
+            tolerance=tolerance,
+            rtol=ROUNDING if self.convex else JUMP_RTOL,
+        )
+        assert met is not None
+        price = np.where(slack, 0.0, s**-2.0)
+        kept = self._corrected(met, done)
+        kept = self._mixed(kept, done, below, above)
+        lacking = np.where(done, self._lacking(kept), 0.0)
+        if slack.any():
+            free = problem.mixed(self.low, self.kept(high_s).kept)
+            kept = np.where(slack, free, kept)
+        found = self._priced(kept, lacking, price)
+        return replace(found, s=s, most_s=high_s)
+
+    def _lacking(self, kept: FloatArray) -> FloatArray:
+        return self.problem.avoid_min - self.problem.avoided(kept)
+
+    def _corrected(self, met: AtPrice, done: NDArray[np.bool_]) -> FloatArray:
+        """Step along the slopes to where C5 holds with equality."""
+        lacking = self._lacking(met.kept)
+        near = done & (np.abs(lacking) <= self.near_enough) & (met.sum_fall > 0)
+        near &= np.abs(lacking) > self.rounding
+        if not near.any():
+            return met.kept
+        with np.errstate(divide="ignore", invalid="ignore"):
+            step = met.fall * np.where(near, lacking / met.sum_fall, 0.0)
+        step = np.where(np.isfinite(step), step, 0.0)
+        return np.clip(met.kept + step, self.low, self.high)
+
+    def _mixed(
+        self,
+        kept: FloatArray,
+        done: NDArray[np.bool_],
+        below: FloatArray,
+        above: FloatArray,
+    ) -> FloatArray:
+        """Mix the two sides of a jump of x_k(price), where many share the price.
+
+        Any mix is optimal, but where a client's need is not convex only one may be left
+        between its sides. Where x_k(price) is rough the sides are looked for farther
+        off, and at last among all that is kept.
+        """
+        for wide in WIDENINGS:
+            jumps = done & (np.abs(self._lacking(kept)) > self.tolerance)
+            if not jumps.any():
+                return kept
+            sides = (above * (1 + wide), below * (1 - wide))
+            low, high = (self.kept(s).kept for s in sides)
+            mixed = self.problem.mixed(low, high, in_turn=not self.convex)
+            kept = np.where(jumps, mixed, kept)
+        short = done & (self._lacking(kept) > self.tolerance)
+        return np.where(short, self.problem.mixed(kept, self.high), kept)
+
+    def most_within(self, band_hz: float) -> FloatArray:
+        """Kept fractions that count most in C5 of all that a band allows, [..., K].
+
+        The dual of `cheapest`. Valid when the least kept fractions fit the band.
+        """
+        least, most = self.required_hz(self.low), self.required_hz(self.high)
+        rich = np.sum(most, axis=-1, keepdims=True) <= band_hz
+        if rich.all():
+            return self.high
+        low_s, start, high_s = self.price_range()
+        need = most
+
+        def spare(s: FloatArray) -> tuple[FloatArray, FloatArray]:
+            nonlocal need
+            met = self.kept(s)
+            need = self.required_hz(met.kept)
+            left = band_hz - np.sum(need, axis=-1, keepdims=True)
+            # Never so short a step that a jump is left on one side of the bracket.
+            steepest = np.abs(left) / (2 * ROUNDING * s)
+            slope = np.minimum(met.sum_fall / s**2, steepest)
+            return np.where(rich, 0.0, left), slope
+
+        tolerance = TOLERANCE * band_hz * self.roughness
+        below, _, above = newton_root(spare, low_s, high_s, start, tolerance=tolerance)
+        over = np.abs(np.sum(need, axis=-1, keepdims=True) - band_hz) > tolerance
+        if np.any(over):  # a jump: its cheap side is certain, its dear side is mixed in
+            dear, cheap = (self.required_hz(self.kept(s).kept) for s in (below, above))
+            need = np.where(over, dear, need)
+            least = np.where(over, cheap, least)
+        spent = np.sum(need - least, axis=-1, keepdims=True)
+        left = band_hz - np.sum(least, axis=-1, keepdims=True)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = np.where(spent > 0, np.clip(left / spent, 0.0, 2.0), 1.0)
+        share_hz = np.where(rich, most, least + share * (need - least))
+        kept = self.problem.latency.kept_at(share_hz, self.deadline_s)
+        return np.clip(kept, self.low, self.high)
+
+    def at_price(self, price_hz: FloatArray) -> Cheapest:
+        """Return what a price, [..., 1], proves: a lower bound on the band."""
+        s = np.where(price_hz > 0, price_hz, 1.0) ** -0.5
+        kept = np.where(price_hz > 0, self.kept(s).kept, self.low)
+        return self._priced(kept, self._lacking(kept), price_hz)
+
+    def _priced(
+        self, kept: FloatArray, lacking: FloatArray, price: FloatArray
+    ) -> Cheapest:
+        bandwidth_hz = self.required_hz(kept)
+        need = np.sum(bandwidth_hz, axis=-1, keepdims=True)
+        with np.errstate(invalid="ignore"):
+            need = need + price * lacking
+        gained = self.hz_per_s(kept, bandwidth_hz)
+        return Cheapest(
+            need_hz=np.where(self.reachable, need, np.inf),
+            slope_hz_per_s=-np.sum(gained, axis=-1, keepdims=True),
+            price_hz=price,
+            s=np.ones_like(price),
+            most_s=np.ones_like(price),
+            kept=kept,
+            bandwidth_hz=bandwidth_hz,
+        )
+
+
+def earliest_deadline(
+    at: Callable[[FloatArray, Cheapest | None], DeadlineSearch],
+    band_hz: float | FloatArray,
+    fastest_s: FloatArray,
+    slowest_s: FloatArray,
+    start_s: FloatArray,
+    roughness: float,
+    near: Cheapest | None = None,
+) -> tuple[Cheapest, list[FloatArray]]:
+    """Find the deadline at which the least band is the whole one.
+
+    On 1 / band, which is concave in the deadline for fixed kept fractions and nearly a
+    line: Newton lands below the root and closes in from there.
+
+    Parameters
+    ----------
+    at : callable
+        The search at a deadline, near an answer.
+    band_hz : float or [..., 1]
+        The band.
+    fastest_s, slowest_s, start_s : [..., 1]
+        Ends of the search, and where it begins.
+    roughness : float
+        As in `DeadlineSearch`.
+    near : Cheapest, optional
+        The answer at a deadline near `start_s`.
+
+    Returns
+    -------
+    best : Cheapest
+        The answer at the deadline found.
+    trace : list of [..., 1]
+        The deadlines that were tried.
+    """
+    tolerance = TOLERANCE * roughness**0.5
+    best = near
+    trace: list[FloatArray] = []
+
+    def spare(deadline_s: FloatArray) -> tuple[FloatArray, FloatArray]:
+        nonlocal best
+        trace.append(deadline_s)
+        found = at(deadline_s, best).cheapest()
+        best = found if best is None else found.unless_unreachable(best)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = band_hz / found.need_hz
+            slope = -ratio * (found.slope_hz_per_s / found.need_hz)
+        # Where all are at their least shares an earlier deadline needs no more.
+        flat = (ratio >= 1 - tolerance) & (found.slope_hz_per_s == 0)
+        return np.where(flat, np.inf, ratio - 1), np.where(flat, np.nan, slope)
+
+    newton_root(spare, fastest_s, slowest_s, start_s, tolerance=tolerance)
+    assert best is not None
+    return best, trace

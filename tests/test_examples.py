@@ -1,0 +1,157 @@
+"""examples/ and docs/planner.md: their code runs, and prints what they say."""
+
+import contextlib
+import io
+import itertools
+import math
+import re
+import runpy
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trimwave import cli
+from trimwave.solution import solve
+from trimwave.solvers import BlockDescent, Exact
+
+ROOT = Path(__file__).parents[1]
+EXAMPLE = ROOT / "examples" / "plan_one_round.py"
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+BLOCKS = FENCED.findall((ROOT / "docs" / "planner.md").read_text())
+NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
+
+
+def first_number(text):
+    return float(NUMBER.search(text)[0])
+
+
+def assert_same(shown, printed):
+    """Compare words exactly, numbers but for rounding, spaces not at all."""
+    words, found = (NUMBER.sub("#", text).split() for text in (shown, printed))
+    assert words == found
+    numbers = [list(map(float, NUMBER.findall(text))) for text in (shown, printed)]
+    for ours, theirs in zip(*numbers, strict=True):
+        assert math.isclose(ours, theirs, rel_tol=2e-3, abs_tol=1e-9)
+
+
+@pytest.fixture(scope="module")
+def example():
+    return runpy.run_path(str(EXAMPLE))
+
+
+@pytest.fixture
+def example_says(example, capsys):
+    """Return a function that runs the example: its table, and its lines by name."""
+
+    def _says(*arguments):
+        example["main"]([*map(str, arguments)])
+        table, lines = capsys.readouterr().out.split("\n\n")
+        rows = [row.split() for row in table.splitlines()[1:]]
+        said = re.findall(r"^(\S.*?)  +(.*)$", lines, re.MULTILINE)
+        return np.array(rows, dtype=float), dict(said)
+
+    return _says
+
+
+@pytest.mark.parametrize(("clients", "seed"), [(3, 1), (5, 7)])
+def test_the_example_tells_the_truth(example, example_says, clients, seed):
+    table, said = example_says("--clients", clients, "--seed", seed)
+    problem = example["draw_problem"](clients, seed)
+    plan, letters = solve(problem, Exact()), solve(problem, BlockDescent())
+    assert table[:, 2] == pytest.approx(plan.prune_rate, abs=0.006)
+    assert table[:, 3] == pytest.approx(plan.bandwidth_hz / 1e6, abs=0.006)
+    assert table[:, 4:7].sum(axis=1) == pytest.approx(table[:, 7], abs=0.02)
+    assert table[:, 7] == pytest.approx(plan.latency_s, abs=1e-3)
+    assert said["round"] == f"{plan.latency_s:.4f} s, optimal"
+    assert first_number(said["bound"]) == pytest.approx(plan.latency_s, abs=1e-4)
+    for name in ("bound", "KKT"):
+        assert 0 <= float(said[name].split()[-1]) < 1e-12
+    late = float(said["Algorithm 1"].split()[-1].rstrip("%"))
+    assert late == pytest.approx(
+        100 * (letters.latency_s / plan.latency_s - 1), abs=0.01
+    )
+
+
+def test_the_example_prices_what_they_save(example, example_says):
+    _, said = example_says("--clients", 4)
+    problem = example["draw_problem"](4, 0)
+    cell, plan_s = problem.cell, solve(problem, Exact()).latency_s
+
+    def saved_s(**changed):
+        return plan_s - solve(replace(problem, **changed), Exact()).latency_s
+
+    def wider(hz):
+        return replace(cell, total_bandwidth_hz=cell.total_bandwidth_hz + hz)
+
+    looser = replace(problem.limits, beta_bar=problem.limits.beta_bar + 1e-5)
+    slopes = {
+        "1 MHz more": 1e4 * saved_s(cell=wider(1e2)),
+        "0.01 beta": 1e3 * saved_s(limits=looser),
+        "10 % band": saved_s(cell=wider(0.1 * cell.total_bandwidth_hz)),
+    }
+    for name, saved in slopes.items():
+        assert first_number(said[name]) == pytest.approx(saved, abs=2e-4), name
+
+
+def test_the_example_drops_whoever_holds_up_most(example, example_says):
+    _, said = example_says("--clients", 5, "--seed", 2)
+    problem = example["draw_problem"](5, 2)
+    without = {}
+    for client in range(5):
+        rest = np.setdiff1d(np.arange(5), client)
+        part = replace(problem, cell=problem.cell.take(rest))
+        without[client] = solve(part, Exact()).latency_s
+    first = min(without, key=without.get)
+    saved_s = solve(problem, Exact()).latency_s - without[first]
+    assert said["drop first"] == f"client {first}, which saves {saved_s:.4f} s"
+
+
+def test_the_example_plans_for_one_client(example_says):
+    table, said = example_says("--clients", 1)
+    assert len(table) == 1
+    assert "drop first" not in said
+
+
+def test_the_guide_prints_what_it_says(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLE.parent))
+    names, run = {}, 0
+    for (language, code), (then, shown) in itertools.pairwise(BLOCKS):
+        if language != "python":
+            continue
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            exec(compile(code, f"docs/planner.md, code {run}", "exec"), names)
+        assert then == "text", "what it prints follows each piece of code"
+        assert_same(shown, out.getvalue())
+        run += 1
+    assert run >= 5
+
+
+def test_the_guide_shows_what_its_commands_print(
+    example, monkeypatch, tmp_path, capsys
+):
+    pytest.importorskip("rich")
+    monkeypatch.chdir(tmp_path)
+    shown = dict(BLOCKS[::-1])["csv"]
+    (tmp_path / "cell.csv").write_text(shown)
+    run = 0
+    for language, text in BLOCKS:
+        if language != "console":
+            continue
+        command, _, shown = text.replace("\\\n", "").partition("\n")
+        program, *arguments = shlex.split(command.removeprefix("$ "))
+        if program == "trimwave":
+            monkeypatch.setattr(sys, "argv", [program, *arguments])
+            with pytest.raises(SystemExit):
+                cli.main()
+        else:
+            assert (ROOT / arguments[0]) == EXAMPLE
+            example["main"](arguments[1:])
+        out, err = capsys.readouterr()
+        assert err == ""
+        assert_same(shown, out)
+        run += 1
+    assert run == 2
