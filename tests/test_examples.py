@@ -127,7 +127,7 @@ def test_the_guide_prints_what_it_says(monkeypatch):
         assert then == "text", "what it prints follows each piece of code"
         assert_same(shown, out.getvalue())
         run += 1
-    assert run >= 5
+    assert run == 4
 
 
 def test_the_guide_shows_what_its_commands_print(

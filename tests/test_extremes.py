@@ -100,7 +100,9 @@ def limits(draw, rng):
         "above": beta_max + 0.1,
         "below": beta_min - 1e-6,
     }[where]
-    return Limits(beta_min=beta_min, beta_max=beta_max, beta_bar=float(beta_bar))
+    return Limits(
+        beta_min=float(beta_min), beta_max=float(beta_max), beta_bar=float(beta_bar)
+    )
 
 
 def judge(problem):

@@ -47,11 +47,12 @@ from trimwave.methods import (
     Ubfp,
     parse_method,
 )
+from trimwave.piecewise import PiecewiseLinear
 from trimwave.plan import Plan, Scheme, Situation
 from trimwave.problem import Problem
 from trimwave.shapes import SHAPES, ModelShape
-from trimwave.solution import Solution, Solver, Status, solve
-from trimwave.solvers import SOLVERS, BlockDescent, Exact, Uniform, get_solver
+from trimwave.solution import Solution, SolutionBatch, Solver, Status, solve
+from trimwave.solvers import SOLVERS, BlockDescent, Exact, Uniform, get_solver, realise
 from trimwave.submodel import Submodel
 from trimwave.workload import Workload, workload_of
 
@@ -79,12 +80,14 @@ __all__ = [
     "ModelShape",
     "Partial",
     "Personalised",
+    "PiecewiseLinear",
     "Plan",
     "Problem",
     "RunError",
     "Scheme",
     "Situation",
     "Solution",
+    "SolutionBatch",
     "Solver",
     "SplitLora",
     "Status",
@@ -96,6 +99,7 @@ __all__ = [
     "__version__",
     "get_solver",
     "parse_method",
+    "realise",
     "solve",
     "workload_of",
 ]

@@ -128,28 +128,6 @@ class Problem:
         most, allowed = limits.damage(np.array([limits.beta_max, limits.beta_bar]))
         return float(most - allowed)
 
-    def mixed(
-        self, low: FloatArray, high: FloatArray, *, in_turn: bool = False
-    ) -> FloatArray:
-        """Mix two kept vectors so that C5 holds with equality, [..., K].
-
-        `low` where that satisfies C5 already, and `high` if even that falls short.
-        Everyone moves by one and the same part, or one client after another all the
-        way. Valid when each is on one piece; C5 holds all the same when not.
-        """
-        if in_turn:
-            gains = self.avoided_by(high) - self.avoided_by(low)
-            before = self.avoided(low) + np.cumsum(gains, axis=-1) - gains
-            with np.errstate(divide="ignore", invalid="ignore"):
-                parts = (self.avoid_min - before) / gains
-            return low + np.where(gains > 0, np.clip(parts, 0, 1), 0) * (high - low)
-        least, most = self.avoided(low), self.avoided(high)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            share = (self.avoid_min - least) / (most - least)
-        share = np.where(most > least, np.clip(share, 0.0, 1.0), 1.0)
-        share = np.where(least >= self.avoid_min, 0.0, share)
-        return low + share * (high - low)
-
     def share_max_hz(self, bands: float = 1.0) -> FloatArray:
         """Largest share that a client may have, [..., K]: so many bands, or its own."""
         most = np.float64(bands * self.cell.total_bandwidth_hz)

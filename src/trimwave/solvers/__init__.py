@@ -4,6 +4,7 @@ from trimwave.errors import InputError, nearest
 from trimwave.solution import Solver
 from trimwave.solvers.bcd import BlockDescent
 from trimwave.solvers.exact import Exact
+from trimwave.solvers.integers import realise
 from trimwave.solvers.uniform import Uniform
 
 SOLVERS: dict[str, Solver] = {
@@ -24,4 +25,4 @@ def get_solver(name: str) -> Solver:
     return SOLVERS[name]
 
 
-__all__ = ["SOLVERS", "BlockDescent", "Exact", "Uniform", "get_solver"]
+__all__ = ["SOLVERS", "BlockDescent", "Exact", "Uniform", "get_solver", "realise"]

@@ -5,6 +5,7 @@ import numpy as np
 from trimwave.latency import RoundLatency
 from trimwave.problem import Problem
 from trimwave.roots import ROUNDING, bracket_root, newton_root
+from trimwave.solvers.mixing import mixed
 from trimwave.units import FloatArray
 
 SPREAD = 1e-9
@@ -39,7 +40,7 @@ def even_kept(problem: Problem) -> FloatArray:
     _, _, level = newton_root(
         excess, np.broadcast_to(low[..., :1], rows), np.broadcast_to(top, rows), start
     )
-    return problem.mixed(low, np.clip(level, low, high))
+    return mixed(problem, low, np.clip(level, low, high))
 
 
 def prune_block(problem: Problem, bandwidth_hz: FloatArray) -> FloatArray:
@@ -60,7 +61,7 @@ def prune_block(problem: Problem, bandwidth_hz: FloatArray) -> FloatArray:
         return problem.avoided(kept_by(float(deadline_s[0]))) - problem.avoid_min
 
     _, deadline = bracket_root(excess, np.array([fastest]), np.array([slowest]))
-    return problem.mixed(low, kept_by(float(deadline[0])))
+    return mixed(problem, low, kept_by(float(deadline[0])))
 
 
 def bandwidth_block(

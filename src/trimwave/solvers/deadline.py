@@ -70,9 +70,11 @@ class AtDeadline(DeadlineSearch):
         pairs = list(zip(pieces, spans, strict=True))
         if self.problem.cell.noise == "fixed":
             return [Parabola(latency, one, self.deadline_s, *at) for one, at in pairs]
-        range_hz = self.required_hz(low), self.required_hz(high)
+        cuts = [low, *(end for _, end in spans)]
+        needs = [self.required_hz(x) for x in cuts]
         return [
-            Searched(latency, one, self.deadline_s, *at, range_hz) for one, at in pairs
+            Searched(latency, one, self.deadline_s, *at, range_hz)
+            for (one, at), *range_hz in zip(pairs, needs[:-1], needs[1:], strict=True)
         ]
 
     def required_hz(self, kept: FloatArray) -> FloatArray:

@@ -7,14 +7,10 @@ from trimwave.roots import bracket_root, newton_root
 from trimwave.solution import SolutionBatch, Status
 from trimwave.solvers.blocks import even_kept
 from trimwave.solvers.certificate import largest_infeasible_s
-from trimwave.solvers.paired import (
-    ROUGHNESS,
-    AtPairedDeadline,
-    Near,
-    split_band,
-    total_band_hz,
-)
-from trimwave.solvers.search import Cheapest, earliest_deadline
+from trimwave.solvers.earliest import earliest_deadline
+from trimwave.solvers.paired import ROUGHNESS, AtPairedDeadline, total_band_hz
+from trimwave.solvers.search import Cheapest
+from trimwave.solvers.split import Near, split_band
 from trimwave.units import FloatArray
 
 WIDEST = 16.0

@@ -21,9 +21,10 @@ from trimwave.solvers.blocks import bandwidth_block, even_kept
 from trimwave.solvers.certificate import lower_bound_s, price_rises
 from trimwave.solvers.deadline import SEARCHED, AtDeadline
 from trimwave.solvers.duplex import solve_duplex
+from trimwave.solvers.earliest import earliest_deadline
 from trimwave.solvers.kkt import kkt_residual
 from trimwave.solvers.nonconvex import enclosed_bound_s
-from trimwave.solvers.search import Cheapest, earliest_deadline
+from trimwave.solvers.search import Cheapest
 from trimwave.units import FloatArray
 
 PROVEN = 1e-9

@@ -12,17 +12,13 @@ with payloads over spectral efficiencies, so that a client may jump from keeping
 least to well inside its bounds. Only who would be in mid-jump keeps a gap open.
 """
 
-from dataclasses import dataclass, field
-from typing import NamedTuple
-
 import numpy as np
 
-from trimwave.channel import Link
-from trimwave.latency import RoundLatency
 from trimwave.problem import Problem
-from trimwave.roots import ROUNDING, bracket_root, newton_root
+from trimwave.roots import bracket_root, newton_root
 from trimwave.solvers.deadline import HEADROOM
 from trimwave.solvers.search import TOLERANCE, AtPrice, Cheapest, DeadlineSearch
+from trimwave.solvers.split import Near, Split, split_band
 from trimwave.units import FloatArray
 
 SAMPLES = 17
@@ -33,146 +29,6 @@ ROUGHNESS = 1e3
 
 STEP = 1e-6
 """Step of x for the curvature of phi, relative to what is left of a piece."""
-
-
-class Split(NamedTuple):
-    """The cheapest pair of shares with which a client meets a deadline, [..., K]."""
-
-    need_hz: FloatArray
-    """phi = B_dn + mu B_up [Hz]; inf if no pair does."""
-    per_kept_hz: FloatArray
-    """dphi/dx."""
-    hz_per_s: FloatArray
-    """-dphi/dT."""
-    down_hz: FloatArray
-    up_hz: FloatArray
-
-
-@dataclass
-class Near:
-    """Where a search for shares under a noise density ended; [..., K] each."""
-
-    log_rho: FloatArray | None = None
-    log_hz: list[FloatArray | None] = field(default_factory=lambda: [None, None])
-
-
-def split_band(
-    latency: RoundLatency,
-    kept: FloatArray,
-    deadline_s: FloatArray,
-    up_price: FloatArray,
-    near: Near | None = None,
-) -> Split:
-    """Split a client's slack between download and upload so that its band costs least.
-
-    Parameters
-    ----------
-    latency : RoundLatency
-        Of K clients.
-    kept : [..., K]
-        x_k.
-    deadline_s : [..., 1]
-        When everyone must have ended [s].
-    up_price : [..., 1]
-        mu.
-    near : Near, optional
-        Where the last search ended, to begin from; it is brought up to date.
-    """
-    slack = deadline_s - latency.compute_s(kept)
-    bits = latency.down_bits(kept)
-    if latency.down.noise == "fixed":
-        down = np.sqrt(bits / latency.down.efficiency)
-        up = np.sqrt(latency.up_bits / latency.up.efficiency)
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            whole = (down + np.sqrt(up_price) * up) / slack
-            down_hz, up_hz = down * whole, up * whole / np.sqrt(up_price)
-            hz_per_s = whole * whole
-    else:
-        down_hz, up_hz, hz_per_s = _searched_split(
-            latency, bits, slack, up_price, Near() if near is None else near
-        )
-    late = slack <= 0
-    compute_s, per_bits = latency.per_kept(kept)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        per_kept = compute_s + per_bits / latency.down.rate_bps(down_hz)
-        need_hz = down_hz + up_price * up_hz
-        return Split(
-            need_hz=np.where(late, np.inf, need_hz),
-            per_kept_hz=hz_per_s * per_kept,
-            hz_per_s=np.where(late, 0.0, hz_per_s),
-            down_hz=down_hz,
-            up_hz=up_hz,
-        )
-
-
-def _searched_split(
-    latency: RoundLatency,
-    bits: FloatArray,
-    slack: FloatArray,
-    up_price: FloatArray,
-    near: Near,
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Split under a noise density: search for the band that a second is worth.
-
-    Where both shares gain as much per hertz, -dt_dn/dB_dn = -dt_up/dB_up / mu = 1/rho.
-    """
-    links: list[tuple[Link, FloatArray, FloatArray | float]] = [
-        (latency.down, bits, 1.0),
-        (latency.up, latency.up_bits, up_price),
-    ]
-    shares = [np.zeros(()), np.zeros(())]
-
-    def early(log_rho: FloatArray) -> tuple[FloatArray, FloatArray]:
-        total, falls = np.zeros(()), np.zeros(())
-        for at, (link, size, price) in enumerate(links):
-            start = near.log_hz[at]
-            log_hz, slope = _share_at(link, size, np.log(price) - log_rho, start)
-            near.log_hz[at], bandwidth = log_hz, np.exp(log_hz)
-            shares[at] = bandwidth
-            total = total + size / link.rate_bps(bandwidth)
-            # d time / d log rho = (-price / rho) B dlogB / dlog rho.
-            falls = falls + price * np.exp(-log_rho) * bandwidth * slope
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.log(slack / total), falls / total
-
-    with np.errstate(divide="ignore", invalid="ignore"):
-        safe = np.where(slack > 0, slack, 1.0)
-        guess = np.log(latency.down.total_bandwidth_hz / safe)
-    low, high = guess - 60.0, guess + 60.0
-    if near.log_rho is not None:
-        guess = np.clip(near.log_rho, low, high)
-    _, log_rho, _ = newton_root(early, low, high, guess, tolerance=ROUNDING)
-    near.log_rho = log_rho
-    return shares[0], shares[1], np.exp(log_rho)
-
-
-def _share_at(
-    link: Link,
-    bits: FloatArray,
-    log_s_per_hz: FloatArray,
-    start: FloatArray | None,
-) -> tuple[FloatArray, FloatArray]:
-    """Log B at which a hertz more saves so much time, and -dlogB/dlog of that."""
-    band, slope = np.log(link.total_bandwidth_hz), np.zeros(())
-    with np.errstate(divide="ignore"):
-        log_bits = np.log(bits)
-
-    def excess(log_hz: FloatArray) -> tuple[FloatArray, FloatArray]:
-        nonlocal slope
-        bandwidth = np.exp(log_hz)
-        rate, gain = link.rate_bps(bandwidth), link.rate_slope(bandwidth)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            saved = log_bits + np.log(gain) - 2 * np.log(rate)
-            bend = link.rate_curvature(bandwidth) / gain - 2 * gain / rate
-        slope = -bandwidth * bend
-        return log_s_per_hz - saved, slope
-
-    low = np.full(np.broadcast_shapes(log_bits.shape, log_s_per_hz.shape), band - 60.0)
-    high = np.full_like(low, band + 20.0)
-    start = np.full_like(low, band) if start is None else np.clip(start, low, high)
-    _, log_hz, _ = newton_root(excess, low, high, start, tolerance=ROUNDING)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return log_hz, np.where(slope > 0, 1 / slope, 0.0)
 
 
 class AtPairedDeadline(DeadlineSearch):

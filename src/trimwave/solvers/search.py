@@ -5,7 +5,6 @@ multiplier is the price in hertz. One row of everything for each draw.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from trimwave.problem import Problem
 from trimwave.roots import ROUNDING, newton_root
+from trimwave.solvers.mixing import mixed
 from trimwave.units import FloatArray
 
 TOLERANCE = 16 * float(np.finfo(np.float64).eps)
@@ -166,7 +166,7 @@ class DeadlineSearch(ABC):
         kept = self._mixed(kept, done, below, above)
         lacking = np.where(done, self._lacking(kept), 0.0)
         if slack.any():
-            free = problem.mixed(self.low, self.kept(high_s).kept)
+            free = mixed(problem, self.low, self.kept(high_s).kept)
             kept = np.where(slack, free, kept)
         found = self._priced(kept, lacking, price)
         return replace(found, s=s, most_s=high_s)
@@ -205,10 +205,10 @@ class DeadlineSearch(ABC):
                 return kept
             sides = (above * (1 + wide), below * (1 - wide))
             low, high = (self.kept(s).kept for s in sides)
-            mixed = self.problem.mixed(low, high, in_turn=not self.convex)
-            kept = np.where(jumps, mixed, kept)
+            both = mixed(self.problem, low, high, in_turn=not self.convex)
+            kept = np.where(jumps, both, kept)
         short = done & (self._lacking(kept) > self.tolerance)
-        return np.where(short, self.problem.mixed(kept, self.high), kept)
+        return np.where(short, mixed(self.problem, kept, self.high), kept)
 
     def most_within(self, band_hz: float) -> FloatArray:
         """Kept fractions that count most in C5 of all that a band allows, [..., K].
@@ -270,58 +270,3 @@ class DeadlineSearch(ABC):
             kept=kept,
             bandwidth_hz=bandwidth_hz,
         )
-
-
-def earliest_deadline(
-    at: Callable[[FloatArray, Cheapest | None], DeadlineSearch],
-    band_hz: float | FloatArray,
-    fastest_s: FloatArray,
-    slowest_s: FloatArray,
-    start_s: FloatArray,
-    roughness: float,
-    near: Cheapest | None = None,
-) -> tuple[Cheapest, list[FloatArray]]:
-    """Find the deadline at which the least band is the whole one.
-
-    On 1 / band, which is concave in the deadline for fixed kept fractions and nearly a
-    line: Newton lands below the root and closes in from there.
-
-    Parameters
-    ----------
-    at : callable
-        The search at a deadline, near an answer.
-    band_hz : float or [..., 1]
-        The band.
-    fastest_s, slowest_s, start_s : [..., 1]
-        Ends of the search, and where it begins.
-    roughness : float
-        As in `DeadlineSearch`.
-    near : Cheapest, optional
-        The answer at a deadline near `start_s`.
-
-    Returns
-    -------
-    best : Cheapest
-        The answer at the deadline found.
-    trace : list of [..., 1]
-        The deadlines that were tried.
-    """
-    tolerance = TOLERANCE * roughness**0.5
-    best = near
-    trace: list[FloatArray] = []
-
-    def spare(deadline_s: FloatArray) -> tuple[FloatArray, FloatArray]:
-        nonlocal best
-        trace.append(deadline_s)
-        found = at(deadline_s, best).cheapest()
-        best = found if best is None else found.unless_unreachable(best)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = band_hz / found.need_hz
-            slope = -ratio * (found.slope_hz_per_s / found.need_hz)
-        # Where all are at their least shares an earlier deadline needs no more.
-        flat = (ratio >= 1 - tolerance) & (found.slope_hz_per_s == 0)
-        return np.where(flat, np.inf, ratio - 1), np.where(flat, np.nan, slope)
-
-    newton_root(spare, fastest_s, slowest_s, start_s, tolerance=tolerance)
-    assert best is not None
-    return best, trace

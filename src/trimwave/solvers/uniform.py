@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trimwave.cell import Cell
 from trimwave.constraints import Violation
 from trimwave.errors import InfeasibleError, InputError
 from trimwave.problem import Problem
@@ -42,6 +43,21 @@ class Uniform:
         )
 
 
+def require_one_band(cell: Cell, who: str) -> None:
+    """Raise if the uplink has a band of its own.
+
+    Raises
+    ------
+    InputError
+        Naming who splits one band.
+    """
+    if cell.up_bandwidth_hz is not None:
+        raise InputError(
+            f"`{who}` splits one band for both directions, the exact solver alone two; "
+            "set `up_bandwidth_hz` to None."
+        )
+
+
 def even_shares(problem: Problem, solver: str) -> FloatArray:
     """Return B / K for everyone, [K] [Hz].
 
@@ -53,11 +69,7 @@ def even_shares(problem: Problem, solver: str) -> FloatArray:
         If the uplink has its own band.
     """
     cell = problem.cell
-    if cell.up_bandwidth_hz is not None:
-        raise InputError(
-            f"solver `{solver}` splits one band for both directions; use the exact "
-            "one, or set `up_bandwidth_hz` to None."
-        )
+    require_one_band(cell, solver)
     even_hz = cell.total_bandwidth_hz / cell.num_clients
     bounds = (cell.bandwidth_min_hz, 1.0), (cell.bandwidth_max_hz, -1.0)
     for bound_hz, sign in bounds:

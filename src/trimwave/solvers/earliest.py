@@ -1,0 +1,64 @@
+"""The outer search: the earliest deadline that the band allows."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from trimwave.roots import newton_root
+from trimwave.solvers.search import TOLERANCE, Cheapest, DeadlineSearch
+from trimwave.units import FloatArray
+
+
+def earliest_deadline(
+    at: Callable[[FloatArray, Cheapest | None], DeadlineSearch],
+    band_hz: float | FloatArray,
+    fastest_s: FloatArray,
+    slowest_s: FloatArray,
+    start_s: FloatArray,
+    roughness: float,
+    near: Cheapest | None = None,
+) -> tuple[Cheapest, list[FloatArray]]:
+    """Find the deadline at which the least band is the whole one.
+
+    On 1 / band, which is concave in the deadline for fixed kept fractions and nearly a
+    line: Newton lands below the root and closes in from there.
+
+    Parameters
+    ----------
+    at : callable
+        The search at a deadline, near an answer.
+    band_hz : float or [..., 1]
+        The band.
+    fastest_s, slowest_s, start_s : [..., 1]
+        Ends of the search, and where it begins.
+    roughness : float
+        As in `DeadlineSearch`.
+    near : Cheapest, optional
+        The answer at a deadline near `start_s`.
+
+    Returns
+    -------
+    best : Cheapest
+        The answer at the deadline found.
+    trace : list of [..., 1]
+        The deadlines that were tried.
+    """
+    tolerance = TOLERANCE * roughness**0.5
+    best = near
+    trace: list[FloatArray] = []
+
+    def spare(deadline_s: FloatArray) -> tuple[FloatArray, FloatArray]:
+        nonlocal best
+        trace.append(deadline_s)
+        found = at(deadline_s, best).cheapest()
+        best = found if best is None else found.unless_unreachable(best)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = band_hz / found.need_hz
+            slope = -ratio * (found.slope_hz_per_s / found.need_hz)
+        # Where all are at their least shares an earlier deadline needs no more.
+        flat = (ratio >= 1 - tolerance) & (found.slope_hz_per_s == 0)
+        return np.where(flat, np.inf, ratio - 1), np.where(flat, np.nan, slope)
+
+    newton_root(spare, fastest_s, slowest_s, start_s, tolerance=tolerance)
+    assert best is not None
+    return best, trace
