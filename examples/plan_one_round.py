@@ -1,9 +1,7 @@
 """Plan one round of a cell: the optimum, its proof, its prices, and whom to drop.
 
-Draws K clients of the letter's cell (GPT-2 Medium, 12.5 MHz of band per client). Needs
-NumPy alone::
-
-    python examples/plan_one_round.py [--clients 8] [--seed 0]
+Run ``python examples/plan_one_round.py [--clients 8] [--seed 0]``; needs NumPy alone.
+Draws K clients of the letter's cell (GPT-2 Medium, 12.5 MHz of band per client).
 """
 
 import argparse
@@ -15,7 +13,7 @@ import trimwave as tw
 from trimwave.planner import drop_clients, prices_of, what_if
 
 PATH_GAIN, NOISE_W_PER_HZ, HZ_PER_CLIENT = 1e-6, 10**-20.4, 12.5e6
-SHOWN = 8
+SHAPE, SHOWN = tw.SHAPES["gpt2-medium"], 8
 
 
 def draw_problem(num_clients: int, seed: int) -> tw.Problem:
@@ -31,8 +29,9 @@ def draw_problem(num_clients: int, seed: int) -> tw.Problem:
         num_samples=np.ones(num_clients),
         total_bandwidth_hz=band_hz,
     )
-    steps = {"split_index": 22, "batch_size": 1, "seq_len": 256, "num_local_steps": 30}
-    work = tw.workload_of(tw.SHAPES["gpt2-medium"], **steps)
+    work = tw.workload_of(
+        SHAPE, split_index=22, batch_size=1, seq_len=256, num_local_steps=30
+    )
     return tw.Problem(cell=cell, workload=work, limits=tw.Limits(beta_bar=0.5))
 
 
@@ -61,8 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     plan, letters = (tw.solve(problem, by) for by in (tw.Exact(), tw.BlockDescent()))
     print_plan(problem, plan)
     print(f"\nround        {plan.latency_s:.4f} s, {plan.status}")
-    print(f"bound        {plan.bound_s:.4f} s: gap {plan.gap:.0e}")
-    print(f"KKT          {plan.kkt_residual:.0e}")
+    proof = f"gap {plan.gap:.0e}, KKT residual {plan.kkt_residual:.0e}"
+    print(f"bound        {plan.bound_s:.4f} s, {proof}")
     late = letters.latency_s / plan.latency_s - 1
     print(f"Algorithm 1  {letters.latency_s:.4f} s, {late:+.2%}")
     prices = prices_of(problem, plan)

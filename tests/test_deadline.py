@@ -11,6 +11,7 @@ from trimwave.solvers.deadline import HEADROOM, AtDeadline
 EVERY = pytest.mark.parametrize("kind", VARIANTS)
 BOTH = pytest.mark.parametrize("noise", NOISES)
 STEP = 1e-6
+SEEDS = {"fixed": range(3), "psd": range(2)}
 
 
 def at_deadline(make_problem, noise, kind, seed=0, num_clients=9, late=1.05):
@@ -42,10 +43,10 @@ def side_prices(inner, kept):
 @EVERY
 def test_what_is_kept_at_a_price_costs_that_price(make_problem, noise, kind):
     inside = 0
-    for seed in range(4):
+    for seed in SEEDS[noise]:
         inner = at_deadline(make_problem, noise, kind, seed)
         price_hz = inner.cheapest().price_hz[0] or 1e7
-        for factor in (0.2, 1.0, 5.0):
+        for factor in (0.2, 0.5, 0.8, 1.0, 1.2, 2.0, 5.0):
             wanted = factor * price_hz
             kept = inner.kept(np.array([wanted**-0.5])).kept
             assert np.all((kept >= inner.low) & (kept <= inner.high))
@@ -57,14 +58,14 @@ def test_what_is_kept_at_a_price_costs_that_price(make_problem, noise, kind):
             smooth = above & below & (np.abs(right - left) < 1e-3 * np.abs(left))
             np.testing.assert_allclose(left[smooth], wanted, rtol=1e-3)
             inside += int(np.sum(above & below))
-    assert inside >= 10
+    assert inside >= 3
 
 
 @BOTH
 @EVERY
 def test_how_fast_it_falls_with_s_is_its_difference(make_problem, noise, kind):
     compared = 0
-    for seed in range(8):
+    for seed in range(5 if noise == "fixed" else 3):
         inner = at_deadline(make_problem, noise, kind, seed)
         s = np.array([(inner.cheapest().price_hz[0] or 1e7) ** -0.5])
         here, (less, more) = (
@@ -81,10 +82,10 @@ def test_how_fast_it_falls_with_s_is_its_difference(make_problem, noise, kind):
         if smooth.all():
             lost = inner.problem.avoided(more.kept) - inner.problem.avoided(less.kept)
             np.testing.assert_allclose(here.sum_fall, lost / (2e-5 * s), rtol=2e-3)
-    assert compared >= 8
+    assert compared >= 2
 
 
-def least_band_by_grid(inner, size=801, zooms=3):
+def least_band_by_grid(inner, size=401, zooms=3):
     """Return the least band of two clients, over what the first keeps [Hz]."""
     problem, best = inner.problem, np.inf
     ends, most = (inner.problem.kept_min[0], inner.high[0]), inner.high[1]
@@ -103,7 +104,7 @@ def least_band_by_grid(inner, size=801, zooms=3):
 @BOTH
 @EVERY
 def test_the_least_band_of_two_clients_is_that_of_a_grid(make_problem, noise, kind):
-    for seed in range(4):
+    for seed in SEEDS[noise]:
         inner = at_deadline(make_problem, noise, kind, seed, num_clients=2)
         found, by_grid = inner.cheapest(), least_band_by_grid(inner)
         assert found.need_hz[0] <= by_grid * (1 + 1e-9)
@@ -114,26 +115,22 @@ def test_the_least_band_of_two_clients_is_that_of_a_grid(make_problem, noise, ki
         )
         missing = inner.problem.avoid_min - inner.problem.avoided(found.kept)
         assert missing[0] <= 1e-10
+        assert_no_price_proves_more(inner, found, by_grid)
 
 
-@BOTH
-@EVERY
-def test_no_price_proves_more_than_the_least_band(make_problem, noise, kind):
-    for seed in range(4):
-        inner = at_deadline(make_problem, noise, kind, seed, num_clients=2)
-        best, by_grid = inner.cheapest(), least_band_by_grid(inner)
-        for factor in (0.0, 1e-3, 0.5, 0.99, 1.0, 1.01, 2.0, 1e3):
-            price_hz = factor * np.where(best.price_hz > 0, best.price_hz, 1e7)
-            proven = inner.at_price(price_hz).need_hz[0]
-            assert proven <= by_grid * (1 + 1e-9)
-            if factor == 1.0 and best.price_hz[0] > 0:
-                assert proven >= best.need_hz[0] * (1 - 1e-9)
+def assert_no_price_proves_more(inner, best, by_grid):
+    for factor in (0.0, 1e-3, 0.5, 0.99, 1.0, 1.01, 2.0, 1e3):
+        price_hz = factor * np.where(best.price_hz > 0, best.price_hz, 1e7)
+        proven = inner.at_price(price_hz).need_hz[0]
+        assert proven <= by_grid * (1 + 1e-9)
+        if factor == 1.0 and best.price_hz[0] > 0:
+            assert proven >= best.need_hz[0] * (1 - 1e-9)
 
 
 @BOTH
 @EVERY
 def test_its_slope_is_the_difference_in_the_deadline(make_problem, noise, kind):
-    for seed in range(4):
+    for seed in SEEDS[noise]:
         inner = at_deadline(make_problem, noise, kind, seed)
         deadline_s, step_s = inner.deadline_s, 1e-6 * inner.deadline_s
         here, sooner, later = (
@@ -178,12 +175,12 @@ def with_c5(problem, avoided):
 @EVERY
 def test_the_most_within_a_band_and_the_least_band_are_duals(make_problem, noise, kind):
     bought = 0
-    for seed in range(4):
+    for seed in SEEDS[noise]:
         inner = at_deadline(make_problem, noise, kind, seed)
         least_hz, most_hz = (
             float(np.sum(inner.required_hz(x))) for x in (inner.low, inner.high)
         )
-        for share in (0.001, 0.2, 0.5, 0.9):
+        for share in (0.001, 0.3, 0.9):
             band_hz = least_hz + share * (most_hz - least_hz)
             kept = inner.most_within(band_hz)
             assert np.all((kept >= inner.low) & (kept <= inner.high))
@@ -195,7 +192,7 @@ def test_the_most_within_a_band_and_the_least_band_are_duals(make_problem, noise
             assert again.need_hz[0] == pytest.approx(band_hz, rel=1e-8)
             bought += avoided[0] > inner.problem.avoided(inner.low)[0] + 1e-6
         assert np.array_equal(inner.most_within(most_hz * 1.01), inner.high)
-    assert bought == 16
+    assert bought == 3 * len(SEEDS[noise])
 
 
 @BOTH
@@ -205,12 +202,12 @@ def test_the_most_within_a_band_of_two_clients_is_that_of_a_grid(make_problem, n
         ends_hz = [np.sum(inner.required_hz(x)) for x in (inner.low, inner.high)]
         band_hz = float(np.mean(ends_hz))
         found = inner.problem.avoided(inner.most_within(band_hz))[0]
-        axes = [np.linspace(inner.low[k], inner.high[k], 301) for k in (0, 1)]
+        axes = [np.linspace(inner.low[k], inner.high[k], 121) for k in (0, 1)]
         kept = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
         fits = np.sum(band_of(inner, kept), axis=-1) <= band_hz * (1 + 1e-9)
         by_grid = np.max(inner.problem.avoided(kept[fits]))
         assert by_grid <= found + 1e-9
-        assert found <= by_grid + 0.02  # the grid's own resolution
+        assert found <= by_grid + 0.03  # the grid's own resolution
 
 
 @BOTH

@@ -128,13 +128,13 @@ def judge(problem):
     return found.status
 
 
-@calm(600)
+@calm(300)
 @given(problem=problems("fixed", 200))
 def test_a_noise_power(problem):
     assert judge(problem) in (Status.OPTIMAL, Status.INFEASIBLE)
 
 
-@calm(100)
+@calm(40)
 @given(problem=problems("psd", 40))
 def test_a_noise_density(problem):
     judge(problem)
@@ -143,13 +143,13 @@ def test_a_noise_density(problem):
 OTHERS = st.sampled_from(VARIANTS[1:])
 
 
-@calm(200)
+@calm(120)
 @given(problem=problems("fixed", 60), kind=OTHERS, seed=st.integers(0, 99))
 def test_variants_with_a_noise_power(problem, kind, seed):
     judge(vary(problem, kind, seed))
 
 
-@calm(40)
+@calm(20)
 @given(problem=problems("psd", 20), kind=OTHERS, seed=st.integers(0, 99))
 def test_variants_with_a_noise_density(problem, kind, seed):
     judge(vary(problem, kind, seed))

@@ -92,6 +92,11 @@ class Cell:
             )
 
         if self.emulator_time is not None:
+            if not isinstance(self.emulator_time, PiecewiseLinear):
+                raise InputError(
+                    "`emulator_time` must be a `PiecewiseLinear`, got "
+                    f"{type(self.emulator_time).__name__}."
+                )
             self._check_emulator_time(self.emulator_time)
 
     def _take_array(self, name: str) -> None:
@@ -152,6 +157,36 @@ class Cell:
         if self.emulator_time is not None:
             taken["emulator_time"] = self.emulator_time.take(clients)
         return replace(self, **taken)
+
+    def require_one_band(self, what: str) -> None:
+        """Refuse many draws, and a cell whose uplink has its own band.
+
+        Raises
+        ------
+        InputError
+            Naming what cannot take it.
+        """
+        self.require_one_cell(what)
+        if self.up_bandwidth_hz is not None:
+            raise InputError(
+                f"{what} takes one band for both directions, got `up_bandwidth_hz` = "
+                f"{self.up_bandwidth_hz:g}; set it to None, or use `solve` with the "
+                "exact solver."
+            )
+
+    def require_one_cell(self, what: str) -> None:
+        """Refuse many draws at once.
+
+        Raises
+        ------
+        InputError
+            Naming what cannot take them.
+        """
+        if len(self.shape) > 1:
+            raise InputError(
+                f"{what} takes one cell, got arrays of shape {self.shape}; use "
+                "`Exact().solve_batch`, or one draw at a time."
+            )
 
     def link(self, direction: Direction) -> Link:
         """Return a direction of the cell's links."""

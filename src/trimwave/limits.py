@@ -40,6 +40,10 @@ class Limits:
         damage = self.damage
         if damage is None:
             return
+        if not isinstance(damage, PiecewiseLinear):
+            raise InputError(
+                f"`damage` must be a `PiecewiseLinear`, got {type(damage).__name__}."
+            )
         if damage.values.ndim != 1 or not (damage.is_convex and damage.rises):
             raise InputError(
                 "`damage` must be one convex curve that does not fall with the pruning "

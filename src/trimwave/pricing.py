@@ -115,6 +115,7 @@ def plan_of(
         ]
     _check_memory(situation.cell, bills, clients)
     share_hz, kept = bandwidth_hz[clients], np.zeros(clients.size)
+    _warn_of_bounds(situation.cell.take(clients), clients, share_hz)
     if problem is None:
         latency = latency_of(situation, bills, clients)
     else:
@@ -153,15 +154,27 @@ def plan_of(
 
 def _check_cell(cell: Cell, problem: Problem | None) -> None:
     """Refuse what no plan can have, and warn of what this one does not heed."""
-    if cell.up_bandwidth_hz is not None:
-        raise InputError(
-            "methods split one band for both directions; set `up_bandwidth_hz` to "
-            "None, or solve P1 alone, with `solve`."
-        )
+    cell.require_one_band("a plan of a method")
     for name in ("held", "emulator_time"):
         if problem is None and getattr(cell, name) is not None:
             warnings.warn(
                 f"`{name}` of the cell has no effect on this method.", stacklevel=4
+            )
+
+
+def _warn_of_bounds(cell: Cell, clients: IntArray, share_hz: FloatArray) -> None:
+    """Say where a method's shares are outside the clients' bounds."""
+    bounds = {"least": cell.bandwidth_min_hz, "largest": cell.bandwidth_max_hz}
+    for which, bound_hz in bounds.items():
+        if bound_hz is None:
+            continue
+        over_hz = bound_hz - share_hz if which == "least" else share_hz - bound_hz
+        for at in np.flatnonzero(over_hz > ROUNDING * bound_hz)[:1]:
+            warnings.warn(
+                f"this method does not heed the {which} shares of the cell: client "
+                f"{clients[at]} has {share_hz[at]:g} Hz, its bound is "
+                f"{bound_hz[at]:g} Hz.",
+                stacklevel=4,
             )
 
 

@@ -22,8 +22,8 @@ NO_WEIGHT = 1.0
 class Problem:
     """P1 of one round: choose kept fractions x_k and shares B_k, eq. (10).
 
-    The arrays of the cell may have leading axes: many draws, each a P1 of its own.
-    Where a value belongs to a draw it is [..., 1].
+    The arrays of the cell may have leading axes, of draws; numbers of a draw are
+    [..., 1].
     """
 
     cell: Cell
@@ -122,18 +122,16 @@ class Problem:
     @cached_property
     def avoid_mean(self) -> float:
         """What C5 asks of a client on average."""
-        limits = self.limits
-        if limits.damage is None:
-            return limits.beta_max - limits.beta_bar
-        most, allowed = limits.damage(np.array([limits.beta_max, limits.beta_bar]))
-        return float(most - allowed)
+        most, allowed = self.limits.beta_max, self.limits.beta_bar
+        if self.limits.damage is not None:
+            most, allowed = self.limits.damage(np.array([most, allowed])).tolist()
+        return most - allowed
 
     def share_max_hz(self, bands: float = 1.0) -> FloatArray:
         """Largest share that a client may have, [..., K]: so many bands, or its own."""
-        most = np.float64(bands * self.cell.total_bandwidth_hz)
-        if self.cell.bandwidth_max_hz is None:
-            return np.broadcast_to(most, self.cell.shape)
-        return np.minimum(self.cell.bandwidth_max_hz, most)
+        most, own = bands * self.cell.total_bandwidth_hz, self.cell.bandwidth_max_hz
+        share = np.minimum(most, np.inf if own is None else own)
+        return np.broadcast_to(share, self.cell.shape)
 
     def check(self) -> None:
         """Raise unless some point satisfies C1 to C5.
@@ -142,7 +140,10 @@ class Problem:
         ------
         InfeasibleError
             Naming every constraint, client and shortfall, with a remedy.
+        InputError
+            If there are many draws.
         """
+        self.cell.require_one_cell("a check of C1 to C5")
         found = [*self._least_shares_excess(), *self._unreachable_floor()]
         found += self._memory_shortfalls()
         found = found or self._mean_shortfall()
@@ -246,7 +247,12 @@ class Problem:
             )
         ]
 
-    def violations(self, kept: FloatArray, bandwidth_hz: FloatArray) -> list[Violation]:
+    def violations(
+        self,
+        kept: FloatArray,
+        bandwidth_hz: FloatArray,
+        up_bandwidth_hz: FloatArray | None = None,
+    ) -> list[Violation]:
         """Return what a candidate violates: constraint, client, shortfall."""
         cell, found = self.cell, []
 
@@ -264,6 +270,10 @@ class Problem:
         excess = float(np.sum(bandwidth_hz)) - cell.total_bandwidth_hz
         if excess > ROUNDING * cell.total_bandwidth_hz:
             add("C1", None, excess, "bandwidths exceed the band [Hz]")
+        if up_bandwidth_hz is not None and cell.up_bandwidth_hz is not None:
+            excess = float(np.sum(up_bandwidth_hz)) - cell.up_bandwidth_hz
+            if excess > ROUNDING * cell.up_bandwidth_hz:
+                add("C1", None, excess, "bandwidths exceed the uplink's band [Hz]")
         for k in np.flatnonzero(~(bandwidth_hz >= 0)):
             add("C2", int(k), -bandwidth_hz[k], "negative bandwidth [Hz]")
         least, most = cell.bandwidth_min_hz, cell.bandwidth_max_hz

@@ -90,6 +90,11 @@ class SolutionBatch:
     """The deadlines that were tried, [..., 1] each."""
 
     @property
+    def prune_rate(self) -> FloatArray:
+        """[..., K] beta_k."""
+        return 1 - self.kept
+
+    @property
     def gap(self) -> FloatArray:
         """Relative distance between the values and their bounds, [..., 1]."""
         return (self.latency_s - self.bound_s) / self.latency_s

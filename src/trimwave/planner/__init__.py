@@ -1,14 +1,8 @@
 """Questions beyond one solution of P1: the trade-off, whom to drop, a shared uplink."""
 
+from trimwave.planner.prices import Prices, prices_of
 from trimwave.planner.selection import Selection, drop_clients, select_clients
-from trimwave.planner.tradeoff import (
-    Prices,
-    TradeOff,
-    WhatIf,
-    prices_of,
-    trade_off,
-    what_if,
-)
+from trimwave.planner.tradeoff import TradeOff, WhatIf, trade_off, what_if
 from trimwave.planner.uplink import SharedUplink, share_uplink
 
 __all__ = [

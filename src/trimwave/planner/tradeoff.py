@@ -1,4 +1,4 @@
-"""What latency costs: the curve against beta_bar, and the price of each constraint."""
+"""What latency costs: the curve against beta_bar, and what a finite change saves."""
 
 from dataclasses import dataclass, replace
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from trimwave.errors import InputError
-from trimwave.pieces import weight_at
+from trimwave.planner.prices import prices_of
 from trimwave.problem import Problem
 from trimwave.solution import Solution, solve
 from trimwave.solvers.exact import Exact
@@ -14,9 +14,6 @@ from trimwave.units import FloatArray
 
 POINTS = 13
 """Points of the curve where none are asked for."""
-
-NEAR = 1e-7
-"""Distance of x_k to a bound that counts as at it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,27 +32,6 @@ class TradeOff:
     """[P] dT/dbeta_bar; not positive [s]."""
     nearest: int
     """The point nearest to the problem's own `beta_bar`."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Prices:
-    """Marginal prices of P1's constraints at its optimum: the multipliers.
-
-    How the optimal latency would move, per unit; by the envelope theorem. Where a
-    constraint is slack its price is 0; at a bend of the latency the price is one of the
-    two sides'.
-    """
-
-    band_s_per_hz: float
-    """dT/dB of C1; not positive."""
-    beta_bar_s: float
-    """dT/dbeta_bar of C5 [s per unit of mean pruning]; not positive."""
-    memory_s_per_byte: FloatArray
-    """[K] dT/d memory_k of C3; not positive."""
-    beta_max_s: FloatArray
-    """[K] dT/dbeta_max of C4 for each client; not positive."""
-    speed_s_per_flops: FloatArray
-    """[K] dT/df_k [s per FLOP/s]; not positive."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +56,8 @@ def trade_off(problem: Problem, beta_bars: ArrayLike | None = None) -> TradeOff:
     problem : Problem
         P1 of one cell.
     beta_bars : [P], optional
-        Where; by default evenly from the least that C3 and C4 allow to `beta_max`.
+        Where; by default evenly from the least that C3 and C4 allow to `beta_max`,
+        and the problem's own.
 
     Raises
     ------
@@ -92,6 +69,9 @@ def trade_off(problem: Problem, beta_bars: ArrayLike | None = None) -> TradeOff:
     if beta_bars is None:
         least = _least_beta_bar(problem)
         beta_bars = np.linspace(least, problem.limits.beta_max, POINTS).round(12)
+        own = problem.limits.beta_bar
+        if least <= own <= problem.limits.beta_max:
+            beta_bars = np.unique([*beta_bars, own])
     if not np.size(beta_bars):
         raise InputError("`beta_bars` must name one value or more, got none.")
     at = np.sort(np.asarray(beta_bars, dtype=np.float64))
@@ -129,75 +109,6 @@ def _least_beta_bar(problem: Problem) -> float:
         else:
             most = beta_bar
     return most
-
-
-def prices_of(problem: Problem, solution: Solution) -> Prices:
-    """Return what a little more of each resource would save.
-
-    Parameters
-    ----------
-    problem : Problem
-        P1 of one cell.
-    solution : Solution
-        Its optimum, as `Exact` returns it.
-
-    Raises
-    ------
-    InputError
-        If the solution carries no price, since another solver made it.
-
-    Notes
-    -----
-    Valid where all the band is used: with T fixed the least band F(T, parameter)
-    equals B at the optimum, so that dT/dparameter = -(dF/dparameter) / (dF/dT), with
-    dF/dC5 the price in hertz and dF/dT = -sum_k of the band a second saves.
-    """
-    if solution.price_hz is None:
-        raise InputError(
-            f"solver `{solution.solver}` gives no prices; use the exact one."
-        )
-    latency, limits, cell = problem.latency, problem.limits, problem.cell
-    kept, share_hz, deadline_s = (
-        solution.kept,
-        solution.bandwidth_hz,
-        solution.latency_s,
-    )
-    per_client = latency.hz_per_s(kept, share_hz, deadline_s)
-    if cell.bandwidth_min_hz is not None:
-        per_client = np.where(share_hz > cell.bandwidth_min_hz, per_client, 0.0)
-    saved_hz_per_s = float(np.sum(per_client))
-    if not saved_hz_per_s > 0:  # nothing is sent, or the radios limit the round
-        zeros = np.zeros(cell.shape)
-        return Prices(
-            band_s_per_hz=0.0,
-            beta_bar_s=0.0,
-            memory_s_per_byte=zeros,
-            beta_max_s=zeros,
-            speed_s_per_flops=zeros,
-        )
-    damage_slope = 1.0
-    if limits.damage is not None:
-        damage_slope = float(limits.damage.slope(np.array([limits.beta_bar]))[0])
-    # How much more band x_k would cost than C5 pays for it.
-    excess_hz = latency.price_hz(share_hz, deadline_s)
-    excess_hz = excess_hz - solution.price_hz * weight_at(problem.pieces, kept)
-    at_top = problem.memory_kept_max <= 1 - limits.beta_min
-    at_top &= kept >= problem.memory_kept_max - NEAR
-    per_byte = problem.workload.emulator_memory_bytes
-    memory = np.where(at_top, np.minimum(excess_hz, 0.0), 0.0) / max(per_byte, 1)
-    at_bottom = kept <= problem.kept_min + NEAR
-    lowered = -np.where(at_bottom, np.maximum(excess_hz, 0.0), 0.0)
-    per_c5 = solution.price_hz / saved_hz_per_s
-    share_of_second = per_client / saved_hz_per_s
-    return Prices(
-        band_s_per_hz=-1 / saved_hz_per_s,
-        beta_bar_s=-per_c5 * cell.num_clients * damage_slope,
-        memory_s_per_byte=memory / saved_hz_per_s,
-        beta_max_s=lowered / saved_hz_per_s,
-        speed_s_per_flops=-share_of_second
-        * latency.compute_s(kept)
-        / cell.speed_flops_per_s,
-    )
 
 
 def what_if(

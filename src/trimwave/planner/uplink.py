@@ -67,6 +67,7 @@ def share_uplink(problem: Problem) -> SharedUplink:
     need not be the best. The bound is that of everyone uploading alone at the very end,
     and proves little where uploads are long. Valid when `Exact` is.
     """
+    problem.cell.require_one_band("share_uplink")
     if problem.cell.bandwidth_max_hz is not None:
         raise InputError(
             "uploads in turns take the whole band; set `bandwidth_max_hz` to None."

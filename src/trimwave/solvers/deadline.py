@@ -72,9 +72,10 @@ class AtDeadline(DeadlineSearch):
             return [Parabola(latency, one, self.deadline_s, *at) for one, at in pairs]
         cuts = [low, *(end for _, end in spans)]
         needs = [self.required_hz(x) for x in cuts]
+        ranges = zip(needs[:-1], needs[1:], strict=True)
         return [
             Searched(latency, one, self.deadline_s, *at, range_hz)
-            for (one, at), *range_hz in zip(pairs, needs[:-1], needs[1:], strict=True)
+            for (one, at), range_hz in zip(pairs, ranges, strict=True)
         ]
 
     def required_hz(self, kept: FloatArray) -> FloatArray:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from trimwave.errors import InputError
 from trimwave.problem import Problem
 from trimwave.roots import bracket_root, newton_root
 from trimwave.solution import SolutionBatch, Status
@@ -29,7 +30,13 @@ def solve_duplex(problem: Problem, name: str) -> SolutionBatch:
     The price of the uplink is searched for at which its band is used up. Valid as the
     optimum where every client's need is convex (`paired`); elsewhere the bound holds
     and whoever is between its sides leaves a gap.
+
+    Raises
+    ------
+    InputError
+        If shares are bounded, which is not supported with two bands.
     """
+    _check_bounds(problem)
     slowest_s = _even_deadline_s(problem, even_kept(problem))
     best, mu, trace = _priced_uplink(problem, slowest_s)
     kept = best.kept
@@ -59,6 +66,15 @@ def solve_duplex(problem: Problem, name: str) -> SolutionBatch:
         kkt_residual=np.full_like(latency_s, np.nan),
         trace=tuple(trace),
     )
+
+
+def _check_bounds(problem: Problem) -> None:
+    for name in ("bandwidth_min_hz", "bandwidth_max_hz"):
+        if getattr(problem.cell, name) is not None:
+            raise InputError(
+                f"`{name}` bounds a share that serves both directions; with "
+                f"`up_bandwidth_hz` set it to None."
+            )
 
 
 def _solvable(problem: Problem) -> FloatArray:

@@ -40,6 +40,7 @@ def realise(problem: Problem, solution: Solution) -> Solution:
         If no attainable size lies between a client's bounds, C5 needs more than all
         attainable sizes give, or there are fewer blocks than clients.
     """
+    problem.cell.require_one_band("realise")
     sizes, block_hz = problem.workload.emulator_sizes, problem.cell.resource_block_hz
     if sizes is None and block_hz is None:
         return solution

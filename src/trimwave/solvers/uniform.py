@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trimwave.cell import Cell
 from trimwave.constraints import Violation
-from trimwave.errors import InfeasibleError, InputError
+from trimwave.errors import InfeasibleError
 from trimwave.problem import Problem
 from trimwave.solution import Solution, Status
 from trimwave.solvers.blocks import even_kept
@@ -43,21 +42,6 @@ class Uniform:
         )
 
 
-def require_one_band(cell: Cell, who: str) -> None:
-    """Raise if the uplink has a band of its own.
-
-    Raises
-    ------
-    InputError
-        Naming who splits one band.
-    """
-    if cell.up_bandwidth_hz is not None:
-        raise InputError(
-            f"`{who}` splits one band for both directions, the exact solver alone two; "
-            "set `up_bandwidth_hz` to None."
-        )
-
-
 def even_shares(problem: Problem, solver: str) -> FloatArray:
     """Return B / K for everyone, [K] [Hz].
 
@@ -69,7 +53,7 @@ def even_shares(problem: Problem, solver: str) -> FloatArray:
         If the uplink has its own band.
     """
     cell = problem.cell
-    require_one_band(cell, solver)
+    cell.require_one_band(f"solver `{solver}`")
     even_hz = cell.total_bandwidth_hz / cell.num_clients
     bounds = (cell.bandwidth_min_hz, 1.0), (cell.bandwidth_max_hz, -1.0)
     for bound_hz, sign in bounds:
