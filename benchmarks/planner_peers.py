@@ -40,7 +40,8 @@ def at_most(limit_s: float) -> Iterator[None]:
         raise LateError
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, limit_s)
+    # Again and again, since an exception in a callback of the collector is swallowed.
+    signal.setitimer(signal.ITIMER_REAL, limit_s, 0.1)
     try:
         yield
     finally:

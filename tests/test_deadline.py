@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from variants import NOISES, VARIANTS, random_variant, second_kept
 
+from trimwave.limits import Limits
+from trimwave.piecewise import PiecewiseLinear
 from trimwave.solution import solve
 from trimwave.solvers import Exact
 from trimwave.solvers.deadline import HEADROOM, AtDeadline
@@ -147,6 +149,99 @@ def test_its_slope_is_the_difference_in_the_deadline(make_problem, noise, kind):
         slack_hz = 1e-4 * np.abs(slope)
         assert sides[0] <= slope + slack_hz or kind in ("bounds", "all")
         assert sides[0] - slack_hz <= slope <= sides[1] + slack_hz
+
+
+@BOTH
+def test_its_slope_counts_what_least_and_largest_shares_let_clients_keep(
+    make_problem, noise
+):
+    problem = random_variant(make_problem, 3, noise, "base", num_clients=6)
+    free, band_hz = solve(problem, Exact()), problem.cell.total_bandwidth_hz
+    fast, wide = int(np.argmin(free.bandwidth_hz)), int(np.argmax(free.bandwidth_hz))
+    least_hz, most_hz = np.zeros(6), np.full(6, band_hz)
+    least_hz[fast] = 1.5 * free.bandwidth_hz[fast]
+    most_hz[wide] = 0.9 * free.bandwidth_hz[wide]
+    cell = replace(problem.cell, bandwidth_min_hz=least_hz, bandwidth_max_hz=most_hz)
+    bound, step = replace(problem, cell=cell), np.array([[-1e-6], [0.0], [1e-6]])
+    best_s = solve(bound, Exact()).latency_s
+    for late in (1.001, 1.02):
+        at = [AtDeadline(bound, best_s * (late + one)) for one in step]
+        found = [inner.cheapest() for inner in at]
+        kept, inside = (
+            found[1].kept,
+            (found[1].kept > bound.kept_min) & (found[1].kept < bound.kept_max),
+        )
+        assert inside[fast] and kept[fast] == at[1].low[fast]
+        assert late > 1.01 or (inside[wide] and kept[wide] == at[1].high[wide])
+        needs = [one.need_hz[0] for one in found]
+        numeric = (needs[2] - needs[0]) / (2e-6 * best_s)
+        assert found[1].slope_hz_per_s[0] == pytest.approx(numeric, rel=1e-3)
+
+
+@BOTH
+@EVERY
+def test_at_a_price_beyond_all_ends_everyone_is_exactly_there(
+    make_problem, noise, kind
+):
+    """Though x from a share is rough where time hardly depends on x."""
+    problem = random_variant(make_problem, 3, noise, kind, num_clients=6)
+    rough = replace(problem.workload, emulator_flops=10, emulator_params=3)
+    problem = replace(problem, workload=rough)
+    inner = AtDeadline(problem, np.array([2 * solve(problem, Exact()).latency_s]))
+    low_s, _, high_s = inner.price_range()
+    np.testing.assert_array_equal(inner.kept(0.5 * low_s).kept, inner.high)
+    np.testing.assert_allclose(inner.kept(2 * high_s).kept, inner.low, rtol=1e-15)
+
+
+def test_where_the_price_jumps_at_a_modems_cap_it_does_not_fall(make_problem):
+    problem = random_variant(make_problem, 0, "psd", "base", num_clients=6)
+    found, jumps = solve(problem, Exact()), 0
+    down = problem.latency.down.spectral_efficiency(found.bandwidth_hz)
+    for client in range(6):
+        cell = replace(problem.cell, max_spectral_efficiency=down[client])
+        inner = AtDeadline(replace(problem, cell=cell), np.array([found.latency_s]))
+        s = np.array([found.price_hz**-0.5])
+        for near in np.linspace(0.9, 1.1, 9):
+            here, less, more = (inner.kept(near * s * f) for f in (1, 1.001, 0.999))
+            stays = (less.kept == here.kept) | (np.abs(more.kept - less.kept) < 1e-12)
+            stays &= (here.kept > inner.low) & (here.kept < inner.high)
+            jumps += int(np.sum(stays))
+            np.testing.assert_array_equal(here.fall[stays], 0.0)
+    assert jumps >= 3
+
+
+def test_nothing_is_kept_beyond_what_c5_counts(make_problem):
+    problem = random_variant(make_problem, 3, "fixed", "damage", num_clients=6)
+    flat = PiecewiseLinear(np.array([0.0, 0.4, 1.0]), np.array([0.0, 0.0, 1.0]))
+    limits = Limits(beta_min=0.1, beta_max=0.9, beta_bar=0.45, damage=flat)
+    problem = replace(problem, limits=limits)
+    no_work = {"emulator_flops": 0, "emulator_memory_bytes": 0}
+    no_bits = {"adapter_bits": 0, "update_bits": 0, "emulator_params": 0}
+    for changes in (no_work, no_bits):
+        work = replace(problem.workload, **changes)
+        for held in (0.0, 0.8):  # what is held costs nothing either
+            cell = replace(problem.cell, held=np.full(6, held))
+            bound = replace(problem, cell=cell, workload=work)
+            inner = AtDeadline(bound, np.array([1e3]))
+            np.testing.assert_allclose(inner.high, 0.6, rtol=1e-15)
+            found = inner.cheapest()
+            assert np.all(found.kept <= 0.6 + 1e-15) and np.isfinite(found.need_hz)
+
+
+@BOTH
+def test_what_a_least_share_buys_needs_no_more_though_rounding_hides_it(
+    make_problem, noise
+):
+    problem = random_variant(make_problem, 3, noise, "base", num_clients=6)
+    bits = {"adapter_bits": 10, "update_bits": 10, "emulator_params": 1}
+    work = replace(problem.workload, emulator_flops=10**24, **bits)
+    least_hz = np.linspace(1e6, 1e7, 6)
+    cell = replace(problem.cell, bandwidth_min_hz=least_hz)
+    problem = replace(problem, cell=cell, workload=work)
+    slowest_s = np.max(problem.latency.compute_s(problem.kept_min))
+    for late in np.linspace(1.01, 1.5, 50):
+        inner = AtDeadline(problem, np.array([late * slowest_s]))
+        np.testing.assert_array_equal(inner.required_hz(inner.low), least_hz)
 
 
 @BOTH

@@ -260,11 +260,32 @@ CORNERS = (
     {"adapter_bits": 0, "update_bits": 0, "emulator_params": 0},  # or all compute
     {"adapter_bits": 0, "update_bits": 0},  # nothing fixed to send
     {"emulator_params": 0, "emulator_flops": 0},  # nothing that x changes
+    {name: 0 for name in list(PARTS)[:5]},  # no work at all
     {"emulator_params": 1},
     {"emulator_flops": 1, "emulator_params": 1},
     {"adapter_flops": 10**24},  # one client's transfer is lost in its rounding
     {"emulator_flops": 10**24},
+    {"emulator_flops": 10**24, "bandwidth_min_hz": np.array([1e6, 2e6])},
+    {
+        "emulator_flops": 10**24,  # what the least shares send is lost in rounding
+        "emulator_params": 1,
+        "adapter_bits": 10,
+        "update_bits": 10,
+        "bandwidth_min_hz": np.array([1e6, 2e6]),
+    },
+    {"emulator_flops": 10**24, "bandwidth_max_hz": np.array([6e7, 3e7])},
+    {
+        "emulator_flops": 10**24,
+        "speed_flops_per_s": np.array([1e7, 2e7]),
+        "emulator_params": 0,
+        "adapter_bits": 10**4,
+        "update_bits": 10,
+        "total_bandwidth_hz": 1e12,
+    },
     {"update_bits": 10**18},
+    {"bandwidth_min_hz": np.array([0.0, 5e7])},
+    {"bandwidth_min_hz": np.array([5e7, 5e7])},
+    {"bandwidth_max_hz": np.array([1e-6, 1e8])},
     {"adapter_bits": 10**18, "emulator_params": 1},
     {"num_local_steps": 10**9},
     {"speed_flops_per_s": np.array([1e6, 1e15])},

@@ -196,6 +196,16 @@ def test_newton_across_magnitudes_bisects_logarithms():
     assert found[-1] < 100
 
 
+def test_newton_closes_in_where_it_halves_the_function_for_ever():
+    # At a ninth-order root each step takes off a ninth of the distance, and most of
+    # the value.
+    low, point, high, _ = newton(
+        lambda x: ((x - 0.5) ** 9, 9 * (x - 0.5) ** 8), [1e-3], [3.0], [1.0]
+    )
+    assert point[0] == pytest.approx(0.5, rel=1e-14)
+    assert high[0] - low[0] <= 1e-14
+
+
 def test_newton_from_a_slope_beyond_all_numbers():
     # At the end of sqrt the slope is infinite: no step, but no root either.
     def function(x):

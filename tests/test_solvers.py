@@ -102,7 +102,7 @@ def test_a_thousand_instances(make_problem, noise):
 def test_slsqp_finds_nothing_better(make_problem):
     pytest.importorskip("scipy")
     slsqp_latency_s = runpy.run_path(str(BENCHMARK))["slsqp_latency_s"]
-    for seed in range(20):
+    for seed in range(10):
         problem = random_problem(
             make_problem, seed, "psd" if seed % 5 == 4 else "fixed"
         )
