@@ -156,28 +156,28 @@ def test_variants_with_a_noise_density(problem, kind, seed):
 
 
 @pytest.mark.slow
-@calm(2000)
+@calm(1000)
 @given(problem=problems("fixed", 200), kind=OTHERS, seed=st.integers(0, 10**6))
 def test_thousands_of_variants_with_a_noise_power(problem, kind, seed):
     judge(vary(problem, kind, seed))
 
 
 @pytest.mark.slow
-@calm(300)
+@calm(200)
 @given(problem=problems("psd", 60), kind=OTHERS, seed=st.integers(0, 10**6))
 def test_hundreds_of_variants_with_a_noise_density(problem, kind, seed):
     judge(vary(problem, kind, seed))
 
 
 @pytest.mark.slow
-@calm(4000)
+@calm(1500)
 @given(problem=problems("fixed", 200))
 def test_thousands_with_a_noise_power(problem):
     assert judge(problem) in (Status.OPTIMAL, Status.INFEASIBLE)
 
 
 @pytest.mark.slow
-@calm(500)
+@calm(300)
 @given(problem=problems("psd", 200))
 def test_hundreds_with_a_noise_density(problem):
     judge(problem)

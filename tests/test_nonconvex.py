@@ -54,8 +54,8 @@ def alike(make_problem):
 
 
 def test_where_the_band_is_convex_the_bound_is_the_certificates(make_problem):
-    for seed, kind in ((0, "base"), (3, "held"), (5, "weights")):
-        problem = random_variant(make_problem, seed, "psd", kind, num_clients=4)
+    for seed, kind in ((0, "base"),):
+        problem = random_variant(make_problem, seed, "psd", kind, num_clients=3)
         found = solve(problem, Exact())
         assert price_rises(problem, row(found.latency_s)).all()
         bound_s = bound_of(problem, found)
@@ -76,7 +76,7 @@ def test_equal_pruning_of_two_alike_is_not_the_best(alike):
     assert bound_s == found.bound_s
 
 
-@pytest.mark.parametrize("factor", [0.5, 0.8, 0.9, 1.0, 1.1, 1.3, 2.0])
+@pytest.mark.parametrize("factor", [0.5, 1.1])
 def test_any_price_gives_a_bound_that_holds(alike, factor):
     found = solve(alike, Exact())
     price_hz = row(factor * found.price_hz)
@@ -85,25 +85,49 @@ def test_any_price_gives_a_bound_that_holds(alike, factor):
     assert 0 <= bound_s[0] <= min(found.bound_s * (1 + 1e-9), 14.9250)
 
 
+def assert_no_wrong_claim(problem):
+    """Compare with brute force; whether the band was not convex."""
+    found = solve(problem, Exact())
+    assert problem.violations(found.kept, found.bandwidth_hz) == []
+    if price_rises(problem, row(found.latency_s)).all():
+        return False
+    best_s = brute_force(problem, size=41, zooms=4)
+    assert found.bound_s <= best_s * (1 + 1e-9)
+    assert found.gap <= 0.05
+    assert found.latency_s <= best_s * 1.01
+    assert (found.status is Status.OPTIMAL) == (found.gap <= 1e-9)
+    return True
+
+
+@pytest.mark.parametrize(
+    ("seed", "kind"),
+    [(9, "base"), (2, "held"), (11, "bounds"), (9, "all")],
+)
+def test_weak_uplinks_against_brute_force(make_problem, seed, kind):
+    assert assert_no_wrong_claim(weak_uplinks(make_problem, seed, kind))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", VARIANTS)
-def test_weak_uplinks_against_brute_force(make_problem, kind):
-    not_convex = 0
-    for seed in range(6):
-        problem = weak_uplinks(make_problem, seed, kind)
-        found = solve(problem, Exact())
-        assert problem.violations(found.kept, found.bandwidth_hz) == []
-        if price_rises(problem, row(found.latency_s)).all():
-            continue
-        not_convex += 1
-        best_s = brute_force(problem, size=81, zooms=3)
-        assert found.bound_s <= best_s * (1 + 1e-9)
-        assert found.gap <= 0.05
-        assert found.latency_s <= best_s * 1.01
-        assert (found.status is Status.OPTIMAL) == (found.gap <= 1e-9)
-    assert not_convex
+def test_weak_uplinks_against_brute_force_many_times(make_problem, kind):
+    problems = (weak_uplinks(make_problem, seed, kind) for seed in range(12, 36))
+    assert sum(assert_no_wrong_claim(one) for one in problems) >= 5
 
 
-def least_by_grid_hz(problem, deadline_s, price_hz, size=200_001):
+def test_radios_that_leave_band_unused_are_no_gap(make_problem):
+    # The optimum is where C5 can just be met within the largest share; however dear
+    # C5 is, no band makes an earlier deadline possible.
+    problem = weak_uplinks(make_problem, 9, "all")
+    found = solve(problem, Exact())
+    assert np.sum(found.bandwidth_hz) < 0.95 * problem.cell.total_bandwidth_hz
+    assert not price_rises(problem, row(found.latency_s)).all()
+    early_s, price_hz = row(found.latency_s * (1 - 1e-6)), row(found.price_hz)
+    assert np.isinf(least_band_hz(problem, early_s, price_hz))
+    assert found.status is Status.OPTIMAL
+    assert found.gap <= 1e-9
+
+
+def least_by_grid_hz(problem, deadline_s, price_hz, size=4_001):
     """Least of share less what C5 pays, over a fine grid of shares, for each client."""
     latency, most_hz = problem.latency, problem.share_max_hz()
     high = np.minimum(latency.kept_at(most_hz, deadline_s), problem.kept_max)
@@ -120,25 +144,25 @@ def least_by_grid_hz(problem, deadline_s, price_hz, size=200_001):
     return float(np.sum(np.min(net_hz, axis=0)) + price_hz * problem.avoid_min)
 
 
-@pytest.mark.parametrize("kind", VARIANTS)
+@pytest.mark.parametrize("kind", ["base", "held", "bounds", "all"])
 def test_the_enclosed_minimum_is_that_of_a_fine_grid(make_problem, kind):
-    for seed in range(2):
-        problem = weak_uplinks(make_problem, seed, kind, num_clients=3)
-        found, band = solve(problem, Exact()), problem.cell.total_bandwidth_hz
-        for late, dear in ((1.0, 1.0), (1.2, 0.4), (1.5, 3.0), (1.0, 0.0)):
-            deadline_s, price_hz = late * found.latency_s, dear * found.price_hz
-            enclosed_hz = least_band_hz(problem, row(deadline_s), row(price_hz))[0]
-            grid_hz = least_by_grid_hz(problem, deadline_s, price_hz)
-            assert enclosed_hz <= grid_hz + 1e-12 * band
-            assert enclosed_hz == pytest.approx(grid_hz, abs=1e-6 * band)
+    problem = weak_uplinks(make_problem, 1, kind, num_clients=3)
+    found, band = solve(problem, Exact()), problem.cell.total_bandwidth_hz
+    for late, dear in ((1.0, 1.0), (1.3, 0.4), (1.0, 0.0)):
+        deadline_s, price_hz = late * found.latency_s, dear * found.price_hz
+        enclosed_hz = least_band_hz(problem, row(deadline_s), row(price_hz))[0]
+        grid_hz = least_by_grid_hz(problem, deadline_s, price_hz)
+        assert enclosed_hz <= grid_hz + 1e-12 * band
+        assert enclosed_hz == pytest.approx(grid_hz, abs=2e-5 * band)
 
 
 def test_a_deadline_that_nobody_reaches_needs_an_infinite_band(alike):
-    price_hz = np.array([[1e7], [1e7], [1e7]])
-    deadline_s = np.array([[1e-3], [1.0], [40.0]])
-    need_hz = least_band_hz(alike, deadline_s, price_hz)
-    assert np.isinf(need_hz[:2]).all()
-    assert 0 < need_hz[2, 0] < 1e8
+    needs_hz = [
+        float(least_band_hz(alike, row(deadline_s), row(1e7))[0])
+        for deadline_s in (1e-3, 1.0, 40.0, 80.0)
+    ]
+    assert np.isinf(needs_hz[:2]).all()
+    assert 0 < needs_hz[3] < needs_hz[2] < 1e8
 
 
 def test_many_draws_at_once_are_the_same(make_problem):
@@ -170,29 +194,30 @@ STEPS = (
 """Measured times by the kept fraction that are not convex: concave, in steps, flat."""
 
 
-@pytest.mark.parametrize("table", STEPS)
-@pytest.mark.parametrize("noise", ["fixed", "psd"])
-def test_a_table_that_is_not_convex_against_brute_force(make_problem, noise, table):
+@pytest.mark.parametrize(
+    ("noise", "at"), [("fixed", 0), ("fixed", 1), ("fixed", 2), ("psd", 0)]
+)
+def test_a_table_that_is_not_convex_against_brute_force(make_problem, noise, at):
+    table = STEPS[at]
     assert not table.is_convex
     for seed in range(4 if noise == "fixed" else 1):
-        drawn = random_variant(
-            make_problem, seed, noise, "base", num_clients=2, beta_min=0.2, beta_max=0.8
-        )
-        limits = replace(drawn.limits, beta_bar=0.3 + 0.1 * seed)
-        cell = replace(drawn.cell, emulator_time=table)
-        problem = replace(drawn, cell=cell, limits=limits)
+        limits = {"beta_min": 0.2, "beta_max": 0.8, "beta_bar": 0.3 + 0.1 * seed}
+        problem = make_problem(seed, num_clients=2, noise=noise, **limits)
+        cell = replace(problem.cell, emulator_time=table)
+        problem = replace(problem, cell=cell)
         found = solve(problem, Exact())
         assert problem.violations(found.kept, found.bandwidth_hz) == []
-        best_s = brute_force(problem, size=401, zooms=3)
+        best_s = brute_force(problem, size=101, zooms=3)
         assert found.bound_s <= best_s * (1 + 1e-9)
-        assert found.latency_s <= best_s * 1.001
+        assert found.latency_s <= best_s * 1.01
+        assert found.gap <= 0.05
         assert (found.status is Status.OPTIMAL) == (found.gap <= 1e-9)
 
 
 @pytest.mark.parametrize("table", STEPS)
 def test_many_clients_hide_that_a_table_is_not_convex(make_problem, table):
     gaps = []
-    for seed in range(12):
+    for seed in range(6):
         rng = np.random.default_rng(seed)
         problem = make_problem(
             seed, num_clients=int(rng.integers(3, 30)), beta_bar=rng.uniform(0.3, 0.7)

@@ -18,6 +18,9 @@ from trimwave.units import FloatArray
 CUTS, LEVELS = 33, 6
 """Shares looked at on each level, and levels."""
 
+ROUNDING = 1e-12
+"""Rounding of what C5 counts, relative."""
+
 FARTHEST, BISECTIONS = 12, 8
 """Deadlines tried for a bound, each ten times farther below the latency, and how often
 the last step is halved."""
@@ -35,6 +38,8 @@ def least_band_hz(
     high = np.minimum(latency.kept_at(most_hz, deadline_s), problem.kept_max)
     late = np.any(high < problem.kept_min, axis=-1, keepdims=True)
     high = np.maximum(high, problem.kept_min)
+    most = problem.avoided(high)  # radios may let no band make up for the time
+    late |= most < problem.avoid_min - ROUNDING * (most + abs(problem.avoid_min))
     least_hz, whole_hz = (
         np.minimum(latency.required_bandwidth_hz(x, deadline_s), most_hz)
         for x in (problem.kept_min, high)
