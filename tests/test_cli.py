@@ -407,3 +407,135 @@ def test_a_plan_loads_no_torch(tmp_path):
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["status"] == "optimal"
     assert done.stderr.strip() == "[]"
+
+
+FULL_HEADER = HEADER.strip() + ",num_samples,held,bandwidth_min_hz,bandwidth_max_hz\n"
+FULL_ROWS = (
+    "1e12,8e9,90,70,10,0.2,0,5e7\n",
+    "5e11,6e9,80,60,20,0,1e7,inf\n",
+    "2e12,4e9,100,75,30,1,0,3e7\n",
+)
+
+
+@pytest.fixture
+def full_cell(tmp_path):
+    """Write a cell with all the optional columns."""
+    path = tmp_path / "full.csv"
+    path.write_text(FULL_HEADER + "".join(FULL_ROWS))
+    return path
+
+
+def test_a_trade_off_is_a_table_with_prices(trimwave):
+    code, out, err = trimwave("plan", "--pareto")
+    assert (code, err) == (0, "")
+    lines = [line.split() for line in out.splitlines() if line.strip()]
+    assert lines[0] == ["beta_bar", "round", "s", "price", "s", "gap"]
+    rows = lines[2:15]  # below the rule
+    beta_bars = [float(row[0].lstrip("*")) for row in rows]
+    assert beta_bars == pytest.approx([0.2 + 0.05 * i for i in range(13)])
+    assert [row[0] for row in rows if row[0].startswith("*")] == ["*0.500"]
+    seconds = [float(row[1]) for row in rows]
+    assert seconds == sorted(seconds, reverse=True)
+    assert float(rows[-1][2]) == 0 < float(rows[0][2])
+    plan = json.loads(trimwave("plan", "--json", "--method", "jcpba")[1])
+    assert float(rows[6][1]) == pytest.approx(plan["latency_s"], abs=1e-3)
+    assert "marginal prices: 1 MHz" in out
+    assert "10 MHz more saves" in out
+    assert "0.05 more mean pruning saves" in out
+    assert trimwave("plan", "--pareto", "--solver", "exact")[1] == out
+
+
+def test_a_trade_off_as_json(trimwave):
+    code, out, err = trimwave("plan", "--pareto", "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    curve = "beta_bar damage latency_s bound_s seconds_per_beta_bar".split()
+    assert set(found) == {*curve, "prices", "what_if"}
+    assert all(len(found[name]) == 13 for name in curve)
+    assert found["damage"] == found["beta_bar"]
+    assert all(
+        0 <= here - bound <= 1e-9 * here
+        for here, bound in zip(found["latency_s"], found["bound_s"], strict=True)
+    )
+    prices = found["prices"]
+    assert prices["beta_bar_s"] == pytest.approx(found["seconds_per_beta_bar"][6])
+    assert prices["band_s_per_hz"] < 0
+    per_client = ("memory_s_per_byte", "beta_max_s", "speed_s_per_flops")
+    assert all(len(prices[name]) == 8 for name in per_client)
+    band, pruning = found["what_if"]
+    assert (band["constraint"], band["client"], band["change"]) == ("C1", None, 1e7)
+    assert pruning["constraint"] == "C5"
+    assert 0 < band["saved_s"] < -prices["band_s_per_hz"] * 1e7
+    assert "-0.0" not in {line.strip(" ,") for line in out.splitlines()}
+
+
+def test_a_trade_off_says_whose_memory_is_dear(trimwave, full_cell):
+    small = full_cell.read_text().replace("2e12,4e9", "2e12,4.2e8")
+    full_cell.write_text(small)
+    code, out, err = trimwave("plan", "full.csv", "--pareto")
+    assert (code, err) == (0, "")
+    assert "client 2's memory costs" in out
+    found = json.loads(trimwave("plan", "full.csv", "--pareto", "--json")[1])
+    lifted = found["what_if"][-1]
+    assert (lifted["constraint"], lifted["client"]) == ("C3", 2)
+    assert lifted["change"] is None
+    assert found["prices"]["memory_s_per_byte"][2] < 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--solver", "bcd"], "--pareto is solved exactly; drop --solver bcd, or drop"),
+        (["--solver", "uniform"], "--pareto is solved exactly; drop --solver uniform"),
+        (["--method", "ubfp"], "P1, which `ubfp` does not solve; use --method jcpba"),
+        (["--method", "lora"], "P1, which `lora` does not solve; use --method jcpba"),
+        (["--solver", "exat"], "no solver `exat`; did you mean `exact`?"),
+        (["--set", "limits.beta_bar=0.1"], "infeasible: C5: mean pruning must not"),
+        (["--round", "0"], "--round must be at least 1, got 0"),
+    ],
+)
+def test_a_trade_off_that_cannot_be_is_one_line(refused, options, said):
+    assert said in refused("plan", "--pareto", *options)
+
+
+def test_a_trade_off_is_exact_whatever_the_recipes_solver(trimwave):
+    own = trimwave("plan", "gpt2-medium", "--pareto", "--json")[1]
+    exact = "plan", "gpt2-medium", "--pareto", "--json", "--method", "jcpba"
+    assert own == trimwave(*exact)[1]
+
+
+def test_optional_columns_change_the_plan(trimwave, full_cell, cell):
+    def planned(*arguments):
+        code, out, err = trimwave("plan", *arguments, "--json")
+        assert (code, err) == (0, "")
+        return json.loads(out)
+
+    full, plain = planned(full_cell), planned(cell())
+    assert full["status"] == "optimal"
+    assert full["bandwidth_hz"][0] <= 5e7 * (1 + 1e-9)
+    assert full["bandwidth_hz"][1] >= 1e7 * (1 - 1e-9)
+    assert full["bandwidth_hz"][2] <= 3e7 * (1 + 1e-9)
+    # Client 2 holds all of the emulator: the adapter alone travels.
+    assert full["down_bits"][2] < min(full["down_bits"][:2])
+    assert full["down_bits"][2] < plain["down_bits"][2]
+    assert full["compute_s"][1] > 0
+
+
+def test_other_methods_say_what_of_the_cell_they_do_not_heed(trimwave, full_cell):
+    warnings.simplefilter("always")  # pytest puts its own filters back
+    code, _, err = trimwave("plan", full_cell, "--method", "lora", "--json")
+    assert code == 0
+    lines = err.splitlines()
+    assert lines[0] == "warning: `held` of the cell has no effect on this method."
+    assert all(line.startswith("warning: ") for line in lines)
+    bound = "this method does not heed the largest shares of the cell: client 0 has "
+    band = full_cell.read_text().replace("5e7", "1e5")
+    full_cell.write_text(band)
+    assert bound in trimwave("plan", full_cell, "--method", "lora")[2]
+
+
+@pytest.mark.parametrize("solver", ["uniform", "bcd"])
+def test_shares_that_an_even_split_cannot_give_are_one_line(refused, full_cell, solver):
+    said = refused("plan", full_cell, "--solver", solver)
+    expected = f"infeasible: C2: solver `{solver}` starts from B/K = 3.33333e+07 Hz, "
+    assert expected + "outside the bounds of client 2; use the exact one" in said

@@ -127,6 +127,56 @@ def test_a_cell_from_a_file(tmp_path):
     assert (cell.noise, cell.max_spectral_efficiency) == ("psd", 6.0)
 
 
+OPTIONAL = "num_samples,held,bandwidth_min_hz,bandwidth_max_hz"
+FULL_HEADER = HEADER.strip() + f",{OPTIONAL}\n"
+
+
+def test_a_cell_from_a_file_with_optional_columns(tmp_path):
+    path = tmp_path / "cell.csv"
+    path.write_text(
+        FULL_HEADER + "1e12,4e9,30,20,7,0,0,inf\n1e12,4e9,3,2,9,1,1e6,2e6\n"
+    )
+    cell = cell_from_csv(path, Config())
+    assert cell.num_samples.tolist() == [7, 9]
+    assert cell.held.tolist() == [0, 1]
+    assert cell.bandwidth_min_hz.tolist() == [0, 1e6]
+    assert cell.bandwidth_max_hz.tolist() == [np.inf, 2e6]
+    # Each may be there without the others, anywhere, and other columns are not read.
+    path.write_text("name,held," + HEADER + "phone,0.25,1e12,4e9,30,20\n")
+    cell = cell_from_csv(path, Config())
+    assert cell.held.tolist() == [0.25]
+    assert cell.num_samples.tolist() == [1]
+    assert cell.bandwidth_min_hz is cell.bandwidth_max_hz is None
+    path.write_text(HEADER + "1e12,4e9,30,20\n")
+    assert cell_from_csv(path, Config()).held is None
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            "0,0,0,1e6",
+            "`num_samples` must be positive and finite, got 0.0 for client 1",
+        ),
+        ("1,1.5,0,1e6", r"`held` must be in \[0, 1\], got 1.5 for client 1"),
+        ("1,-0.1,0,1e6", r"`held` must be in \[0, 1\], got -0.1 for client 1"),
+        ("1,nan,0,1e6", r"`held` must be in \[0, 1\], got nan for client 1"),
+        ("1,0,-1,1e6", "`bandwidth_min_hz` must be at least 0 and finite, got -1.0"),
+        ("1,0,inf,1e6", "`bandwidth_min_hz` must be at least 0 and finite, got inf"),
+        ("1,0,0,0", "`bandwidth_max_hz` must be positive, got 0.0 for client 1"),
+        ("1,0,0,nan", "`bandwidth_max_hz` must be positive, got nan for client 1"),
+        ("1,,0,1e6", "line 3: `held` must be a number, got ''"),
+        ("1,0,0", "line 3: `bandwidth_max_hz` must be a number, got None"),
+    ],
+)
+def test_a_bad_optional_value_is_named(tmp_path, values, message):
+    path = tmp_path / "cell.csv"
+    first = "1e12,4e9,30,20,1,0,0,1e6\n"
+    path.write_text(FULL_HEADER + first + f"1e12,4e9,30,20,{values}\n")
+    with pytest.raises(InputError, match=message):
+        cell_from_csv(path, Config())
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

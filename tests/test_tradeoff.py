@@ -270,6 +270,18 @@ def test_where_memory_is_short_the_curve_begins_later(make_problem):
     assert curve.beta_bar[-1] == 0.8
 
 
+def test_the_first_point_has_a_plan_whatever_its_digits(make_problem):
+    for seed in range(12):
+        problem = make_problem(seed, num_clients=3)
+        work, rng = problem.workload, np.random.default_rng(seed)
+        fits = rng.uniform(0.3, 0.7, 3) * work.emulator_memory_bytes
+        curve = trade_off(with_(problem, memory_bytes=work.fixed_memory_bytes + fits))
+        least = 1 - np.mean(fits) / work.emulator_memory_bytes
+        assert curve.beta_bar[0] == pytest.approx(least, abs=2e-12)
+        assert np.all(np.isfinite(curve.latency_s))
+        assert np.all(np.isfinite(curve.bound_s))
+
+
 def test_a_point_before_that_is_infeasible(make_problem):
     problem = make_problem(5, num_clients=4)
     with pytest.raises(InfeasibleError, match="C5: mean pruning must not exceed 0.19"):

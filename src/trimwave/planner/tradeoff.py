@@ -67,7 +67,8 @@ def trade_off(problem: Problem, beta_bars: ArrayLike | None = None) -> TradeOff:
         If no point is asked for.
     """
     if beta_bars is None:
-        least = _least_beta_bar(problem)
+        # Up, not to the nearest: below it there is no plan.
+        least = float(np.ceil(_least_beta_bar(problem) * 1e12 - 1e-3) / 1e12)
         beta_bars = np.linspace(least, problem.limits.beta_max, POINTS).round(12)
         own = problem.limits.beta_bar
         if least <= own <= problem.limits.beta_max:
