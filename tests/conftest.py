@@ -99,3 +99,14 @@ def with_costs():
 def with_workload():
     """Return a function that changes fields of a problem's workload."""
     return _with_workload
+
+
+PSD_IS_SLOW = ("test_exact_variants.py", "test_deadline.py", "test_selection.py")
+"""Files whose cases under a noise density, each a search of its own, count as slow."""
+
+
+def pytest_collection_modifyitems(items):
+    """Mark them; the fast suite has that noise in test_solvers.py and others."""
+    for item in items:
+        if item.path.name in PSD_IS_SLOW and "psd" in item.nodeid:
+            item.add_marker(pytest.mark.slow)

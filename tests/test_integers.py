@@ -268,8 +268,9 @@ def test_one_client_keeps_the_next_size_and_has_every_block(draw):
         assert real.bandwidth_hz[0] == pytest.approx(BAND_HZ)
 
 
-@pytest.mark.parametrize("noise", NOISES)
-@pytest.mark.parametrize("kind", ["base", "all"])
+@pytest.mark.parametrize(
+    ("kind", "noise"), [("base", "fixed"), ("all", "fixed"), ("base", "psd")]
+)
 def test_numbering_the_clients_otherwise_permutes_the_answer(draw, noise, kind):
     problem = with_sizes(with_blocks(draw(3, 6, kind, noise), 200), 30)
     order = np.random.default_rng(0).permutation(6)

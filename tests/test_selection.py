@@ -56,7 +56,7 @@ CASES = [
     *((0, kind, "fixed") for kind in ("held", "bounds")),
     (1, "damage", "fixed"),
     (1, "base", "psd"),
-    (2, "weights", "psd"),
+    pytest.param(2, "weights", "psd", marks=pytest.mark.slow),
     *(
         pytest.param(seed, kind, "fixed", marks=pytest.mark.slow)
         for seed in range(3, 7)
@@ -92,14 +92,14 @@ def test_both_verbs_against_all_subsets(make_problem, seed, kind, noise):
 
 def test_most_selections_are_proven(make_problem):
     gaps, proven = [], 0
-    for seed in range(10):
+    for seed in range(6):
         problem = make_problem(seed, num_clients=12, speed_factor=(0.2, 2.5))
         dropped = drop_clients(problem, 3)
         assert dropped.solution.bound_s <= dropped.solution.latency_s
         gaps.append(dropped.solution.gap)
         proven += select_clients(problem, dropped.solution.latency_s * ROOM).proven
-    assert sum(gap <= 2e-10 for gap in gaps) >= 8
-    assert proven >= 8
+    assert sum(gap <= 2e-10 for gap in gaps) >= 5
+    assert proven >= 5
 
 
 def test_a_selection_is_proven_where_no_larger_one_exists(make_problem):
@@ -126,18 +126,16 @@ def test_dropping_nobody_is_solving(make_problem, noise):
     assert fewer.clients.size == fewer.most == 5
 
 
-@BOTH
-def test_the_more_are_dropped_the_sooner_the_rest_end(make_problem, noise):
-    many = 7 if noise == "fixed" else 3
-    problem = make_problem(4, num_clients=many, noise=noise, speed_factor=(0.1, 2.5))
-    latency_s = [drop_clients(problem, n).solution.latency_s for n in range(many)]
+def test_the_more_are_dropped_the_sooner_the_rest_end(make_problem):
+    problem = make_problem(4, num_clients=7, speed_factor=(0.1, 2.5))
+    latency_s = [drop_clients(problem, n).solution.latency_s for n in range(7)]
     assert np.all(np.diff(latency_s) < 0)
     served = [
         select_clients(problem, at_s).clients.size
         for at_s in np.geomspace(latency_s[-1] * ROOM, latency_s[0] * ROOM, 4)
     ]
     assert served == sorted(served)
-    assert (served[0], served[-1]) == (1, many)
+    assert (served[0], served[-1]) == (1, 7)
 
 
 @BOTH

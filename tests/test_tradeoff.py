@@ -107,7 +107,7 @@ def short_of_memory(problem, part=0.9):
 
 @pytest.mark.parametrize("kind", VARIANTS)
 def test_prices_are_slopes_of_the_latency(make_problem, kind):
-    for seed in (1, 4, 5):
+    for seed in (1, 4):
         problem = random_variant(make_problem, seed, "fixed", kind)
         assert_prices(problem, seed % problem.cell.num_clients)
 
@@ -122,7 +122,7 @@ def test_prices_under_a_density_are_slopes_too(make_problem, kind):
 @BOTH
 @pytest.mark.parametrize("kind", VARIANTS)
 def test_prices_are_slopes_of_the_latency_many_times(make_problem, noise, kind):
-    for seed in range(100, 150 if noise == "fixed" else 105):
+    for seed in range(100, 125 if noise == "fixed" else 104):
         problem = random_variant(make_problem, seed, noise, kind)
         assert_prices(problem, seed % problem.cell.num_clients)
 
@@ -271,7 +271,7 @@ def test_where_memory_is_short_the_curve_begins_later(make_problem):
 
 
 def test_the_first_point_has_a_plan_whatever_its_digits(make_problem):
-    for seed in range(12):
+    for seed in range(6):
         problem = make_problem(seed, num_clients=3)
         work, rng = problem.workload, np.random.default_rng(seed)
         fits = rng.uniform(0.3, 0.7, 3) * work.emulator_memory_bytes
@@ -284,7 +284,9 @@ def test_the_first_point_has_a_plan_whatever_its_digits(make_problem):
 
 def test_a_point_before_that_is_infeasible(make_problem):
     problem = make_problem(5, num_clients=4)
-    with pytest.raises(InfeasibleError, match="C5: mean pruning must not exceed 0.19"):
+    with pytest.raises(
+        InfeasibleError, match="C5: mean pruning must not exceed `beta_bar` = 0.19"
+    ):
         trade_off(problem, [0.5, 0.19])
     tight = with_(problem, memory_bytes=np.full(4, 1e8))
     with pytest.raises(InfeasibleError, match="C3: client 0 has"):

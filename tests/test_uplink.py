@@ -177,5 +177,7 @@ def test_an_uplink_with_its_own_band_is_refused(make_problem, with_cell):
 
 
 def test_constraints_that_exclude_each_other_are_named(make_problem):
-    with pytest.raises(InfeasibleError, match="C5: mean pruning must not exceed 0.1"):
+    with pytest.raises(
+        InfeasibleError, match="C5: mean pruning must not exceed `beta_bar` = 0.1"
+    ):
         share_uplink(draw(make_problem, 0, 3, beta_bar=0.1))

@@ -224,10 +224,10 @@ class Problem:
         short = (self.avoid_min - float(self.avoided(self.kept_max)[0])) / num_clients
         if short <= ROUNDING:
             return []
-        allowed = self.limits.beta_bar
+        what, allowed = "mean pruning must not exceed", self.limits.beta_bar
         if damage is not None:
             allowed = float(damage(np.array([allowed]))[0])
-        mean = "mean pruning" if damage is None else "mean damage"
+            what = f"mean damage must not exceed {allowed:g}, that at"
         cause, remedy = "`beta_min` of C4 forces", "lower `beta_min`"
         if np.any(self.memory_kept_max < 1 - self.limits.beta_min):
             tight = np.flatnonzero(self.memory_kept_max < 1 - self.limits.beta_min)
@@ -239,7 +239,7 @@ class Problem:
                 client=None,
                 shortfall=short,
                 message=(
-                    f"C5: {mean} must not exceed {allowed:g}, set by `beta_bar` = "
+                    f"C5: {what} `beta_bar` = "
                     f"{self.limits.beta_bar:g}, but {cause} at least "
                     f"{allowed + short:.4f}, over by {short:.4f}; "
                     f"raise `beta_bar`, or {remedy}."
