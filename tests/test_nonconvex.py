@@ -6,7 +6,7 @@ from variants import VARIANTS, brute_force, random_variant, vary
 
 from trimwave.piecewise import PiecewiseLinear
 from trimwave.solution import Status, solve
-from trimwave.solvers import Exact
+from trimwave.solvers import Exact, nonconvex
 from trimwave.solvers.certificate import price_rises
 from trimwave.solvers.nonconvex import enclosed_bound_s, least_band_hz
 
@@ -155,6 +155,21 @@ def test_the_enclosed_minimum_is_that_of_a_fine_grid(make_problem, kind):
         grid_hz = least_by_grid_hz(problem, deadline_s, price_hz)
         assert enclosed_hz <= grid_hz + 1e-12 * band
         assert enclosed_hz == pytest.approx(grid_hz, abs=2e-5 * band)
+
+
+def test_a_coarse_enclosure_is_from_below_too(make_problem, monkeypatch):
+    problem = random_variant(make_problem, 0, "psd", "base", num_clients=4)
+    found, band = solve(problem, Exact()), problem.cell.total_bandwidth_hz
+    asked = row(1.2 * found.latency_s), row(0.7 * found.price_hz)
+    fine_hz = least_band_hz(problem, *asked)[0]
+    monkeypatch.setattr(nonconvex, "CUTS", 5)
+    enclosed = []
+    for levels in (1, 2, 3):
+        monkeypatch.setattr(nonconvex, "LEVELS", levels)
+        enclosed.append(least_band_hz(problem, *asked)[0])
+    assert enclosed[0] < enclosed[1] < enclosed[2] <= fine_hz + 1e-12 * band
+    assert enclosed[0] < fine_hz - 1e-5 * band
+    assert enclosed[2] > fine_hz - 1e-4 * band
 
 
 def test_a_deadline_that_nobody_reaches_needs_an_infinite_band(alike):

@@ -34,7 +34,7 @@ class Piece:
             spare = spare - self.down_fixed_bits / down_rate_bps
             per_kept = self.compute_per_kept_s + self.down_per_kept_bits / down_rate_bps
             if np.min(per_kept) > 0:
-                kept = np.divide(spare, per_kept, out=per_kept)
+                kept = spare / per_kept
             else:
                 flat = np.where(spare >= 0, np.inf, -np.inf)
                 kept = np.where(per_kept > 0, spare / per_kept, flat)

@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from trimwave.errors import InfeasibleError
 from trimwave.problem import Problem
 from trimwave.units import FloatArray
 
@@ -144,4 +145,12 @@ def solve(problem: Problem, solver: Solver) -> Solution:
         If C3, C4 and C5 exclude each other: which, for whom, by how much.
     """
     problem.check()
-    return solver.solve(problem)
+    found = solver.solve(problem)
+    if found.status is Status.INFEASIBLE:
+        raise InfeasibleError(
+            [
+                "C5: `beta_bar` is below the least feasible one by no more than "
+                "rounding; raise it by 1e-8."
+            ]
+        )
+    return found
