@@ -240,10 +240,14 @@ class RoundLatency:
         """
         kept = self.kept_at(bandwidth_hz, deadline_s)
         kept = np.where(np.isfinite(kept), kept, 0.0)  # inf: the time is free of x
-        compute_s, bits = self.per_kept(kept)
-        per_kept = compute_s + bits / self.down.rate_bps(bandwidth_hz)
+        per_kept_s = self.per_kept_s(kept, bandwidth_hz)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            return per_kept / self.saved_per_hz(kept, bandwidth_hz)
+            return per_kept_s / self.saved_per_hz(kept, bandwidth_hz)
+
+    def per_kept_s(self, kept: FloatArray, bandwidth_hz: FloatArray) -> FloatArray:
+        """dT_k/dx_k, right of a bend, [..., K] [s]."""
+        compute_s, bits = self.per_kept(kept)
+        return compute_s + bits / self.down.rate_bps(bandwidth_hz)
 
     def per_kept(self, kept: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return what one more unit of x_k adds, right of a bend, [..., K].

@@ -71,7 +71,8 @@ def prices_of(problem: Problem, solution: Solution) -> Prices:
     if limits.damage is not None:
         damage_slope = float(limits.damage.slope(np.array([limits.beta_bar]))[0])
     # How much more time x_k would cost than C5 pays for it.
-    excess_s = worth.client * _per_kept_s(problem, solution)
+    per_kept_s = problem.latency.per_kept_s(kept, solution.bandwidth_hz)
+    excess_s = worth.client * per_kept_s
     excess_s = excess_s - worth.c5_s * weight_at(problem.pieces, kept)
     at_top = problem.memory_kept_max <= 1 - limits.beta_min
     at_top &= kept >= problem.memory_kept_max - NEAR
@@ -112,7 +113,7 @@ def _worth(problem: Problem, solution: Solution) -> _Worth:
     kept, share_hz = solution.kept, solution.bandwidth_hz
     price_hz = solution.price_hz or 0.0
     weight = np.broadcast_to(weight_at(problem.pieces, kept), kept.shape)
-    per_kept_s = _per_kept_s(problem, solution)
+    per_kept_s = latency.per_kept_s(kept, share_hz)
     per_hz_s = latency.saved_per_hz(kept, share_hz)
     least_hz, most_hz = cell.bandwidth_min_hz, cell.bandwidth_max_hz
     at_least = share_hz <= (0.0 if least_hz is None else least_hz) * (1 + NEAR)
@@ -138,9 +139,3 @@ def _worth(problem: Problem, solution: Solution) -> _Worth:
         return _Worth(client=client, band_s_per_hz=0.0, c5_s=0.0)
     c5_s = 1 / float(np.sum(kept_per_s))
     return _Worth(client=c5_s * kept_per_s, band_s_per_hz=0.0, c5_s=c5_s)
-
-
-def _per_kept_s(problem: Problem, solution: Solution) -> FloatArray:
-    """Return dT_k/dx_k, right of a bend, [K] [s]."""
-    compute_s, bits = problem.latency.per_kept(solution.kept)
-    return compute_s + bits / problem.latency.down.rate_bps(solution.bandwidth_hz)

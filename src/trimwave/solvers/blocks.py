@@ -1,6 +1,7 @@
 """The two halves of P1: pruning for a given band, and the band for given pruning."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trimwave.latency import RoundLatency
 from trimwave.problem import Problem
@@ -41,6 +42,14 @@ def even_kept(problem: Problem) -> FloatArray:
         excess, np.broadcast_to(low[..., :1], rows), np.broadcast_to(top, rows), start
     )
     return mixed(problem, low, np.clip(level, low, high))
+
+
+def keeps_enough(problem: Problem) -> NDArray[np.bool_]:
+    """Whether C3, C4 and C5 leave some kept fractions, but for rounding, [..., 1]."""
+    low, high = problem.kept_min, problem.kept_max
+    fits = np.all(high >= low - SPREAD, axis=-1, keepdims=True)
+    enough = problem.avoid_min - SPREAD * problem.cell.num_clients
+    return fits & (problem.avoided(np.maximum(high, low)) >= enough)
 
 
 def prune_block(problem: Problem, bandwidth_hz: FloatArray) -> FloatArray:

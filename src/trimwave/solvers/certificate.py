@@ -1,6 +1,7 @@
 """Proof that a point of P1 is optimal, checked apart from how it was found."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -39,7 +40,8 @@ def proven_band_hz(at_it: DeadlineSearch, price_hz: FloatArray) -> Cheapest:
     size = size + price_hz * (abs(problem.avoid_min) + problem.cell.num_clients)
     with np.errstate(invalid="ignore"):
         need_hz = found.need_hz - 16 * EPSILON * size
-    return found.with_need(np.where(np.isinf(found.need_hz), np.inf, need_hz))
+    need_hz = np.where(np.isinf(found.need_hz), np.inf, need_hz)
+    return replace(found, need_hz=need_hz)
 
 
 def deadline_is_infeasible(
@@ -112,9 +114,8 @@ def largest_infeasible_s(
 def price_rises(problem: Problem, deadline_s: FloatArray) -> NDArray[np.bool_]:
     """Whether dB_k/dx_k rises with B_k for all, which convexity needs, [..., 1].
 
-    True by proof for ``fixed`` noise, and for ``psd`` noise for a client whose uplink
-    is no weaker than its downlink; for the others looked at at shares between what the
-    least and the most kept fraction need at the deadline.
+    True by proof for ``fixed`` noise; for ``psd`` noise looked at at shares between
+    what the least and the most kept fraction need at the deadline.
     """
     shape = (*problem.cell.shape[:-1], 1)
     if problem.cell.noise == "fixed":

@@ -61,12 +61,7 @@ class AtDeadline(DeadlineSearch):
     def _curves(self) -> list[Curve]:
         latency, pieces = self.problem.latency, self.problem.pieces
         low, high = self.low, self.high
-        spans = [(low, high)]
-        if len(pieces) > 1:
-            spans = [
-                (np.clip(one.start, low, high), np.clip(one.end, low, high))
-                for one in pieces
-            ]
+        spans = [(low, high)] if len(pieces) == 1 else self._spans()
         pairs = list(zip(pieces, spans, strict=True))
         if self.problem.cell.noise == "fixed":
             return [Parabola(latency, one, self.deadline_s, *at) for one, at in pairs]
@@ -108,11 +103,10 @@ class AtDeadline(DeadlineSearch):
         if cell.bandwidth_min_hz is None and cell.bandwidth_max_hz is None:
             return found
         latency, need_hz = self.problem.latency, found.bandwidth_hz
-        compute_s, bits = latency.per_kept(kept)
         stopped = (kept > self.problem.kept_min) & (kept < self.problem.kept_max)
         stopped &= (kept <= self.low) | (kept >= self.high)
         with np.errstate(divide="ignore", invalid="ignore"):
-            per_kept_s = compute_s + bits / latency.down.rate_bps(need_hz)
+            per_kept_s = latency.per_kept_s(kept, need_hz)
             bought = price * weight_at(self.problem.pieces, kept) / per_kept_s
         stopped &= np.isfinite(bought)
         more = np.where(stopped, bought - self.hz_per_s(kept, need_hz), 0.0)

@@ -6,7 +6,7 @@ from trimwave.errors import InputError
 from trimwave.problem import Problem
 from trimwave.roots import bracket_root, newton_root
 from trimwave.solution import SolutionBatch, Status
-from trimwave.solvers.blocks import even_kept
+from trimwave.solvers.blocks import even_kept, keeps_enough
 from trimwave.solvers.certificate import largest_infeasible_s
 from trimwave.solvers.earliest import earliest_deadline
 from trimwave.solvers.paired import ROUGHNESS, AtPairedDeadline, total_band_hz
@@ -43,7 +43,7 @@ def solve_duplex(problem: Problem, name: str) -> SolutionBatch:
     shares_hz = paired_shares(problem, kept)
     total_s = paired_total_s(problem, kept, *shares_hz)
     latency_s = np.max(total_s, axis=-1, keepdims=True)
-    solvable = _solvable(problem) & np.isfinite(best.need_hz)
+    solvable = keeps_enough(problem) & np.isfinite(best.need_hz)
     near = Near()
     bound_s = largest_infeasible_s(
         lambda deadline_s: AtPairedDeadline(problem, deadline_s, mu, None, near),
@@ -75,12 +75,6 @@ def _check_bounds(problem: Problem) -> None:
                 f"`{name}` bounds a share that serves both directions; with "
                 f"`up_bandwidth_hz` set it to None."
             )
-
-
-def _solvable(problem: Problem) -> FloatArray:
-    fits = np.all(problem.kept_max >= problem.kept_min - MARGIN, axis=-1, keepdims=True)
-    most = problem.avoided(np.maximum(problem.kept_max, problem.kept_min))
-    return fits & (most >= problem.avoid_min - MARGIN * problem.cell.num_clients)
 
 
 def _even_deadline_s(problem: Problem, kept: FloatArray) -> FloatArray:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from trimwave.problem import Problem
 from trimwave.roots import newton_root
 from trimwave.solution import Solution, SolutionBatch, Status
-from trimwave.solvers.blocks import bandwidth_block, even_kept
+from trimwave.solvers.blocks import bandwidth_block, even_kept, keeps_enough
 from trimwave.solvers.certificate import lower_bound_s, price_rises
 from trimwave.solvers.deadline import SEARCHED, AtDeadline
 from trimwave.solvers.duplex import solve_duplex
@@ -105,10 +105,7 @@ def _even_deadline(problem: Problem) -> tuple[FloatArray, NDArray[np.bool_]]:
     least_hz, kept = cell.bandwidth_min_hz, even_kept(problem)
     share = bandwidth_block(latency, kept, least_hz, cell.bandwidth_max_hz)
     slowest = np.max(latency.total_s(kept, share), axis=-1, keepdims=True)
-    enough = problem.avoid_min - MARGIN * cell.num_clients
-    fits = problem.kept_max >= problem.kept_min - MARGIN
-    fits = np.all(fits, axis=-1, keepdims=True)
-    fits &= problem.avoided(np.maximum(problem.kept_max, problem.kept_min)) >= enough
+    fits = keeps_enough(problem)
     if least_hz is not None:
         most_hz = cell.total_bandwidth_hz * (1 + MARGIN)
         fits &= np.sum(least_hz, axis=-1, keepdims=True) <= most_hz

@@ -64,13 +64,7 @@ class AtPairedDeadline(DeadlineSearch):
         late = np.any(self.high < self.low, axis=-1, keepdims=True)
         self.high = np.maximum(self.high, self.low)
         self._size_up(late)
-        self.spans = [
-            (
-                np.clip(one.start, self.low, self.high),
-                np.clip(one.end, self.low, self.high),
-            )
-            for one in problem.pieces
-        ]
+        self.spans = self._spans()
         self.bends = [self._bend(*span) for span in self.spans]
         self.points: dict[int, FloatArray] = {}
 

@@ -48,10 +48,6 @@ class Cheapest:
     bandwidth_hz: FloatArray
     """[..., K]"""
 
-    def with_need(self, need_hz: FloatArray) -> "Cheapest":
-        """Return it with another claim about the band."""
-        return replace(self, need_hz=need_hz)
-
     def unless_unreachable(self, other: "Cheapest") -> "Cheapest":
         """Return the other's answer in draws where this deadline cannot be met."""
         met = np.isfinite(self.need_hz)
@@ -131,6 +127,14 @@ class DeadlineSearch(ABC):
         self.rounding, self.near_enough = TOLERANCE * size, CLOSE * size
         self.reachable = ~late & (most >= problem.avoid_min - self.rounding)
         self.tolerance = self.rounding * self.roughness
+
+    def _spans(self) -> list[tuple[FloatArray, FloatArray]]:
+        """Return the ends of each piece within what the deadline leaves."""
+        low, high = self.low, self.high
+        return [
+            (np.clip(one.start, low, high), np.clip(one.end, low, high))
+            for one in self.problem.pieces
+        ]
 
     def cheapest(self) -> Cheapest:
         """Find the price at which C5 holds with equality."""

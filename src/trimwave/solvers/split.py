@@ -68,9 +68,8 @@ def split_band(
             latency, bits, slack, up_price, Near() if near is None else near
         )
     late = slack <= 0
-    compute_s, per_bits = latency.per_kept(kept)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        per_kept = compute_s + per_bits / latency.down.rate_bps(down_hz)
+        per_kept = latency.per_kept_s(kept, down_hz)
         need_hz = down_hz + up_price * up_hz
         return Split(
             need_hz=np.where(late, np.inf, need_hz),
