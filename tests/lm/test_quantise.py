@@ -19,6 +19,67 @@ def bench(tmp_path_factory):
         yield make_bench(folder)
 
 
+def by_torch(row_scales):
+    """Return NF4 dequantisation in plain torch.
+
+    With `row_scales` it reads scales as bitsandbytes 0.50.2 does with AVX-512: from
+    (row) x (whole blocks per row) on, which is right only where rows end with blocks.
+    """
+
+    def dequantize_4bit(packed, state):
+        nibbles = torch.stack([packed >> 4, packed & 15], -1).flatten().long()
+        rows, width = state.shape
+        at = torch.arange(nibbles.numel())[: rows * width]
+        scale = at // state.blocksize
+        if row_scales:
+            scale = at // width * (width // state.blocksize)
+            scale = scale + at % width // state.blocksize
+        values = state.code[nibbles[: rows * width]] * state.absmax[scale]
+        return values.view(rows, width)
+
+    return dequantize_4bit
+
+
+@pytest.fixture(params=["this processor's", "plain", "AVX-512's"], autouse=True)
+def kernel(request, monkeypatch):
+    """Run every test with the library's kernel for this machine, and with others."""
+    if request.param != "this processor's":
+        fake = by_torch(row_scales=request.param == "AVX-512's")
+        monkeypatch.setattr(functional, "dequantize_4bit", fake)
+    return request.param
+
+
+def test_the_kernels_differ_where_a_row_ends_within_a_block(kernel):
+    """The fault is there in the fake, so that the other tests show it is avoided."""
+    weight = matrix()
+    packed, state = functional.quantize_4bit(weight, blocksize=64, quant_type="nf4")
+    off = error(weight, functional.dequantize_4bit(packed, state))
+    if kernel == "AVX-512's":
+        assert off > 0.2
+    if kernel == "plain":
+        assert off < 0.1
+
+
+def test_all_kernels_give_the_same(monkeypatch):
+    for shape in [(48, 80), (80, 48), (7, 66), (1, 3), (5, 13)]:
+        weight, found = matrix(*shape), []
+        found.append(quantised(weight, 4))
+        for row_scales in (False, True):
+            monkeypatch.setattr(functional, "dequantize_4bit", by_torch(row_scales))
+            found.append(quantised(weight, 4))
+        assert torch.equal(found[0], found[1]) and torch.equal(found[1], found[2])
+
+
+@pytest.mark.parametrize("bits", WIDTHS)
+@pytest.mark.parametrize("fault", [lambda x: x.roll(1, 0), lambda x: x * torch.nan])
+def test_a_wrong_kernel_is_one_clear_error(monkeypatch, bits, fault):
+    name = "dequantize_4bit" if bits == 4 else "dequantize_blockwise"
+    right = getattr(functional, name)
+    monkeypatch.setattr(functional, name, lambda *args: fault(right(*args)))
+    with pytest.raises(InputError, match=rf"{bits}-bit kernel is wrong on this cpu"):
+        quantised(matrix(), bits)
+
+
 def matrix(rows=48, columns=80, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(rows, columns, generator=generator)
