@@ -23,17 +23,17 @@ from typing import NoReturn
 
 import numpy as np
 
-from trimwave.comparison import Comparison
-from trimwave.config import Config
-from trimwave.environment import Environment, limits_of
-from trimwave.errors import InputError
+from trimwave.base.errors import InputError
+from trimwave.base.units import BITS_PER_BYTE, MIB_BYTES
 from trimwave.methods import label_of, parse_method
-from trimwave.plan import Situation
-from trimwave.planning import costs_from, shape_named
-from trimwave.recipe import find_recipe, load_config
+from trimwave.plan.plan import Situation
+from trimwave.recipe.config import Config
+from trimwave.recipe.environment import Environment, limits_of
+from trimwave.recipe.recipe import find_recipe, load_config
+from trimwave.recipe.situation import costs_from, shape_named
 from trimwave.report.summary import numbers_of
 from trimwave.report.target import choose_target
-from trimwave.units import BITS_PER_BYTE, MIB_BYTES
+from trimwave.runs.comparison import Comparison
 
 LETTER_FIG3 = {
     "JCPBA": (364.7, 126.5, "96.5", "23.7"),

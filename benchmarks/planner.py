@@ -42,9 +42,9 @@ from planner_peers import HAS_CVXPY, PEERS, timed
 from planner_psd import PSD_HEADS, psd, psd_row, save_picture
 from solvers import machine
 
-from trimwave.channel import NOISE_MODES, Noise
-from trimwave.problem import Problem
-from trimwave.solution import Solution, Status, solve
+from trimwave.cell.link import NOISE_MODES, Noise
+from trimwave.problem.problem import Problem
+from trimwave.problem.solution import Solution, Status, solve
 from trimwave.solvers import Exact
 
 Record = dict[str, Any]

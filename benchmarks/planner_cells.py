@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 from solvers import RECIPE, letters_problem
 
-from trimwave.cell import ARRAYS, Cell
-from trimwave.channel import Noise
-from trimwave.limits import Limits
-from trimwave.piecewise import PiecewiseLinear
-from trimwave.problem import Problem
-from trimwave.recipe import load_config
-from trimwave.solution import solve
+from trimwave.base.curve import PiecewiseLinear
+from trimwave.base.units import db_to_linear, dbm_to_w
+from trimwave.cell.cell import ARRAYS, Cell
+from trimwave.cell.link import Noise
+from trimwave.problem.limits import Limits
+from trimwave.problem.problem import Problem
+from trimwave.problem.solution import solve
+from trimwave.recipe.recipe import load_config
 from trimwave.solvers import SOLVERS
-from trimwave.units import db_to_linear, dbm_to_w
 
 Lines = list[tuple[np.ndarray, np.ndarray]]
 

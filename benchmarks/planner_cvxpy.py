@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from planner_cells import Scaled, lines_of
 
-from trimwave.problem import Problem
-from trimwave.roots import bracket_root
+from trimwave.base.roots import bracket_root
+from trimwave.problem.problem import Problem
 
 PRECISION = 1e-6
 """To which the round time is asked for, relative to the even plan's."""

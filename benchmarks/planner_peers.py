@@ -15,8 +15,8 @@ from planner_cells import Scaled
 from planner_cvxpy import clarabel_latency_s, dqcp_latency_s
 from scipy.optimize import minimize
 
-from trimwave.problem import Problem
-from trimwave.solution import solve
+from trimwave.problem.problem import Problem
+from trimwave.problem.solution import solve
 from trimwave.solvers import SOLVERS
 
 HAS_CVXPY = importlib.util.find_spec("cvxpy") is not None

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from planner_cells import PATH_LOSS_DB, letters_draws
 
-from trimwave.problem import Problem
-from trimwave.solution import Status, solve
+from trimwave.base.units import FloatArray, linear_to_db
+from trimwave.problem.problem import Problem
+from trimwave.problem.solution import Status, solve
 from trimwave.solvers import SOLVERS, Exact
-from trimwave.units import FloatArray, linear_to_db
 
 Record = dict[str, Any]
 

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import torch
 
-from trimwave.config import TrainConfig
+from trimwave.base.provenance import hardware_and_versions
 from trimwave.lm import prune_emulator, rank_units, score, split_model
-from trimwave.lm.encode import IGNORED, Batch
-from trimwave.lm.models import load_model
-from trimwave.lm.tune import fine_tune
-from trimwave.provenance import hardware_and_versions
-from trimwave.workload import workload_of
+from trimwave.lm.data.encode import IGNORED, Batch
+from trimwave.lm.source.models import load_model
+from trimwave.lm.train.tune import fine_tune
+from trimwave.model.workload import workload_of
+from trimwave.recipe.config import TrainConfig
 
 BETAS = (0.0, 0.25, 0.5, 0.75)
 

@@ -20,13 +20,13 @@ import numpy as np
 import scipy
 from scipy.optimize import minimize
 
-from trimwave.environment import Environment, limits_of
-from trimwave.problem import Problem
-from trimwave.recipe import load_config
-from trimwave.shapes import SHAPES
-from trimwave.solution import solve
+from trimwave.model.shape import SHAPES
+from trimwave.model.workload import workload_of
+from trimwave.problem.problem import Problem
+from trimwave.problem.solution import solve
+from trimwave.recipe.environment import Environment, limits_of
+from trimwave.recipe.recipe import load_config
 from trimwave.solvers import SOLVERS
-from trimwave.workload import workload_of
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "gpt2-medium.toml"
 SPEED_RANGES = ((1.0, 1.5), (0.5, 2.0), (0.2, 2.5))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 import trimwave as tw
-from trimwave.planner import drop_clients, prices_of, what_if
+from trimwave.analysis import drop_clients, prices_of, what_if
 
 PATH_GAIN, NOISE_W_PER_HZ, HZ_PER_CLIENT = 1e-6, 10**-20.4, 12.5e6
 SHAPE, SHOWN = tw.SHAPES["gpt2-medium"], 8

@@ -5,14 +5,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trimwave.cell import Cell
-from trimwave.channel import Noise, Rayleigh
-from trimwave.costs import Costs
-from trimwave.limits import Limits
-from trimwave.plan import Situation
-from trimwave.problem import Problem
-from trimwave.shapes import SHAPES
-from trimwave.units import dbm_to_w
+from trimwave.base.units import dbm_to_w
+from trimwave.cell.cell import Cell
+from trimwave.cell.fading import Rayleigh
+from trimwave.cell.link import Noise
+from trimwave.model.costs import Costs
+from trimwave.model.shape import SHAPES
+from trimwave.plan.plan import Situation
+from trimwave.problem.limits import Limits
+from trimwave.problem.problem import Problem
 
 LETTER_COSTS = Costs(
     shape=SHAPES["gpt2-medium"],

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trimwave import cli
-from trimwave.solution import solve
+from trimwave.cli import app as cli
+from trimwave.problem.solution import solve
 from trimwave.solvers import BlockDescent, Exact
 
 ROOT = Path(__file__).parents[1]

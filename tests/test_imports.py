@@ -1,50 +1,35 @@
 import ast
 import subprocess
 import sys
-from pathlib import Path
 
-import trimwave
+import pytest
+from import_graph import (
+    ORDER,
+    SOURCE,
+    TOP,
+    arrows,
+    folder_of,
+    imported,
+    modules,
+    parts_of,
+    runs_back,
+)
 
-SOURCE = Path(trimwave.__file__).parent
 HEAVY = ("datasets", "peft", "torch", "transformers")
 MAY_BE_HEAVY = ("lm", "flower")
 """Folders that stand for an extra."""
 
-LAYERS = (
-    ("constraints", "errors", "provenance", "streams", "submodel", "units"),
-    ("channel", "piecewise", "roots", "shapes"),
-    ("cell", "config", "limits", "pieces"),
-    ("latency", "recipe", "workload"),
-    ("costs", "problem", "records"),
-    ("solution",),
-    ("solvers",),
-    ("planner",),
-    ("plan",),
-    ("pricing",),
-    ("methods",),
-    ("environment",),
-    ("comparison", "planning", "rounds"),
-    ("draws", "grid"),
-    ("sweep",),
+PLANNING = (
+    "analysis",
+    "methods",
+    "recipe.environment",
+    "recipe.recipe",
+    "recipe.situation",
+    "runs.rounds",
+    "solvers",
+    "sweep.one_round",
 )
-"""Lowest first; a part imports itself and lower layers only."""
-
-
-def parts_of(path):
-    """Return a module's place in the package: ("solvers", "exact")."""
-    return path.relative_to(SOURCE).with_suffix("").parts
-
-
-def imported(nodes, path):
-    """Yield the full dotted name of everything that import statements bind."""
-    package = ("trimwave", *parts_of(path)[:-1])
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else ()
-            stem = ".".join((*base, *([node.module] if node.module else [])))
-            yield from (f"{stem}.{alias.name}" for alias in node.names)
+"""What an operator who only plans loads."""
 
 
 def at_import_time(body):
@@ -61,27 +46,29 @@ def starts_with(name, prefixes):
     return any(name == one or name.startswith(one + ".") for one in prefixes)
 
 
-def test_the_core_loads_nothing_heavy():
-    heavy = (*HEAVY, "flwr", "matplotlib", "scipy")
-    code = (
-        "import sys, trimwave, trimwave.methods, trimwave.solvers, "
-        "trimwave.environment, trimwave.planning, trimwave.recipe, trimwave.rounds\n"
-        f"print([name for name in {heavy} if name in sys.modules])"
-    )
+def loaded_by(statement, names):
+    """Return which of the names a fresh process has loaded after a statement."""
+    code = f"import sys\n{statement}\nprint([n for n in {names} if n in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
-    assert done.stdout.strip() == "[]"
+    return ast.literal_eval(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("module", ["", *(f".{name}" for name in PLANNING)])
+def test_the_core_loads_nothing_heavy(module):
+    heavy = (*HEAVY, "flwr", "matplotlib", "scipy")
+    assert loaded_by(f"import trimwave{module}", heavy) == []
 
 
 def test_only_the_extras_folders_import_their_libraries():
     forbidden, breaches = (*HEAVY, "trimwave.lm"), []
-    for path in SOURCE.rglob("*.py"):
+    for path in modules():
         if parts_of(path)[0] in MAY_BE_HEAVY:
             continue
         tree = ast.parse(path.read_text())
         # The command line may import inside its commands.
-        lazy = parts_of(path) == ("cli",)
+        lazy = parts_of(path)[0] == "cli"
         nodes = at_import_time(tree.body) if lazy else ast.walk(tree)
         for name in imported(nodes, path):
             if starts_with(name, forbidden):
@@ -94,7 +81,7 @@ def test_the_core_imports_numpy_alone():
     free = (*MAY_BE_HEAVY, "cli", "report")
     known = {*sys.stdlib_module_names, "numpy", "trimwave"}
     breaches = []
-    for path in SOURCE.rglob("*.py"):
+    for path in modules():
         if parts_of(path)[0] in free:
             continue
         nodes = at_import_time(ast.parse(path.read_text()).body)
@@ -104,35 +91,39 @@ def test_the_core_imports_numpy_alone():
     assert breaches == []
 
 
-def test_no_part_imports_a_higher_layer():
-    height = {part: index for index, layer in enumerate(LAYERS) for part in layer}
-    seen, breaches = set(), []
-    for path in SOURCE.rglob("*.py"):
-        part = parts_of(path)[0]
-        if part not in height:
-            continue
-        seen.add(part)
-        for name in imported(at_import_time(ast.parse(path.read_text()).body), path):
-            package, _, rest = name.partition(".")
-            target = rest.partition(".")[0]
-            if package != "trimwave" or target == part:
-                continue
-            if height.get(target, len(LAYERS)) >= height[part]:
-                breaches.append(f"{'/'.join(parts_of(path))} imports {name}")
-    assert breaches == []
-    assert seen == set(height)
+def test_no_folder_imports_a_higher_one():
+    found = arrows()
+    assert [found[arrow] for arrow in found if runs_back(arrow)] == []
+
+
+def test_every_folder_has_its_place():
+    folders = {
+        ".".join(parts_of(path)[:-1]) for path in modules() if len(parts_of(path)) > 1
+    }
+    assert folders == set(ORDER)
+    assert len([path for path in SOURCE.iterdir() if path.is_file()]) <= 3
+
+
+def test_every_folder_says_its_job():
+    for folder in ORDER:
+        path = SOURCE.joinpath(*folder.split("."), "__init__.py")
+        assert ast.get_docstring(ast.parse(path.read_text())), folder
 
 
 def test_the_checks_see_what_they_forbid():
     code = (
         "import torch.nn\n"
         "try:\n    from trimwave import lm\nexcept ImportError:\n    pass\n"
-        "from .solvers import exact\n"
+        "from ..solvers import exact\n"
         "def f():\n    import peft\n"
     )
-    tree, path = ast.parse(code), SOURCE / "problem.py"
+    tree, path = ast.parse(code), SOURCE / "problem" / "latency.py"
     early = list(imported(at_import_time(tree.body), path))
     assert early == ["torch.nn", "trimwave.lm", "trimwave.solvers.exact"]
     assert "peft" in list(imported(ast.walk(tree), path))
     assert starts_with("torch.nn", HEAVY)
     assert not starts_with("torchvision", HEAVY)
+    assert folder_of(("lm", "wire", "package")) == "lm.wire"
+    assert folder_of(("lm", "server")) == "lm" and folder_of(("errors",)) == TOP
+    assert runs_back(("problem", "solvers")) and runs_back(("lm.wire", "lm"))
+    assert runs_back(("problem", TOP)) and not runs_back(("lm", "lm.wire"))

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from trimwave.piecewise import PiecewiseLinear
+from trimwave.base.curve import PiecewiseLinear
 
 NOISES = ("fixed", "psd")
 VARIANTS = ("base", "held", "table", "weights", "damage", "bounds", "all")

@@ -27,11 +27,14 @@ Example
 
 from importlib.metadata import version
 
-from trimwave.cell import Cell
-from trimwave.constraints import Violation
-from trimwave.costs import Costs
-from trimwave.errors import InfeasibleError, InputError, MissingExtraError, RunError
-from trimwave.limits import Limits
+from trimwave.base.curve import PiecewiseLinear
+from trimwave.base.errors import (
+    InfeasibleError,
+    InputError,
+    MissingExtraError,
+    RunError,
+)
+from trimwave.cell.cell import Cell
 from trimwave.methods import (
     METHODS,
     Deft,
@@ -47,14 +50,16 @@ from trimwave.methods import (
     Ubfp,
     parse_method,
 )
-from trimwave.piecewise import PiecewiseLinear
-from trimwave.plan import Plan, Scheme, Situation
-from trimwave.problem import Problem
-from trimwave.shapes import SHAPES, ModelShape
-from trimwave.solution import Solution, SolutionBatch, Solver, Status, solve
+from trimwave.model.costs import Costs
+from trimwave.model.shape import SHAPES, ModelShape
+from trimwave.model.submodel import Submodel
+from trimwave.model.workload import Workload, workload_of
+from trimwave.plan.plan import Plan, Scheme, Situation
+from trimwave.problem.limits import Limits
+from trimwave.problem.problem import Problem
+from trimwave.problem.solution import Solution, SolutionBatch, Solver, Status, solve
+from trimwave.problem.violation import Violation
 from trimwave.solvers import SOLVERS, BlockDescent, Exact, Uniform, get_solver, realise
-from trimwave.submodel import Submodel
-from trimwave.workload import Workload, workload_of
 
 __version__ = version("trimwave")
 

@@ -62,7 +62,7 @@ def test_a_client_sees_every_row_once_in_an_epoch(make, monkeypatch):
             seen.extend(tuple(ids[ids > 1].tolist()) for ids in batch.input_ids)
         return 1.0
 
-    monkeypatch.setattr("trimwave.lm.client.fine_tune", watch)
+    monkeypatch.setattr("trimwave.lm.train.client.fine_tune", watch)
     bench = make()
     server, submodel = make_server(bench), bench.costs.pruned(1.0)
     client, package = server.clients()[1], held(server, submodel)

@@ -18,10 +18,10 @@ from tiny_run import (
     trained_of,
 )
 
-from trimwave.lm.client import Update
-from trimwave.lm.package import is_factor, package_of
 from trimwave.lm.session import run_method
-from trimwave.lm.split import block_sources
+from trimwave.lm.surgery.split import block_sources
+from trimwave.lm.train.client import Update
+from trimwave.lm.wire.package import is_factor, package_of
 from trimwave.lm.workbench import build_workbench
 from trimwave.methods import METHODS
 

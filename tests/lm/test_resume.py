@@ -7,20 +7,20 @@ import sys
 import pytest
 from tiny_run import bytes_of, make_bench, make_server, python, write_toml
 
-from trimwave import cli
-from trimwave.errors import RunError
+from trimwave.base.errors import RunError
+from trimwave.cli import app as cli
 from trimwave.lm.session import run_method
 from trimwave.lm.workbench import build_workbench
-from trimwave.recipe import merge_overrides
+from trimwave.recipe.recipe import merge_overrides
 
 VICTIM = """
 import os, signal, sys
 from pathlib import Path
-from trimwave.lm.client import Client
+from trimwave.lm.train.client import Client
 from trimwave.lm.server import LmServer
 from trimwave.lm.session import run_method
 from trimwave.lm.workbench import build_workbench
-from trimwave.recipe import load_config
+from trimwave.recipe.recipe import load_config
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
@@ -50,7 +50,7 @@ for break_off in (die_in_training, die_in_saving):
     print(break_off.__name__, os.WTERMSIG(os.waitpid(child, 0)[1]))
 """
 
-COMMAND = "from trimwave.cli import main; main()"
+COMMAND = "from trimwave.cli.app import main; main()"
 
 
 @pytest.fixture(scope="module")

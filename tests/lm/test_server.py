@@ -5,15 +5,15 @@ import pytest
 import torch
 from tiny_run import held, make_server, plan_of
 
-from trimwave.lm.client import Update
-from trimwave.lm.encode import encode
-from trimwave.lm.evaluate import Evaluator
+from trimwave.lm.data.encode import encode
+from trimwave.lm.data.tasks import load_task
 from trimwave.lm.local import LocalBackend
-from trimwave.lm.models import load_model
-from trimwave.lm.package import package_of
 from trimwave.lm.session import run_method
-from trimwave.lm.tasks import load_task
-from trimwave.lm.tune import trained_parameters
+from trimwave.lm.source.models import load_model
+from trimwave.lm.train.client import Update
+from trimwave.lm.train.evaluate import Evaluator
+from trimwave.lm.train.tune import trained_parameters
+from trimwave.lm.wire.package import package_of
 
 SIZES = "data.client_sizes=[3, 5, 16]"
 

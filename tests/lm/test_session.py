@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from tiny_run import bytes_of, make_bench, make_config, write_toml
 
-from trimwave import cli
-from trimwave.errors import InputError
+from trimwave.base.errors import InputError
+from trimwave.cli import app as cli
 from trimwave.lm.session import run_method
 from trimwave.lm.workbench import build_workbench
-from trimwave.recipe import merge_overrides
+from trimwave.recipe.recipe import merge_overrides
 
 
 @pytest.fixture(scope="module")

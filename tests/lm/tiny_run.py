@@ -10,14 +10,14 @@ import torch
 import transformers
 from tokenizer import byte_tokenizer
 
-from trimwave.environment import Environment, limits_of
 from trimwave.lm.local import LocalBackend
 from trimwave.lm.server import LmServer
-from trimwave.lm.tune import trained_parameters
+from trimwave.lm.train.tune import trained_parameters
 from trimwave.lm.workbench import build_workbench
 from trimwave.methods import parse_method
-from trimwave.plan import Situation
-from trimwave.recipe import config_from_dict, merge_overrides
+from trimwave.plan.plan import Situation
+from trimwave.recipe.environment import Environment, limits_of
+from trimwave.recipe.recipe import config_from_dict, merge_overrides
 
 SIZES = {"vocab_size": 258, "bos_token_id": 0, "eos_token_id": 1}
 KINDS = {

@@ -4,16 +4,16 @@ Importing this registers the pruned architectures with transformers, so that
 ``AutoModelForCausalLM.from_pretrained`` reads a folder that `save_pruned` wrote.
 """
 
-from trimwave.errors import MissingExtraError
+from trimwave.base.errors import MissingExtraError
 
 try:
-    from trimwave.lm.blocks import (
+    from trimwave.lm.surgery.blocks import (
         ARCHITECTURES,
         Architecture,
         architecture_of,
         shape_of,
     )
-    from trimwave.lm.importance import (
+    from trimwave.lm.surgery.importance import (
         CRITERIA,
         BlockScores,
         Scores,
@@ -23,9 +23,9 @@ try:
         random_scores,
         score,
     )
-    from trimwave.lm.prune import KeptSet, Ranking, prune_emulator, rank_units
-    from trimwave.lm.pruned_model import load_pruned, save_pruned
-    from trimwave.lm.split import SplitModel, split_model
+    from trimwave.lm.surgery.prune import KeptSet, Ranking, prune_emulator, rank_units
+    from trimwave.lm.surgery.pruned_model import load_pruned, save_pruned
+    from trimwave.lm.surgery.split import SplitModel, split_model
 except ModuleNotFoundError as missing:
     raise MissingExtraError("lm", str(missing.name)) from missing
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Sequence
 
-from trimwave.lm.client import Client, Update
 from trimwave.lm.server import LmServer
-from trimwave.plan import Plan
-from trimwave.rounds import Exchange
+from trimwave.lm.train.client import Client, Update
+from trimwave.plan.plan import Plan
+from trimwave.runs.rounds import Exchange
 
 
 class LocalBackend:

@@ -11,12 +11,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from trimwave.config import AlignConfig, TrainConfig
-from trimwave.costs import Costs
-from trimwave.environment import limits_of
-from trimwave.lm.align import align_emulator, aligned_parameters
-from trimwave.lm.client import Client, Update
-from trimwave.lm.package import (
+from trimwave.base.units import FloatArray
+from trimwave.lm.surgery.prune import prune_emulator
+from trimwave.lm.surgery.split import SplitModel
+from trimwave.lm.template import template_of
+from trimwave.lm.train.align import align_emulator, aligned_parameters
+from trimwave.lm.train.client import Client, Update
+from trimwave.lm.train.tune import trained_parameters, trains_on_device
+from trimwave.lm.wire.package import (
     Tensors,
     Wire,
     head_tensors,
@@ -24,15 +26,13 @@ from trimwave.lm.package import (
     named_tensors,
     package_of,
 )
-from trimwave.lm.prune import prune_emulator
-from trimwave.lm.split import SplitModel
-from trimwave.lm.template import template_of
-from trimwave.lm.tensor_files import load_tensors, metadata_of, save_tensors
-from trimwave.lm.tune import trained_parameters, trains_on_device
+from trimwave.lm.wire.tensor_files import load_tensors, metadata_of, save_tensors
 from trimwave.lm.workbench import Workbench
-from trimwave.plan import Alignment, Scheme
-from trimwave.submodel import Submodel
-from trimwave.units import FloatArray
+from trimwave.model.costs import Costs
+from trimwave.model.submodel import Submodel
+from trimwave.plan.plan import Alignment, Scheme
+from trimwave.recipe.config import AlignConfig, TrainConfig
+from trimwave.recipe.environment import limits_of
 
 ADAPTER_FILE = "adapter.safetensors"
 EMULATOR_FILE = "emulator.safetensors"

@@ -6,19 +6,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from trimwave.config import Config
-from trimwave.environment import Environment, limits_of
-from trimwave.errors import InputError, RunError
+from trimwave.base.errors import InputError, RunError
+from trimwave.base.provenance import hardware_and_versions
 from trimwave.lm.local import LocalBackend
-from trimwave.lm.quantise import quantiser
 from trimwave.lm.server import LmServer
+from trimwave.lm.train.quantise import quantiser
 from trimwave.lm.workbench import Workbench
 from trimwave.methods import parse_method
-from trimwave.plan import Situation
-from trimwave.provenance import hardware_and_versions
-from trimwave.recipe import differences
-from trimwave.records import Run
-from trimwave.rounds import run_rounds
+from trimwave.plan.plan import Situation
+from trimwave.recipe.config import Config
+from trimwave.recipe.environment import Environment, limits_of
+from trimwave.recipe.recipe import differences
+from trimwave.runs.records import Run
+from trimwave.runs.rounds import run_rounds
 
 PACKAGES = (
     "trimwave",

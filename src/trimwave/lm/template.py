@@ -5,12 +5,12 @@ import copy
 import numpy as np
 from torch import nn
 
-from trimwave.config import TrainConfig
-from trimwave.lm.package import share_frozen
-from trimwave.lm.split import SplitModel, block_sources
-from trimwave.lm.tune import add_lora, head_with_lora
-from trimwave.streams import stream
-from trimwave.submodel import Submodel
+from trimwave.base.streams import stream
+from trimwave.lm.surgery.split import SplitModel, block_sources
+from trimwave.lm.train.tune import add_lora, head_with_lora
+from trimwave.lm.wire.package import share_frozen
+from trimwave.model.submodel import Submodel
+from trimwave.recipe.config import TrainConfig
 
 
 def template_of(

@@ -10,25 +10,25 @@ import numpy as np
 import torch
 from torch import nn
 
-from trimwave.config import Config
-from trimwave.costs import Costs
-from trimwave.environment import limits_of
-from trimwave.errors import InputError
-from trimwave.lm.encode import Encoded, collate, encode
-from trimwave.lm.evaluate import Evaluator
-from trimwave.lm.fetch import cache_folder
-from trimwave.lm.importance import score
-from trimwave.lm.models import load_model
-from trimwave.lm.package import AIR_DTYPES, Tensors, package_of
-from trimwave.lm.prune import Ranking, prune_emulator, rank_units
-from trimwave.lm.quantise import compensated
-from trimwave.lm.split import SplitModel, split_model
-from trimwave.lm.tasks import Splits, load_task
-from trimwave.lm.tune import pick_device, precision
-from trimwave.partition import partition
-from trimwave.planning import costs_from
-from trimwave.streams import stream
-from trimwave.units import FloatArray
+from trimwave.base.errors import InputError
+from trimwave.base.streams import stream
+from trimwave.base.units import FloatArray
+from trimwave.cell.partition import partition
+from trimwave.lm.data.encode import Encoded, collate, encode
+from trimwave.lm.data.tasks import Splits, load_task
+from trimwave.lm.source.fetch import cache_folder
+from trimwave.lm.source.models import load_model
+from trimwave.lm.surgery.importance import score
+from trimwave.lm.surgery.prune import Ranking, prune_emulator, rank_units
+from trimwave.lm.surgery.split import SplitModel, split_model
+from trimwave.lm.train.evaluate import Evaluator
+from trimwave.lm.train.quantise import compensated
+from trimwave.lm.train.tune import pick_device, precision
+from trimwave.lm.wire.package import AIR_DTYPES, Tensors, package_of
+from trimwave.model.costs import Costs
+from trimwave.recipe.config import Config
+from trimwave.recipe.environment import limits_of
+from trimwave.recipe.situation import costs_from
 
 Say = Callable[[str], None]
 

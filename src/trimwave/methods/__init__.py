@@ -10,9 +10,7 @@ from math import isfinite
 from types import UnionType
 from typing import Any, Literal, Protocol, get_args, get_origin
 
-from trimwave.costs import Costs
-from trimwave.errors import InputError, nearest
-from trimwave.limits import Limits
+from trimwave.base.errors import InputError, nearest
 from trimwave.methods.deft import Deft
 from trimwave.methods.fedbiot import FedBiot
 from trimwave.methods.fedqlora import FedQlora
@@ -23,7 +21,9 @@ from trimwave.methods.partial import Partial
 from trimwave.methods.personalised import Personalised
 from trimwave.methods.split_lora import SplitLora
 from trimwave.methods.ubfp import Ubfp
-from trimwave.plan import Plan, Scheme, Situation
+from trimwave.model.costs import Costs
+from trimwave.plan.plan import Plan, Scheme, Situation
+from trimwave.problem.limits import Limits
 
 
 class Method(Protocol):

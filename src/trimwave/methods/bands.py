@@ -5,9 +5,9 @@ from typing import Literal
 
 import numpy as np
 
-from trimwave.plan import Plan, Situation
-from trimwave.pricing import best_band, even_band, latency_of, plan_of
-from trimwave.submodel import Submodel
+from trimwave.model.submodel import Submodel
+from trimwave.plan.plan import Plan, Situation
+from trimwave.plan.predict import best_band, even_band, latency_of, plan_of
 
 Bandwidth = Literal["optimal", "uniform"]
 """How the band is split: so that all end together, or evenly."""

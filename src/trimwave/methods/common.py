@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trimwave.errors import InputError
+from trimwave.base.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,20 +11,20 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from trimwave.constraints import ROUNDING, Violation
-from trimwave.costs import Costs
-from trimwave.errors import InfeasibleError, InputError
-from trimwave.limits import Limits
+from trimwave.base.errors import InfeasibleError, InputError
+from trimwave.base.units import FloatArray, IntArray
 from trimwave.methods.common import CommonOptions, require_not_negative
 from trimwave.methods.matching import (
     joint_matching,
     threshold_matching,
     unmatched_group,
 )
-from trimwave.plan import Plan, Scheme, Situation
-from trimwave.pricing import best_band, latency_of, plan_of
-from trimwave.submodel import Bill, Submodel, Trained
-from trimwave.units import FloatArray, IntArray
+from trimwave.model.costs import Costs
+from trimwave.model.submodel import Bill, Submodel, Trained
+from trimwave.plan.plan import Plan, Scheme, Situation
+from trimwave.plan.predict import best_band, latency_of, plan_of
+from trimwave.problem.limits import Limits
+from trimwave.problem.violation import ROUNDING, Violation
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

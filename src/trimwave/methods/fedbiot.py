@@ -5,13 +5,13 @@ from typing import Literal
 
 import numpy as np
 
-from trimwave.costs import Costs
-from trimwave.errors import InputError
-from trimwave.limits import Limits
+from trimwave.base.errors import InputError
 from trimwave.methods.bands import Bandwidth, fixed_plan
 from trimwave.methods.common import CommonOptions, require_not_negative
-from trimwave.plan import Alignment, Plan, Scheme, Situation
-from trimwave.submodel import Submodel, Trained
+from trimwave.model.costs import Costs
+from trimwave.model.submodel import Submodel, Trained
+from trimwave.plan.plan import Alignment, Plan, Scheme, Situation
+from trimwave.problem.limits import Limits
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,13 +5,13 @@ from typing import Literal
 
 import numpy as np
 
-from trimwave.costs import QUANTISED_BITS, Costs
-from trimwave.errors import InputError
-from trimwave.limits import Limits
+from trimwave.base.errors import InputError
 from trimwave.methods.bands import Bandwidth, fixed_plan
 from trimwave.methods.common import CommonOptions, require_not_negative
-from trimwave.plan import Plan, Scheme, Situation
-from trimwave.submodel import Submodel
+from trimwave.model.costs import QUANTISED_BITS, Costs
+from trimwave.model.submodel import Submodel
+from trimwave.plan.plan import Plan, Scheme, Situation
+from trimwave.problem.limits import Limits
 
 WIDTHS = tuple(sorted(QUANTISED_BITS, reverse=True))
 

@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from trimwave.costs import Costs
-from trimwave.limits import Limits
 from trimwave.methods.common import CommonOptions
 from trimwave.methods.pruning import pruned_plan, pruned_scheme
-from trimwave.plan import Plan, Scheme, Situation
-from trimwave.solution import solve
+from trimwave.model.costs import Costs
+from trimwave.model.submodel import Trained
+from trimwave.plan.plan import Plan, Scheme, Situation
+from trimwave.problem.limits import Limits
+from trimwave.problem.solution import solve
 from trimwave.solvers import get_solver
 from trimwave.solvers.integers import realise
-from trimwave.submodel import Trained
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

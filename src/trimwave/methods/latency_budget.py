@@ -6,20 +6,20 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from trimwave.constraints import ROUNDING
-from trimwave.costs import Costs
-from trimwave.errors import InfeasibleError
-from trimwave.limits import Limits
+from trimwave.base.errors import InfeasibleError
+from trimwave.base.units import FloatArray
 from trimwave.methods.common import CommonOptions, require_positive
 from trimwave.methods.pruning import pruned_plan, pruned_scheme
 from trimwave.methods.ubfp import Ubfp
-from trimwave.plan import Plan, Scheme, Situation
-from trimwave.problem import Problem
+from trimwave.model.costs import Costs
+from trimwave.model.submodel import Trained
+from trimwave.plan.plan import Plan, Scheme, Situation
+from trimwave.problem.limits import Limits
+from trimwave.problem.problem import Problem
+from trimwave.problem.violation import ROUNDING
 from trimwave.solvers.blocks import bandwidth_block
 from trimwave.solvers.deadline import AtDeadline
 from trimwave.solvers.integers import round_to_sizes
-from trimwave.submodel import Trained
-from trimwave.units import FloatArray
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

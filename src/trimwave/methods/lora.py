@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from trimwave.costs import Costs
-from trimwave.limits import Limits
 from trimwave.methods.bands import Bandwidth, fixed_plan
 from trimwave.methods.common import CommonOptions
-from trimwave.plan import Plan, Scheme, Situation
-from trimwave.submodel import Submodel
+from trimwave.model.costs import Costs
+from trimwave.model.submodel import Submodel
+from trimwave.plan.plan import Plan, Scheme, Situation
+from trimwave.problem.limits import Limits
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

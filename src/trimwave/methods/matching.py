@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from trimwave.units import FloatArray, IntArray
+from trimwave.base.units import FloatArray, IntArray
 
 
 def unmatched_group(depths: IntArray, num_groups: int) -> int | None:

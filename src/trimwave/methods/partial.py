@@ -5,23 +5,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trimwave.costs import Costs
-from trimwave.limits import Limits
+from trimwave.base.units import IntArray
 from trimwave.methods.common import CommonOptions, require_positive
-from trimwave.methods.lyapunov import (
-    Schedule,
-    next_carry,
-    queue_s,
-    schedule_of,
-)
+from trimwave.methods.lyapunov import Schedule, next_carry, queue_s, schedule_of
 from trimwave.methods.pruning import pruned_plan, pruned_scheme
-from trimwave.plan import Plan, Scheme, Situation
-from trimwave.pricing import latency_of
-from trimwave.solution import solve
+from trimwave.model.costs import Costs
+from trimwave.model.submodel import Bill, Trained
+from trimwave.plan.plan import Plan, Scheme, Situation
+from trimwave.plan.predict import latency_of
+from trimwave.problem.limits import Limits
+from trimwave.problem.solution import solve
 from trimwave.solvers import get_solver
 from trimwave.solvers.integers import round_to_sizes
-from trimwave.submodel import Bill, Trained
-from trimwave.units import IntArray
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

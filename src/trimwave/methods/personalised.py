@@ -5,8 +5,6 @@ from typing import Literal
 
 import numpy as np
 
-from trimwave.costs import Costs
-from trimwave.limits import Limits
 from trimwave.methods.common import CommonOptions, require_positive
 from trimwave.methods.latency_budget import (
     deadline_of,
@@ -16,11 +14,13 @@ from trimwave.methods.latency_budget import (
     without_c5,
 )
 from trimwave.methods.pruning import pruned_plan, pruned_scheme
-from trimwave.plan import Plan, Scheme, Situation
-from trimwave.pricing import even_band
+from trimwave.model.costs import Costs
+from trimwave.model.submodel import Trained
+from trimwave.plan.plan import Plan, Scheme, Situation
+from trimwave.plan.predict import even_band
+from trimwave.problem.limits import Limits
 from trimwave.solvers.blocks import bandwidth_block
 from trimwave.solvers.integers import round_to_sizes
-from trimwave.submodel import Trained
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

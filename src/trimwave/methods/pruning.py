@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trimwave.costs import Costs
-from trimwave.limits import Limits
-from trimwave.plan import Plan, Scheme, Situation
-from trimwave.pricing import plan_of
-from trimwave.problem import Problem
-from trimwave.solution import Solution
-from trimwave.submodel import Trained
-from trimwave.units import FloatArray
+from trimwave.base.units import FloatArray
+from trimwave.model.costs import Costs
+from trimwave.model.submodel import Trained
+from trimwave.plan.plan import Plan, Scheme, Situation
+from trimwave.plan.predict import plan_of
+from trimwave.problem.limits import Limits
+from trimwave.problem.problem import Problem
+from trimwave.problem.solution import Solution
 
 
 def pruned_scheme(

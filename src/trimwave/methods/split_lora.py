@@ -8,22 +8,17 @@ from typing import Literal
 
 import numpy as np
 
-from trimwave.constraints import ROUNDING, Violation
-from trimwave.costs import Costs
-from trimwave.errors import InfeasibleError
-from trimwave.limits import Limits
+from trimwave.base.errors import InfeasibleError
+from trimwave.base.roots import bracket_root
+from trimwave.base.units import FloatArray, IntArray
 from trimwave.methods.common import CommonOptions, require_positive
-from trimwave.methods.lyapunov import (
-    Schedule,
-    next_carry,
-    queue_s,
-    schedule_of,
-)
-from trimwave.plan import Plan, Scheme, Situation
-from trimwave.pricing import latency_of, plan_of
-from trimwave.roots import bracket_root
-from trimwave.submodel import Bill, Submodel
-from trimwave.units import FloatArray, IntArray
+from trimwave.methods.lyapunov import Schedule, next_carry, queue_s, schedule_of
+from trimwave.model.costs import Costs
+from trimwave.model.submodel import Bill, Submodel
+from trimwave.plan.plan import Plan, Scheme, Situation
+from trimwave.plan.predict import latency_of, plan_of
+from trimwave.problem.limits import Limits
+from trimwave.problem.violation import ROUNDING, Violation
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

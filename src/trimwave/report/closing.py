@@ -8,12 +8,12 @@ from typing import Any
 
 from rich.console import Console
 
-from trimwave.config import Config
-from trimwave.errors import MissingExtraError
-from trimwave.records import Run
+from trimwave.base.errors import MissingExtraError
+from trimwave.recipe.config import Config
 from trimwave.report.picture import save_picture
 from trimwave.report.summary import numbers_of, summary_json, table
 from trimwave.report.target import Records, choose_target, target_lines
+from trimwave.runs.records import Run
 
 
 def plain_console(stderr: bool = False) -> Console:

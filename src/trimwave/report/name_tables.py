@@ -11,8 +11,8 @@ from typing import Any, Literal, get_args, get_origin
 from rich.table import Table
 
 from trimwave.methods.common import CommonOptions
-from trimwave.shapes import SHAPES
-from trimwave.zoo import KNOWN_MODELS
+from trimwave.model.names import KNOWN_MODELS
+from trimwave.model.shape import SHAPES
 
 
 def method_table(kinds: Mapping[str, type[Any]]) -> Table:

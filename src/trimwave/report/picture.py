@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from trimwave.errors import MissingExtraError
+from trimwave.base.errors import MissingExtraError
+from trimwave.base.units import FloatArray
 from trimwave.report.target import Records, Results, Target
-from trimwave.units import FloatArray
 
 PANELS = {
     "loss_emulator": "adapter on the method's emulator",

@@ -6,8 +6,8 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from trimwave.plan import Plan, Situation
-from trimwave.units import BITS_PER_BYTE, MIB_BYTES
+from trimwave.base.units import BITS_PER_BYTE, MIB_BYTES
+from trimwave.plan.plan import Plan, Situation
 
 COLUMNS = "client", "beta", "MHz", "T s", "compute", "down", "up", "MiB", "GB"
 

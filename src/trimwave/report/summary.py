@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from trimwave.base.units import MIB_BYTES
 from trimwave.report.target import Records, Results, Target, first_at_or_below
-from trimwave.units import MIB_BYTES
 
 TO_TARGET = {"target_rounds": "target\nround", "target_s": "target\ns"}
 """Columns of a comparison that has a target."""

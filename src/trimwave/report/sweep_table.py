@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
-from trimwave.draws import PLANNED
+from trimwave.sweep.draws import PLANNED
 
 Row = Mapping[str, Any]
 

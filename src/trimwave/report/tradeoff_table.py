@@ -6,7 +6,7 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from trimwave.planner import Prices, TradeOff, WhatIf
+from trimwave.analysis import Prices, TradeOff, WhatIf
 
 
 def tradeoff_table(curve: TradeOff) -> Table:

@@ -1,7 +1,7 @@
 """Algorithms for P1, by the name that `--solver` takes."""
 
-from trimwave.errors import InputError, nearest
-from trimwave.solution import Solver
+from trimwave.base.errors import InputError, nearest
+from trimwave.problem.solution import Solver
 from trimwave.solvers.bcd import BlockDescent
 from trimwave.solvers.exact import Exact
 from trimwave.solvers.integers import realise

@@ -5,8 +5,8 @@ from typing import Literal
 
 import numpy as np
 
-from trimwave.problem import Problem
-from trimwave.solution import Solution, Status
+from trimwave.problem.problem import Problem
+from trimwave.problem.solution import Solution, Status
 from trimwave.solvers.blocks import bandwidth_block, even_kept, prune_block
 from trimwave.solvers.uniform import even_shares
 

@@ -3,11 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from trimwave.latency import RoundLatency
-from trimwave.problem import Problem
-from trimwave.roots import ROUNDING, bracket_root, newton_root
+from trimwave.base.roots import ROUNDING, bracket_root, newton_root
+from trimwave.base.units import FloatArray
+from trimwave.problem.latency import RoundLatency
+from trimwave.problem.problem import Problem
 from trimwave.solvers.mixing import mixed
-from trimwave.units import FloatArray
 
 SPREAD = 1e-9
 """Relative room above a feasible deadline, so that rounding cannot hide the least."""

@@ -7,10 +7,10 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from trimwave.problem import Problem
+from trimwave.base.units import FloatArray
+from trimwave.problem.problem import Problem
 from trimwave.solvers.deadline import AtDeadline
 from trimwave.solvers.search import Cheapest, DeadlineSearch
-from trimwave.units import FloatArray
 
 EPSILON = float(np.finfo(np.float64).eps)
 

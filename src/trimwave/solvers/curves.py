@@ -9,10 +9,10 @@ from typing import Protocol
 
 import numpy as np
 
-from trimwave.latency import RoundLatency
-from trimwave.pieces import Piece
-from trimwave.roots import ROUNDING, newton_root
-from trimwave.units import FloatArray
+from trimwave.base.roots import ROUNDING, newton_root
+from trimwave.base.units import FloatArray
+from trimwave.problem.latency import RoundLatency
+from trimwave.problem.pieces import Piece
 
 SMALLEST = 1e-150
 """Least s that is searched, and what a share of nothing is taken for, of the band: so

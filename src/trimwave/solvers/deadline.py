@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from trimwave.pieces import weight_at
-from trimwave.problem import NO_WEIGHT, Problem
+from trimwave.base.units import FloatArray
+from trimwave.problem.pieces import weight_at
+from trimwave.problem.problem import NO_WEIGHT, Problem
 from trimwave.solvers.curves import SMALLEST, Curve, Parabola, Searched, price_range
 from trimwave.solvers.search import AtPrice, Cheapest, DeadlineSearch
-from trimwave.units import FloatArray
 
 HEADROOM = 4.0
 """A share may be this many bands while a deadline is searched for, so that the need

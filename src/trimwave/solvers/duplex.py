@@ -2,17 +2,17 @@
 
 import numpy as np
 
-from trimwave.errors import InputError
-from trimwave.problem import Problem
-from trimwave.roots import bracket_root, newton_root
-from trimwave.solution import SolutionBatch, Status
+from trimwave.base.errors import InputError
+from trimwave.base.roots import bracket_root, newton_root
+from trimwave.base.units import FloatArray
+from trimwave.problem.problem import Problem
+from trimwave.problem.solution import SolutionBatch, Status
 from trimwave.solvers.blocks import even_kept, keeps_enough
 from trimwave.solvers.certificate import largest_infeasible_s
 from trimwave.solvers.earliest import earliest_deadline
 from trimwave.solvers.paired import ROUGHNESS, AtPairedDeadline, total_band_hz
 from trimwave.solvers.search import Cheapest
 from trimwave.solvers.split import Near, split_band
-from trimwave.units import FloatArray
 
 WIDEST = 16.0
 """Range of log mu on either side of B / B'."""

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from trimwave.roots import newton_root
+from trimwave.base.roots import newton_root
+from trimwave.base.units import FloatArray
 from trimwave.solvers.search import TOLERANCE, Cheapest, DeadlineSearch
-from trimwave.units import FloatArray
 
 
 def earliest_deadline(

@@ -14,9 +14,10 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from trimwave.problem import Problem
-from trimwave.roots import newton_root
-from trimwave.solution import Solution, SolutionBatch, Status
+from trimwave.base.roots import newton_root
+from trimwave.base.units import FloatArray
+from trimwave.problem.problem import Problem
+from trimwave.problem.solution import Solution, SolutionBatch, Status
 from trimwave.solvers.blocks import bandwidth_block, even_kept, keeps_enough
 from trimwave.solvers.certificate import lower_bound_s, price_rises
 from trimwave.solvers.deadline import SEARCHED, AtDeadline
@@ -25,7 +26,6 @@ from trimwave.solvers.earliest import earliest_deadline
 from trimwave.solvers.kkt import kkt_residual
 from trimwave.solvers.nonconvex import enclosed_bound_s
 from trimwave.solvers.search import Cheapest
-from trimwave.units import FloatArray
 
 PROVEN = 1e-9
 """Relative gap below which a point is the optimum."""

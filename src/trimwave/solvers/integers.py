@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from trimwave.constraints import ROUNDING, Violation
-from trimwave.errors import InfeasibleError
-from trimwave.problem import Problem
-from trimwave.roots import newton_root
-from trimwave.solution import Solution, Status
+from trimwave.base.errors import InfeasibleError
+from trimwave.base.roots import newton_root
+from trimwave.base.units import FloatArray
+from trimwave.problem.problem import Problem
+from trimwave.problem.solution import Solution, Status
+from trimwave.problem.violation import ROUNDING, Violation
 from trimwave.solvers.blocks import bandwidth_block, prune_block
-from trimwave.units import FloatArray
 
 MAX_TURNS = 20
 """Turns between whole resource blocks and kept fractions at the most."""

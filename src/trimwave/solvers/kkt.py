@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from trimwave.problem import Problem
-from trimwave.units import FloatArray
+from trimwave.base.units import FloatArray
+from trimwave.problem.problem import Problem
 
 KINK = 1e-9
 """Relative distance at which the two sides of a kink are looked at."""

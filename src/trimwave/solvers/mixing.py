@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from trimwave.problem import Problem
-from trimwave.units import FloatArray
+from trimwave.base.units import FloatArray
+from trimwave.problem.problem import Problem
 
 
 def mixed(

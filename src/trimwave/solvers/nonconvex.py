@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from trimwave.pieces import weight_at
-from trimwave.problem import Problem
-from trimwave.units import FloatArray
+from trimwave.base.units import FloatArray
+from trimwave.problem.pieces import weight_at
+from trimwave.problem.problem import Problem
 
 CUTS, LEVELS = 33, 6
 """Shares looked at on each level, and levels."""

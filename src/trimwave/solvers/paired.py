@@ -14,12 +14,12 @@ least to well inside its bounds. Only who would be in mid-jump keeps a gap open.
 
 import numpy as np
 
-from trimwave.problem import Problem
-from trimwave.roots import bracket_root, newton_root
+from trimwave.base.roots import bracket_root, newton_root
+from trimwave.base.units import FloatArray
+from trimwave.problem.problem import Problem
 from trimwave.solvers.deadline import HEADROOM
 from trimwave.solvers.search import TOLERANCE, AtPrice, Cheapest, DeadlineSearch
 from trimwave.solvers.split import Near, Split, split_band
-from trimwave.units import FloatArray
 
 SAMPLES = 17
 """Points of x at which the slope of phi is looked at to find where it bends up."""

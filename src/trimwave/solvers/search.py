@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trimwave.problem import Problem
-from trimwave.roots import ROUNDING, newton_root
+from trimwave.base.roots import ROUNDING, newton_root
+from trimwave.base.units import FloatArray
+from trimwave.problem.problem import Problem
 from trimwave.solvers.mixing import mixed
-from trimwave.units import FloatArray
 
 TOLERANCE = 16 * float(np.finfo(np.float64).eps)
 """Rounding of a sum, relative."""

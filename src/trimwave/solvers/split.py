@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trimwave.channel import Link
-from trimwave.latency import RoundLatency
-from trimwave.roots import ROUNDING, newton_root
-from trimwave.units import FloatArray
+from trimwave.base.roots import ROUNDING, newton_root
+from trimwave.base.units import FloatArray
+from trimwave.cell.link import Link
+from trimwave.problem.latency import RoundLatency
 
 
 class Split(NamedTuple):

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trimwave.constraints import Violation
-from trimwave.errors import InfeasibleError
-from trimwave.problem import Problem
-from trimwave.solution import Solution, Status
+from trimwave.base.errors import InfeasibleError
+from trimwave.base.units import FloatArray
+from trimwave.problem.problem import Problem
+from trimwave.problem.solution import Solution, Status
+from trimwave.problem.violation import Violation
 from trimwave.solvers.blocks import even_kept
-from trimwave.units import FloatArray
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

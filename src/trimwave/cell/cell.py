@@ -1,0 +1,201 @@
+"""The cell: what the base station can see of its clients this round."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from trimwave.base.curve import PiecewiseLinear
+from trimwave.base.errors import InputError
+from trimwave.base.units import FloatArray, IntArray
+from trimwave.cell.link import NOISE_MODES, Direction, Link, Noise
+
+ARRAYS = ("speed_flops_per_s", "memory_bytes", "snr_down", "snr_up", "num_samples")
+"""Fields with one value per client."""
+
+MAY_BE_UNKNOWN = "server_speed_flops_per_s", "resource_block_hz", "up_bandwidth_hz"
+"""Numbers of the whole cell that may be left out."""
+
+OPTIONAL = ("held", "bandwidth_min_hz", "bandwidth_max_hz")
+"""Fields that may have one."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Cell:
+    """What the base station can see this round: arrays over K clients.
+
+    For many draws at once the arrays may have leading axes, [..., K], and are broadcast
+    against each other; then only `solve_batch` takes the problem.
+    """
+
+    speed_flops_per_s: FloatArray
+    """[K] f_k [FLOP/s]."""
+    memory_bytes: FloatArray
+    """[K] memory limit of C3 [byte]."""
+    snr_down: FloatArray
+    """[K] p_s H_k / N0, linear, N0 over the whole band."""
+    snr_up: FloatArray
+    """[K] p_k H_k / N0, linear, N0 over the whole band."""
+    num_samples: FloatArray
+    """[K] |D_k|."""
+    total_bandwidth_hz: float
+    """B [Hz]."""
+    noise: Noise = "fixed"
+    """``fixed``: N0 is a power, as in eq. (7); ``psd``: a density, N0 times B_k."""
+    max_spectral_efficiency: float = np.inf
+    """Cap of a real modem [bit/s/Hz]."""
+    server_speed_flops_per_s: float | None = None
+    """The server's speed, shared by the clients it serves [FLOP/s]; None = not known,
+    which only methods that compute there mind."""
+    up_bandwidth_hz: float | None = None
+    """The uplink's own band under FDD [Hz], to which `snr_up` then refers; None = the
+    share B_k serves both directions, as in the letter."""
+    held: FloatArray | None = None
+    """[K] kept fraction that each client holds already and is not sent; None = none."""
+    bandwidth_min_hz: FloatArray | None = None
+    """[K] least share of each client [Hz]; None = 0."""
+    bandwidth_max_hz: FloatArray | None = None
+    """[K] largest share that each client's radio takes [Hz]; None = the whole band."""
+    resource_block_hz: float | None = None
+    """Granularity of the shares [Hz], such as 180 kHz; `realise` rounds to it. None =
+    any share."""
+    emulator_time: PiecewiseLinear | None = None
+    """Measured time of the pruned emulator by the kept fraction, relative to the whole
+    one's, for all clients or for each; None = the kept fraction, as in eq. (5)."""
+
+    def __post_init__(self) -> None:
+        given = [name for name in OPTIONAL if getattr(self, name) is not None]
+        for name in (*ARRAYS, *given):
+            self._take_array(name)
+        batched = [np.shape(getattr(self, name)) for name in (*ARRAYS, *given)]
+        if len(set(batched)) > 1:
+            try:
+                shape = np.broadcast_shapes(*batched)
+            except ValueError:
+                raise InputError(
+                    f"the leading axes of the cell's arrays do not fit: {batched}."
+                ) from None
+            for name in (*ARRAYS, *given):
+                spread = np.broadcast_to(getattr(self, name), shape)
+                object.__setattr__(self, name, spread)
+        for name in ("total_bandwidth_hz", "max_spectral_efficiency"):
+            value = getattr(self, name)
+            finite = np.isfinite(value) or name == "max_spectral_efficiency"
+            if not (finite and value > 0):
+                raise InputError(f"`{name}` must be positive, got {value}.")
+        for name in MAY_BE_UNKNOWN:
+            value = getattr(self, name)
+            if value is not None and not (np.isfinite(value) and value > 0):
+                raise InputError(f"`{name}` must be positive and finite, got {value}.")
+        if self.noise not in NOISE_MODES:
+            raise InputError(
+                f"`noise` must be one of {NOISE_MODES}, got {self.noise!r}."
+            )
+
+        if self.emulator_time is not None:
+            if not isinstance(self.emulator_time, PiecewiseLinear):
+                raise InputError(
+                    "`emulator_time` must be a `PiecewiseLinear`, got "
+                    f"{type(self.emulator_time).__name__}."
+                )
+            self._check_emulator_time(self.emulator_time)
+
+    def _take_array(self, name: str) -> None:
+        """Check one array and keep it as float64."""
+        values = np.asarray(getattr(self, name), dtype=np.float64)
+        object.__setattr__(self, name, values)
+        if not values.ndim or not values.size:
+            raise InputError(
+                f"`{name}` must have one value per client and at least one client, "
+                f"got shape {values.shape}."
+            )
+        if values.shape[-1] != self.num_clients:
+            raise InputError(
+                f"`{name}` has {values.shape[-1]} clients, `speed_flops_per_s` has "
+                f"{self.num_clients}."
+            )
+        legal, what = np.isfinite(values) & (values > 0), "positive and finite"
+        if name == "held":
+            legal, what = (values >= 0) & (values <= 1), "in [0, 1]"
+        if name == "bandwidth_min_hz":
+            legal, what = np.isfinite(values) & (values >= 0), "at least 0 and finite"
+        if name == "bandwidth_max_hz":
+            legal, what = values > 0, "positive"
+        if not legal.all():
+            client = int(np.argwhere(~legal)[0][-1])
+            value = values[~legal][0]
+            raise InputError(
+                f"`{name}` must be {what}, got {value} for client {client}; take the "
+                "client out of the cell or correct it."
+            )
+
+    def _check_emulator_time(self, curve: PiecewiseLinear) -> None:
+        if curve.values.ndim == 2 and curve.values.shape[1] != self.num_clients:
+            raise InputError(
+                f"`emulator_time` has {curve.values.shape[1]} curves for "
+                f"{self.num_clients} clients; give one for all or one for each."
+            )
+        if not (curve.rises and np.all(curve(np.zeros(self.num_clients)) >= 0)):
+            raise InputError(
+                "`emulator_time` must not fall as more is kept, nor be negative; "
+                "where noise made it fall, take the running maximum."
+            )
+
+    @property
+    def num_clients(self) -> int:
+        """K."""
+        return int(np.shape(self.speed_flops_per_s)[-1])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(K,), or (..., K) with many draws."""
+        return np.shape(self.speed_flops_per_s)
+
+    def take(self, clients: IntArray) -> "Cell":
+        """Return the cell with some of its clients, who have the whole band."""
+        given = (name for name in OPTIONAL if getattr(self, name) is not None)
+        taken = {name: getattr(self, name)[..., clients] for name in (*ARRAYS, *given)}
+        if self.emulator_time is not None:
+            taken["emulator_time"] = self.emulator_time.take(clients)
+        return replace(self, **taken)
+
+    def require_one_band(self, what: str) -> None:
+        """Refuse many draws, and a cell whose uplink has its own band.
+
+        Raises
+        ------
+        InputError
+            Naming what cannot take it.
+        """
+        self.require_one_cell(what)
+        if self.up_bandwidth_hz is not None:
+            raise InputError(
+                f"{what} takes one band for both directions, got `up_bandwidth_hz` = "
+                f"{self.up_bandwidth_hz:g}; set it to None, or use `solve` with the "
+                "exact solver."
+            )
+
+    def require_one_cell(self, what: str) -> None:
+        """Refuse many draws at once.
+
+        Raises
+        ------
+        InputError
+            Naming what cannot take them.
+        """
+        if len(self.shape) > 1:
+            raise InputError(
+                f"{what} takes one cell, got arrays of shape {self.shape}; use "
+                "`Exact().solve_batch`, or one draw at a time."
+            )
+
+    def link(self, direction: Direction) -> Link:
+        """Return a direction of the cell's links."""
+        band_hz = self.total_bandwidth_hz
+        if direction == "up" and self.up_bandwidth_hz is not None:
+            band_hz = self.up_bandwidth_hz
+        return Link(
+            snr=self.snr_down if direction == "down" else self.snr_up,
+            total_bandwidth_hz=band_hz,
+            noise=self.noise,
+            max_spectral_efficiency=self.max_spectral_efficiency,
+        )

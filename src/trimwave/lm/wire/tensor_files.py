@@ -1,0 +1,43 @@
+"""Named parameters to a safetensors file and back, for checkpoints."""
+
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save
+from torch import nn
+
+from trimwave.base.errors import RunError
+
+
+def save_tensors(
+    path: Path, tensors: dict[str, nn.Parameter], metadata: dict[str, str] | None = None
+) -> None:
+    """Write parameters by name."""
+    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    # Written by Python, so that a full disk is an OSError like any other.
+    path.write_bytes(save(plain, metadata=metadata))
+
+
+def load_tensors(path: Path, into: dict[str, nn.Parameter]) -> None:
+    """Read what `save_tensors` wrote into parameters of the same names.
+
+    Raises
+    ------
+    RunError
+        If the tensors are not those of this model.
+    """
+    tensors = load_file(path)
+    if tensors.keys() != into.keys():
+        odd = sorted(tensors.keys() ^ into.keys())[0]
+        raise RunError(f"{path} does not fit the model: tensor `{odd}`.")
+    with torch.no_grad():
+        for name, value in into.items():
+            value.copy_(tensors[name])
+
+
+def metadata_of(path: Path) -> dict[str, str]:
+    """Read what was written beside the tensors."""
+    with safe_open(path, framework="pt") as file:
+        metadata: dict[str, str] = file.metadata()
+        return metadata

@@ -1,0 +1,1 @@
+"""What a sub-model is and what it costs."""

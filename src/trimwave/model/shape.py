@@ -1,0 +1,254 @@
+"""The shape of a language model: what the planner needs to know of it, without torch.
+
+Every count is exact, in parameters; ``tests/lm/test_shapes_match.py`` holds them
+against real modules of each architecture.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trimwave.base.errors import InputError, nearest
+
+LLAMA_FAMILY = ("llama", "mistral", "qwen2", "qwen3")
+MODEL_TYPES = ("gpt2", *LLAMA_FAMILY)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelShape:
+    """A decoder-only causal LM with pre-norm blocks of attention and MLP."""
+
+    name: str
+    """What to call it in tables."""
+    model_type: str
+    """`model_type` of the Hugging Face config."""
+    num_blocks: int
+    """Decoder blocks, L."""
+    hidden_size: int
+    """Residual width, H."""
+    intermediate_size: int
+    """Neurons of one MLP."""
+    num_heads: int
+    """Query heads of one block."""
+    num_kv_heads: int
+    """Key/value heads of one block; fewer than `num_heads` = grouped-query."""
+    head_dim: int
+    """Width of one head."""
+    vocab_size: int
+    """Rows of the token embedding, V."""
+    context_length: int
+    """Longest sequence."""
+    gated_mlp: bool
+    """Three MLP matrices (SwiGLU) instead of two."""
+    qkv_bias: bool
+    """Biases on the query, key and value projections."""
+    output_bias: bool
+    """Bias on the attention's output projection."""
+    mlp_bias: bool
+    """Biases on the MLP's matrices."""
+    norm_params: int
+    """Parameters of all norms in one block."""
+    position_params: int = 0
+    """Learned position embedding (GPT-2)."""
+    final_norm_params: int
+    """Parameters of the norm before the head."""
+    tied_head: bool = True
+    """The LM head is the token embedding transposed."""
+
+    def __post_init__(self) -> None:
+        if self.num_heads % self.num_kv_heads:
+            raise InputError(
+                f"`num_heads` must be a multiple of `num_kv_heads`, got "
+                f"{self.num_heads} and {self.num_kv_heads} for {self.name}."
+            )
+
+    @property
+    def group_params(self) -> int:
+        """Parameters that go when one key/value head and its query heads go."""
+        queries = self.num_heads // self.num_kv_heads
+        rows = self.head_dim * (queries + 2)
+        columns = self.head_dim * queries
+        return self.hidden_size * (rows + columns) + rows * self.qkv_bias
+
+    @property
+    def neuron_params(self) -> int:
+        """Parameters that go when one MLP neuron goes."""
+        into = 2 if self.gated_mlp else 1
+        return self.hidden_size * (into + 1) + into * self.mlp_bias
+
+    @property
+    def fixed_block_params(self) -> int:
+        """Parameters of a block that pruning cannot remove: norms, output biases."""
+        outputs = int(self.output_bias) + int(self.mlp_bias)
+        return self.norm_params + self.hidden_size * outputs
+
+    @property
+    def block_params(self) -> int:
+        """Parameters of one block."""
+        return (
+            self.num_kv_heads * self.group_params
+            + self.intermediate_size * self.neuron_params
+            + self.fixed_block_params
+        )
+
+    def lora_params(self, rank: int) -> int:
+        """Parameters of one block's LoRA factors on PEFT's default targets.
+
+        GPT-2: the fused projection; elsewhere queries and values.
+        """
+        width, key_value = (
+            heads * self.head_dim for heads in (self.num_heads, self.num_kv_heads)
+        )
+        if self.model_type == "gpt2":
+            return rank * (self.hidden_size + 3 * width)
+        return rank * (2 * self.hidden_size + width + key_value)
+
+    @property
+    def matrix_sizes(self) -> tuple[tuple[int, int], ...]:
+        """Inputs and outputs of every matrix of a block; GPT-2 fuses q, k and v."""
+        hidden, neurons = self.hidden_size, self.intermediate_size
+        width, key_value = (
+            heads * self.head_dim for heads in (self.num_heads, self.num_kv_heads)
+        )
+        fused = self.model_type == "gpt2"
+        into = [width + 2 * key_value] if fused else [width, key_value, key_value]
+        into += [neurons] * (2 if self.gated_mlp else 1)
+        outputs = ((width, hidden), (neurons, hidden))
+        return (*((hidden, size) for size in into), *outputs)
+
+    @property
+    def embedding_params(self) -> int:
+        """Parameters of embeddings, final norm and (if untied) the LM head."""
+        tables = 1 if self.tied_head else 2
+        return (
+            tables * self.vocab_size * self.hidden_size
+            + self.position_params
+            + self.final_norm_params
+        )
+
+    @property
+    def total_params(self) -> int:
+        """Parameters of the whole model."""
+        return self.num_blocks * self.block_params + self.embedding_params
+
+    def block_forward_flops(self, num_sequences: int, seq_len: int) -> int:
+        """Forward FLOPs of one block, 2 per multiply-add: c_f."""
+        width = self.num_heads * self.head_dim
+        key_value = self.num_kv_heads * self.head_dim
+        mlp = (3 if self.gated_mlp else 2) * self.intermediate_size
+        matrices = self.hidden_size * (2 * width + 2 * key_value + mlp)
+        attention = 2 * width * seq_len  # scores and their product with the values
+        return 2 * num_sequences * seq_len * (matrices + attention)
+
+    def head_forward_flops(self, num_tokens: int) -> int:
+        """Forward FLOPs of the LM head on `num_tokens` positions: c_h."""
+        return 2 * self.hidden_size * self.vocab_size * num_tokens
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], name: str) -> "ModelShape":
+        """Read the shape off a Hugging Face ``config.json``.
+
+        Raises
+        ------
+        InputError
+            If the architecture is not in the table, or a key is missing.
+        """
+        if not isinstance(config, Mapping):
+            raise InputError(f"the config of {name} is no JSON object.")
+        model_type = config.get("model_type", "")
+        if model_type not in MODEL_TYPES:
+            raise InputError(
+                f"architecture `{model_type}` of {name} is not in the table; "
+                f"{nearest(str(model_type), MODEL_TYPES)}"
+            )
+        try:
+            if model_type == "gpt2":
+                return _gpt2(config, name)
+            return _llama(config, name, model_type)
+        except KeyError as missing:
+            raise InputError(f"the config of {name} has no key {missing}.") from None
+
+
+def _gpt2(config: Mapping[str, Any], name: str) -> ModelShape:
+    hidden, heads = config["n_embd"], config["n_head"]
+    context = config.get("n_positions", 1024)
+    return ModelShape(
+        name=name,
+        model_type="gpt2",
+        num_blocks=config["n_layer"],
+        hidden_size=hidden,
+        intermediate_size=config.get("n_inner") or 4 * hidden,
+        num_heads=heads,
+        num_kv_heads=heads,
+        head_dim=hidden // heads,
+        vocab_size=config.get("vocab_size", 50257),
+        context_length=context,
+        gated_mlp=False,
+        qkv_bias=True,
+        output_bias=True,
+        mlp_bias=True,
+        norm_params=4 * hidden,
+        position_params=context * hidden,
+        final_norm_params=2 * hidden,
+        tied_head=config.get("tie_word_embeddings", True),
+    )
+
+
+def _llama(config: Mapping[str, Any], name: str, model_type: str) -> ModelShape:
+    hidden, heads = config["hidden_size"], config["num_attention_heads"]
+    head_dim = config.get("head_dim") or hidden // heads
+    bias = bool(config.get("attention_bias", False))
+    qk_norm = 2 * head_dim if model_type == "qwen3" else 0
+    return ModelShape(
+        name=name,
+        model_type=model_type,
+        num_blocks=config["num_hidden_layers"],
+        hidden_size=hidden,
+        intermediate_size=config["intermediate_size"],
+        num_heads=heads,
+        num_kv_heads=config.get("num_key_value_heads") or heads,
+        head_dim=head_dim,
+        vocab_size=config["vocab_size"],
+        context_length=config.get("max_position_embeddings", 2048),
+        gated_mlp=True,
+        qkv_bias=model_type == "qwen2" or bias,
+        output_bias=bias,
+        mlp_bias=bool(config.get("mlp_bias", False)),
+        norm_params=2 * hidden + qk_norm,
+        final_norm_params=hidden,
+        tied_head=bool(config.get("tie_word_embeddings", False)),
+    )
+
+
+def _named_gpt2(name: str, blocks: int, hidden: int, heads: int) -> ModelShape:
+    return _gpt2({"n_layer": blocks, "n_embd": hidden, "n_head": heads}, name)
+
+
+def _named_smollm2(
+    name: str, blocks: int, hidden: int, mlp: int, heads: int, kv: int
+) -> ModelShape:
+    config = {
+        "num_hidden_layers": blocks,
+        "hidden_size": hidden,
+        "intermediate_size": mlp,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv,
+        "vocab_size": 49152,
+        "max_position_embeddings": 8192,
+        "tie_word_embeddings": True,
+    }
+    return _llama(config, name, "llama")
+
+
+SHAPES: dict[str, ModelShape] = {
+    shape.name: shape
+    for shape in (
+        _named_gpt2("gpt2", 12, 768, 12),
+        _named_gpt2("gpt2-medium", 24, 1024, 16),
+        _named_gpt2("gpt2-large", 36, 1280, 20),
+        _named_gpt2("gpt2-xl", 48, 1600, 25),
+        _named_smollm2("smollm2-135m", 30, 576, 1536, 9, 3),
+        _named_smollm2("smollm2-360m", 32, 960, 2560, 15, 5),
+    )
+}
+"""Shapes known by name, so that a plan needs neither the hub nor torch."""

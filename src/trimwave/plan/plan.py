@@ -1,0 +1,167 @@
+"""What a method sees and what it decides: Situation, Plan, Scheme."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trimwave.base.units import FloatArray, IntArray
+from trimwave.cell.cell import Cell
+from trimwave.model.costs import Costs
+from trimwave.model.submodel import Submodel, Trained
+from trimwave.problem.limits import Limits
+from trimwave.problem.problem import Problem
+from trimwave.problem.solution import Solution
+
+
+@dataclass(frozen=True, kw_only=True)
+class Situation:
+    """What a method sees when it plans a round."""
+
+    cell: Cell
+    """The clients and their links in this round."""
+    costs: Costs
+    """What any sub-model costs."""
+    limits: Limits = field(default_factory=Limits)
+    """C4 and C5, for methods that prune."""
+    carried: Mapping[str, Any] = field(default_factory=dict)
+    """`Plan.carry` of the round before; empty in the first."""
+
+    def problem(self, trained: Trained = "full") -> Problem:
+        """Return P1 of this round, eq. (10)."""
+        work = self.costs.workload(trained)
+        return Problem(cell=self.cell, workload=work, limits=self.limits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alignment:
+    """How the server distils the full model into the emulator on public data."""
+
+    initial_steps: int
+    """Steps before round one."""
+    every_rounds: int
+    """Again every so many rounds; 0 = never."""
+    steps: int
+    """Steps each of those times."""
+    kl_weight: float
+    """Weight of the KL to the full model beside the hidden-state error."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scheme:
+    """What a method keeps fixed over a run, and so what the server holds."""
+
+    submodel: Submodel
+    """The sub-model that the emulator's test loss is taken on; its `trained_blocks` are
+    all that any client may train, its `shared_blocks` all that ever changes."""
+    align: Alignment | None = None
+    """The method's own emulator alignment; None = as the recipe's `[align]` says."""
+    learning_rate: float | None = None
+    """The method's own step size; None = as the recipe's `[train]` says."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a method decides for one round. Everything downstream consumes this.
+
+    Arrays are over all K clients; a client that does not take part has zeros.
+    """
+
+    submodels: tuple[Submodel | None, ...]
+    """K sub-models; None = not in this round."""
+    bandwidth_hz: FloatArray
+    """[K] B_k [Hz]."""
+    compute_s: FloatArray
+    """[K] predicted local fine-tuning time, the server's part included [s]."""
+    down_s: FloatArray
+    """[K] predicted download time [s]."""
+    up_s: FloatArray
+    """[K] predicted upload time [s]."""
+    down_bits: IntArray
+    """[K] bits down in the round."""
+    up_bits: IntArray
+    """[K] bits up in the round."""
+    flops: IntArray
+    """[K] FLOPs on the device in the round."""
+    memory_bytes: IntArray
+    """[K] peak memory on the device, by the model [byte]."""
+    install_bits: IntArray
+    """[K] what lies on each device before the first round [bit]; not in `down_s`."""
+    install_s: float
+    """How long its one-time download takes with the best split of the band [s]."""
+    binding: tuple[str, ...]
+    """K names of what holds x_k: memory (C3), beta_max or beta_min (C4), or nothing."""
+    solution: Solution | None = None
+    """The solver's own result, before rounding to real heads and neurons."""
+    carry: Mapping[str, Any] = field(default_factory=dict)
+    """What the method wants to find in the next round's `Situation.carried`; JSON."""
+
+    @property
+    def num_clients(self) -> int:
+        """K."""
+        return len(self.submodels)
+
+    @property
+    def scheduled(self) -> NDArray[np.bool_]:
+        """[K] who takes part."""
+        return np.array([submodel is not None for submodel in self.submodels])
+
+    @property
+    def total_s(self) -> FloatArray:
+        """[K] T_k [s]."""
+        return self.compute_s + self.down_s + self.up_s
+
+    @property
+    def latency_s(self) -> float:
+        """The round's time, max_k T_k [s]."""
+        return float(np.max(self.total_s))
+
+    @property
+    def straggler(self) -> int:
+        """The client that ends last."""
+        return int(np.argmax(self.total_s))
+
+    @property
+    def prune_rate(self) -> FloatArray:
+        """[K] beta_k; nan for who does not take part."""
+        return np.array(
+            [np.nan if one is None else 1 - one.kept_fraction for one in self.submodels]
+        )
+
+    @property
+    def spectrum_utilisation(self) -> float:
+        """Share of the band's round that carries bits, sum t_comm,k B_k / (T B)."""
+        busy = float(np.sum((self.down_s + self.up_s) * self.bandwidth_hz))
+        return busy / (self.latency_s * float(np.sum(self.bandwidth_hz)))
+
+    def record(self) -> dict[str, Any]:
+        """Plain numbers for a record or a table, one list entry per client."""
+        solution = self.solution
+        return {
+            "scheduled": self.scheduled.tolist(),
+            "prune_rate": [
+                None if np.isnan(rate) else rate for rate in self.prune_rate.tolist()
+            ],
+            "bandwidth_hz": self.bandwidth_hz.tolist(),
+            "compute_s": self.compute_s.tolist(),
+            "down_s": self.down_s.tolist(),
+            "up_s": self.up_s.tolist(),
+            "total_s": self.total_s.tolist(),
+            "down_bits": self.down_bits.tolist(),
+            "up_bits": self.up_bits.tolist(),
+            "flops": self.flops.tolist(),
+            "memory_bytes": self.memory_bytes.tolist(),
+            "install_bits": self.install_bits.tolist(),
+            "install_s": self.install_s,
+            "binding": list(self.binding),
+            "latency_s": self.latency_s,
+            "straggler": self.straggler,
+            "solver": solution.solver if solution else None,
+            "status": str(solution.status) if solution else None,
+            "solver_latency_s": solution.latency_s if solution else None,
+            "bound_s": solution.bound_s if solution else None,
+            "kkt_residual": solution.kkt_residual if solution else None,
+            "carry": dict(self.carry),
+        }

@@ -1,0 +1,218 @@
+"""From what a method decided to a plan with seconds, bits, FLOPs and memory."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from trimwave.base.errors import InfeasibleError, InputError
+from trimwave.base.units import FloatArray, IntArray
+from trimwave.cell.cell import Cell
+from trimwave.model.submodel import Bill, Submodel
+from trimwave.plan.plan import Plan, Situation
+from trimwave.problem.latency import RoundLatency
+from trimwave.problem.problem import Problem
+from trimwave.problem.solution import Solution
+from trimwave.problem.violation import ROUNDING, Violation
+from trimwave.solvers.blocks import bandwidth_block
+
+
+def latency_of(
+    situation: Situation, bills: Sequence[Bill], clients: IntArray
+) -> RoundLatency:
+    """Return eq. (9) for clients with fixed sub-models, nothing left to prune.
+
+    The server's speed is shared evenly by the clients at hand. Eqs. (6), (8).
+
+    Raises
+    ------
+    InputError
+        If the server computes and its speed is not known.
+    """
+    cell = situation.cell.take(clients)
+    device_flops = np.array([bill.step_flops for bill in bills])
+    server_flops = np.array([bill.server_step_flops for bill in bills])
+    compute_s = device_flops / cell.speed_flops_per_s
+    if np.any(server_flops > 0):
+        if cell.server_speed_flops_per_s is None:
+            raise InputError(
+                "this method computes at the server, whose speed is not known; set "
+                "`cell.server_speed_flops_per_s`."
+            )
+        shared_flops_per_s = cell.server_speed_flops_per_s / len(bills)
+        compute_s = compute_s + server_flops / shared_flops_per_s
+    zeros = np.zeros(len(bills))
+    return RoundLatency(
+        compute_fixed_s=np.array([bill.num_local_steps for bill in bills]) * compute_s,
+        compute_emulator_s=zeros,
+        down_fixed_bits=np.array([bill.down_bits for bill in bills]),
+        down_emulator_bits=zeros,
+        up_bits=np.array([bill.up_bits for bill in bills]),
+        down=cell.link("down"),
+        up=cell.link("up"),
+    )
+
+
+def even_band(situation: Situation, num_sharing: int) -> FloatArray:
+    """Return the even split B / K, [K] [Hz]."""
+    band = situation.cell.total_bandwidth_hz
+    return np.full(num_sharing, band / num_sharing)
+
+
+def best_band(latency: RoundLatency) -> FloatArray:
+    """Return the split with which fixed sub-models end together, [K] [Hz]."""
+    return bandwidth_block(latency, np.zeros_like(latency.up_bits))
+
+
+def plan_of(
+    situation: Situation,
+    submodels: Sequence[Submodel | None],
+    bandwidth_hz: FloatArray,
+    *,
+    binding: tuple[str, ...] = (),
+    solution: Solution | None = None,
+    carry: Mapping[str, Any] | None = None,
+    step_flops: FloatArray | None = None,
+    problem: Problem | None = None,
+) -> Plan:
+    """Price what a method decided, eqs. (6), (8), (9).
+
+    Parameters
+    ----------
+    situation : Situation
+        What it was decided for.
+    submodels : [K]
+        None for a client that does not take part.
+    bandwidth_hz : [K]
+        B_k [Hz]; read where a client takes part.
+    binding, solution, carry
+        As in `Plan`.
+    step_flops : [K], optional
+        FLOPs of a local step by another accounting, in place of `Costs.bill`'s.
+    problem : Problem, optional
+        P1 that the kept fractions are of: its times and payloads count, in which the
+        cell's `held` and `emulator_time` are.
+
+    Raises
+    ------
+    InfeasibleError
+        If a sub-model does not fit its client's memory, C3.
+    InputError
+        If nobody takes part, the server's speed is needed and not known, or the uplink
+        has its own band.
+    """
+    _check_cell(situation.cell, problem)
+    clients = np.array([k for k, one in enumerate(submodels) if one is not None])
+    if not clients.size:
+        raise InputError("a plan needs at least one client that takes part.")
+    bills = [situation.costs.bill(one) for one in submodels if one is not None]
+    if step_flops is not None:
+        bills = [
+            replace(bill, step_flops=float(step_flops[k]))
+            for bill, k in zip(bills, clients, strict=True)
+        ]
+    _check_memory(situation.cell, bills, clients)
+    share_hz, kept = bandwidth_hz[clients], np.zeros(clients.size)
+    _warn_of_bounds(situation.cell.take(clients), clients, share_hz)
+    if problem is None:
+        latency = latency_of(situation, bills, clients)
+    else:
+        latency = replace(problem, cell=problem.cell.take(clients)).latency
+        kept = np.array([one.kept_fraction for one in submodels if one is not None])
+
+    def spread(values: FloatArray) -> FloatArray:
+        full = np.zeros(len(submodels))
+        full[clients] = values
+        return full
+
+    def counts(values: Sequence[float]) -> IntArray:
+        return np.rint(spread(np.array(values))).astype(np.int64)
+
+    install_bits = counts([bill.install_bits for bill in bills])
+    # Whoever is left out of this round may be in the next.
+    takes_part = spread(np.ones(clients.size)) > 0
+    install_bits = np.where(takes_part, install_bits, install_bits.max())
+    return Plan(
+        submodels=tuple(submodels),
+        bandwidth_hz=spread(share_hz),
+        compute_s=spread(latency.compute_s(kept)),
+        down_s=spread(latency.down_s(kept, share_hz)),
+        up_s=spread(latency.up_s(share_hz)),
+        down_bits=counts(latency.down_bits(kept).tolist()),
+        up_bits=counts([bill.up_bits for bill in bills]),
+        flops=counts([bill.num_local_steps * bill.step_flops for bill in bills]),
+        memory_bytes=counts([bill.memory_bytes for bill in bills]),
+        install_bits=install_bits,
+        install_s=_install_s(situation.cell, install_bits),
+        binding=binding or ("-",) * len(submodels),
+        solution=solution,
+        carry=carry or {},
+    )
+
+
+def _check_cell(cell: Cell, problem: Problem | None) -> None:
+    """Refuse what no plan can have, and warn of what this one does not heed."""
+    cell.require_one_band("a plan of a method")
+    for name in ("held", "emulator_time"):
+        if problem is None and getattr(cell, name) is not None:
+            warnings.warn(
+                f"`{name}` of the cell has no effect on this method.", stacklevel=4
+            )
+
+
+def _warn_of_bounds(cell: Cell, clients: IntArray, share_hz: FloatArray) -> None:
+    """Say where a method's shares are outside the clients' bounds."""
+    bounds = {"least": cell.bandwidth_min_hz, "largest": cell.bandwidth_max_hz}
+    for which, bound_hz in bounds.items():
+        if bound_hz is None:
+            continue
+        over_hz = bound_hz - share_hz if which == "least" else share_hz - bound_hz
+        for at in np.flatnonzero(over_hz > ROUNDING * bound_hz)[:1]:
+            warnings.warn(
+                f"this method does not heed the {which} shares of the cell: client "
+                f"{clients[at]} has {share_hz[at]:g} Hz, its bound is "
+                f"{bound_hz[at]:g} Hz.",
+                stacklevel=4,
+            )
+
+
+def _install_s(cell: Cell, install_bits: IntArray) -> float:
+    """Time of the one-time download with the best split of the band [s]."""
+    if not install_bits.any():
+        return 0.0
+    zeros = np.zeros(install_bits.size)
+    latency = RoundLatency(
+        compute_fixed_s=zeros,
+        compute_emulator_s=zeros,
+        down_fixed_bits=install_bits.astype(np.float64),
+        down_emulator_bits=zeros,
+        up_bits=zeros,
+        down=cell.link("down"),
+        up=cell.link("up"),
+    )
+    return float(np.max(latency.total_s(zeros, best_band(latency))))
+
+
+def _check_memory(cell: Cell, bills: Sequence[Bill], clients: IntArray) -> None:
+    """Raise for every client whose memory does not hold its sub-model, C3."""
+    found = []
+    for bill, k in zip(bills, clients.tolist(), strict=True):
+        have, need = float(cell.memory_bytes[k]), bill.memory_bytes
+        if need <= have * (1 + ROUNDING):
+            continue
+        found.append(
+            Violation(
+                constraint="C3",
+                client=k,
+                shortfall=need - have,
+                message=(
+                    f"C3: client {k} has {have / 1e9:.3f} GB, its sub-model needs "
+                    f"{need / 1e9:.3f} GB; drop the client, lower the batch size or "
+                    "`train.seq_len`, or use a method that prunes."
+                ),
+            )
+        )
+    if found:
+        raise InfeasibleError(found)

@@ -1,0 +1,1 @@
+"""P1 with its constraints C1 to C5, and its answer."""

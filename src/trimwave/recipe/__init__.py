@@ -1,0 +1,1 @@
+"""From a recipe to what a method sees in a round."""

@@ -1,0 +1,285 @@
+"""What a run is made of: frozen dataclasses; `recipe.py` reads them from TOML.
+
+A recipe holds only its differences from the defaults below. A default that the letter
+does not give is marked ``# assumed``; docs/notation.md says where each comes from.
+"""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from trimwave.base.errors import InputError
+from trimwave.cell.link import Noise
+
+
+def _require(section: str, config: object, least: float, *names: str) -> None:
+    """Raise unless the named fields are at least `least` (above it, if it is 0)."""
+    for name in names:
+        value = getattr(config, name)
+        if not (0 < value < float("inf") and value >= least):
+            bound = f"at least {least:g}" if least else "positive and finite"
+            raise InputError(f"`{section}{name}` must be {bound}, got {value}.")
+
+
+def _require_range(section: str, name: str, value: tuple[float, float]) -> None:
+    if not 0 < value[0] <= value[1] < float("inf"):
+        raise InputError(
+            f"`{section}{name}` must be a range [low, high] with 0 < low <= high, "
+            f"got {list(value)}."
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CellConfig:
+    """The clients."""
+
+    num_clients: int = 8
+    """K."""
+    total_bandwidth_hz: float = 100e6
+    """B [Hz]."""
+    base_speed_flops_per_s: float = 1e12
+    """f_0 [FLOP/s]."""
+    speed_factor: tuple[float, float] = (0.5, 2.0)
+    """Uniform range of the factor on f_0, drawn once per run."""
+    memory_bytes: tuple[float, float] = (4e9, 8e9)
+    """Uniform range of the memory limit, drawn once per run [byte]."""
+    server_speed_flops_per_s: float = 50e12
+    """The server's speed, shared by the clients it computes for [FLOP/s]. # assumed."""
+
+    def __post_init__(self) -> None:
+        _require("cell.", self, 1, "num_clients")
+        _require("cell.", self, 0, "total_bandwidth_hz", "base_speed_flops_per_s")
+        _require("cell.", self, 0, "server_speed_flops_per_s")
+        _require_range("cell.", "speed_factor", self.speed_factor)
+        _require_range("cell.", "memory_bytes", self.memory_bytes)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RadioConfig:
+    """The links."""
+
+    server_power_w: float = 10.0
+    """p_s [W]."""
+    client_power_w: float = 0.2
+    """p_k [W]."""
+    path_loss_db: float = 60.0
+    """Mean loss of every link [dB]."""
+    fading: Literal["rayleigh", "none"] = "rayleigh"
+    """Block fading per client, direction and round."""
+    trace: str = ""
+    """CSV of gains (round, client, gain_down_db, gain_up_db) in place of the model."""
+    noise: Noise = "fixed"
+    """``fixed``: a power, as eq. (7) is printed; ``psd``: a density, N0 times B_k."""
+    noise_psd_dbm_per_hz: float = -174.0
+    """Noise density, summed over the whole band for ``fixed``. # assumed: thermal."""
+    noise_figure_db: float = 0.0
+    """Receiver noise figure [dB]. # assumed."""
+    max_spectral_efficiency: float | None = None
+    """Cap of a real modem [bit/s/Hz]; left out = none. # assumed."""
+
+    def __post_init__(self) -> None:
+        _require("radio.", self, 0, "server_power_w", "client_power_w")
+        if self.max_spectral_efficiency is not None:
+            _require("radio.", self, 0, "max_spectral_efficiency")
+        for name in ("path_loss_db", "noise_psd_dbm_per_hz", "noise_figure_db"):
+            if abs(getattr(self, name)) == float("inf"):
+                raise InputError(f"`radio.{name}` must be finite.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LimitsConfig:
+    """C4 and C5. Give `beta_bar`, or the four constants of C5 instead."""
+
+    beta_min: float = 0.2
+    """Least pruning of any client. # assumed."""
+    beta_max: float = 0.8
+    """Most pruning of any client. # assumed."""
+    beta_bar: float | None = None
+    """Largest mean pruning rate; 0.5 if C5's constants are not given. # assumed."""
+    c5_xi: float | None = None
+    """xi of C5."""
+    c5_phi: float | None = None
+    """phi of C5."""
+    c5_psi: float | None = None
+    """psi of C5."""
+    gamma_min: float | None = None
+    """Right-hand side of C5."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """The language model and where it is cut."""
+
+    name: str = "smollm2-135m"
+    """A name of `trimwave models`, a Hugging Face folder, or a hub name."""
+    adapter_blocks: int = 2
+    """Top blocks that train; the blocks below are the emulator."""
+    bits_per_param: Literal[16, 32] = 16
+    """Number format on the air: fp16 or fp32. # assumed."""
+    head_passes: Literal[1, 2] = 2
+    """Times the LM head is charged per step; 1 = the accounting of Fig. 3."""
+    send_embeddings: bool = False
+    """Charge embeddings and head on the downlink; False = pre-installed. # assumed."""
+
+    def __post_init__(self) -> None:
+        _require("model.", self, 1, "adapter_blocks")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PruneConfig:
+    """P(w_E, beta) of eq. (1)."""
+
+    criterion: Literal["fisher", "magnitude", "random", "layer_drop"] = "fisher"
+    """What ranks heads and neurons. # assumed."""
+    num_sequences: int = 2048
+    """Public sequences of the Fisher pass. # assumed."""
+    batch_size: int = 4
+    """Sequences per Fisher mini-batch. # assumed."""
+    round_to: int = 8
+    """Neurons are removed in chunks of this many. # assumed."""
+    min_groups: int = 1
+    """Key/value groups (heads) that every block keeps. # assumed."""
+    min_neurons: int = 64
+    """Neurons that every block keeps. # assumed."""
+
+    def __post_init__(self) -> None:
+        names = ("num_sequences", "batch_size", "round_to", "min_groups", "min_neurons")
+        _require("prune.", self, 1, *names)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataConfig:
+    """The rows."""
+
+    source: str = "gsm_symbolic"
+    """`gsm_symbolic`, a hub name, or a file or folder (JSONL, CSV, Parquet)."""
+    public: str = "same"
+    """The server's public rows: another source, or `same` = a disjoint draw."""
+    num_train: int = 1600
+    """Training rows, over all clients."""
+    num_test: int = 64
+    """Test rows."""
+    num_public: int = 64
+    """Public rows."""
+    partition: Literal["iid", "dirichlet"] = "iid"
+    """How rows go to clients."""
+    dirichlet_alpha: float = 0.5
+    """Concentration of the Dirichlet partition; small = skewed."""
+    client_sizes: tuple[int, ...] = ()
+    """Rows per client; empty = equal."""
+    max_tokens: int = 1024
+    """Longest row, prompt and answer [token]."""
+    too_long: Literal["error", "drop", "truncate"] = "error"
+    """What happens to a longer row."""
+
+    def __post_init__(self) -> None:
+        names = ("num_train", "num_test", "num_public", "max_tokens")
+        _require("data.", self, 1, *names)
+        _require("data.", self, 0, "dirichlet_alpha")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """Local fine-tuning."""
+
+    num_local_steps: int = 30
+    """M. # assumed."""
+    batch_size: int = 1
+    """N. # assumed."""
+    seq_len: int = 256
+    """s: tokens per sequence that the latency model charges. # assumed."""
+    learning_rate: float = 5e-5
+    """AdamW step size where full weights train. # assumed."""
+    lora_learning_rate: float = 2e-4
+    """AdamW step size where LoRA factors train. # assumed."""
+    weight_decay: float = 0.01
+    """AdamW weight decay. # assumed."""
+    max_grad_norm: float = 1.0
+    """Gradient clipping. # assumed."""
+    lora_rank: int = 8
+    """LoRA rank r, in methods that train LoRA factors."""
+    lora_alpha: float = 16.0
+    """LoRA scaling alpha."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """`auto`: bf16 on a GPU, fp32 on a CPU."""
+    device: str = "auto"
+    """`auto`: a GPU if there is one."""
+
+    def __post_init__(self) -> None:
+        counts = ("num_local_steps", "batch_size", "seq_len", "lora_rank")
+        _require("train.", self, 1, *counts)
+        _require("train.", self, 0, "learning_rate", "lora_learning_rate")
+        _require("train.", self, 0, "max_grad_norm", "lora_alpha")
+        if not self.weight_decay >= 0:
+            raise InputError(
+                f"`train.weight_decay` must be at least 0, got {self.weight_decay}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AlignConfig:
+    """Server-side emulator alignment on public data."""
+
+    initial_steps: int = 0
+    """Distillation steps before round one; 0 = none."""
+    every_rounds: int = 0
+    """Align again every so many rounds; 0 = never."""
+    steps: int = 10
+    """Distillation steps each of those times."""
+    batch_size: int = 4
+    """Public rows per step."""
+    learning_rate: float = 1e-4
+    """AdamW step size."""
+    kl_weight: float = 0.9
+    """Weight of the KL to the full model beside the hidden-state error."""
+
+    def __post_init__(self) -> None:
+        for name in ("initial_steps", "every_rounds", "kl_weight"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise InputError(
+                    f"`align.{name}` must be at least 0, got {getattr(self, name)}."
+                )
+        _require("align.", self, 1, "steps", "batch_size")
+        _require("align.", self, 0, "learning_rate")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """A whole run."""
+
+    name: str = "default"
+    """Names the run's folder."""
+    method: str = "jcpba"
+    """A method of `trimwave methods`, with options: `jcpba:solver=bcd`."""
+    rounds: int = 10
+    """Rounds."""
+    seed: int = 0
+    """Everything random follows from it."""
+    cell: CellConfig = field(default_factory=CellConfig)
+    radio: RadioConfig = field(default_factory=RadioConfig)
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    prune: PruneConfig = field(default_factory=PruneConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    align: AlignConfig = field(default_factory=AlignConfig)
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Options of methods in this recipe, ``[options.fedbiot]`` and so on; what is
+    written behind a method's name wins."""
+
+    def __post_init__(self) -> None:
+        _require("", self, 1, "rounds")
+        if self.seed < 0:
+            raise InputError(f"`seed` must be at least 0, got {self.seed}.")
+        if not self.name or "/" in self.name or self.name.startswith("."):
+            raise InputError(f"`name` must be a plain folder name, got {self.name!r}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested dict, for the manifest."""
+        plain: dict[str, Any] = _plain(asdict(self))
+        return plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return list(value) if isinstance(value, tuple) else value

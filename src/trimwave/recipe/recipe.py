@@ -1,0 +1,192 @@
+"""Recipes: TOML files and `key=value` overrides into a `Config`, checked key by key."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin
+
+from trimwave.base.errors import InputError, nearest
+from trimwave.recipe.config import Config
+
+PACKAGE_FOLDER = Path(__file__).parents[1]
+FOLDERS = (PACKAGE_FOLDER / "recipes", PACKAGE_FOLDER.parents[1] / "recipes")
+"""Where a recipe is looked up by name: the installed wheel, or the checkout."""
+
+
+def find_recipe(name: str) -> Path:
+    """Turn a recipe's name or path into a path.
+
+    Raises
+    ------
+    InputError
+        If there is no such file; names the nearest recipe.
+    """
+    path = Path(name)
+    if path.suffix == ".toml" or path.is_file():
+        return path
+    known = {
+        str(recipe.relative_to(folder).with_suffix("")): recipe
+        for folder in FOLDERS
+        for recipe in folder.rglob("*.toml")
+    }
+    if name not in known:
+        if path.exists():
+            return path
+        raise InputError(f"no recipe `{name}`; {nearest(name, known)}")
+    return known[name]
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a recipe and apply ``a.b=value`` overrides.
+
+    A recipe with ``extends = "another"`` holds its differences from that one.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or malformed, or a key or value is wrong: which and what
+        is legal.
+    """
+    tree = _read_tree(path, ())
+    for override in overrides:
+        _merge(tree, _parse_override(override))
+    return config_from_dict(tree, str(path))
+
+
+def _read_tree(path: Path, readers: tuple[Path, ...]) -> dict[str, Any]:
+    """Read a recipe on top of the one that it extends; `readers` extend this one."""
+    try:
+        tree = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise InputError(f"recipe {path} cannot be read: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"recipe {path} is not TOML: {error}.") from None
+    base = tree.pop("extends", None)
+    if base is None:
+        return tree
+    if not isinstance(base, str):
+        raise InputError(f"{path}: `extends` must name a recipe, got {base!r}.")
+    beside = path.parent / base
+    extended = beside if beside.is_file() else find_recipe(base)
+    if extended.resolve() in (path.resolve(), *readers):
+        raise InputError(f"{path}: `extends` runs in a circle at {extended}.")
+    merged = _read_tree(extended, (path.resolve(), *readers))
+    _merge(merged, tree)
+    return merged
+
+
+def merge_overrides(config: Config, overrides: Sequence[str]) -> Config:
+    """Apply ``a.b=value`` overrides to a config that is built already."""
+    tree = config.to_dict()
+    for override in overrides:
+        _merge(tree, _parse_override(override))
+    return config_from_dict(tree, "--set")
+
+
+def config_from_dict(tree: Mapping[str, Any], where: str) -> Config:
+    """Build a config from a nested dict; `where` names the source in errors."""
+    config: Config = _build(Config, tree, where, "")
+    return config
+
+
+def _parse_override(text: str) -> dict[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise InputError(f"--set takes key=value, got {text!r}.")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value  # a bare word is a string, so that shells need no quotes
+    for part in reversed(key.strip().split(".")):
+        parsed = {part: parsed}
+    return dict(parsed)
+
+
+def _merge(tree: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    for key, value in changes.items():
+        if isinstance(value, Mapping) and isinstance(tree.get(key), dict):
+            _merge(tree[key], value)
+        else:
+            tree[key] = value
+
+
+def _build(cls: type[Any], tree: Mapping[str, Any], where: str, prefix: str) -> Any:
+    known = {item.name: item for item in fields(cls)}
+    values = {}
+    for key, value in tree.items():
+        if key not in known:
+            raise InputError(
+                f"{where}: unknown key `{prefix}{key}`; {nearest(key, known)}"
+            )
+        kind = known[key].type
+        if is_dataclass(kind):
+            if not isinstance(value, Mapping):
+                raise InputError(f"{where}: `{prefix}{key}` must be a table.")
+            values[key] = _build(kind, value, where, f"{prefix}{key}.")  # type: ignore[arg-type]
+        elif get_origin(kind) is dict:
+            values[key] = _tables(value, f"{where}: `{prefix}{key}`")
+        else:
+            values[key] = _convert(kind, value, f"{where}: `{prefix}{key}`")
+    return cls(**values)
+
+
+def _tables(value: Any, where: str) -> dict[str, dict[str, Any]]:
+    """Check tables of plain values; the methods know what the keys may be."""
+    if not isinstance(value, Mapping):
+        raise InputError(f"{where} must be a table of tables, got {value!r}.")
+    for name, table in value.items():
+        plain = isinstance(table, Mapping) and not any(
+            isinstance(item, Mapping | list) for item in table.values()
+        )
+        if not plain:
+            raise InputError(
+                f"{where}: `{name}` must be a table of options, got {table!r}."
+            )
+    return {name: dict(table) for name, table in value.items()}
+
+
+def _convert(kind: Any, value: Any, where: str) -> Any:
+    """Check one value against its field's type; integers pass for floats."""
+    if get_origin(kind) is Literal:
+        if not any(value == one and type(value) is type(one) for one in get_args(kind)):
+            legal = ", ".join(str(item) for item in get_args(kind))
+            raise InputError(f"{where} must be one of {legal}, got {value!r}.")
+        return value
+    if get_origin(kind) is tuple:
+        return _convert_tuple(kind, value, where)
+    if isinstance(kind, UnionType):
+        return None if value is None else _convert(get_args(kind)[0], value, where)
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise InputError(f"{where} must be {kind.__name__}, got {value!r}.")
+    if kind is float and value != value:
+        raise InputError(f"{where} must be a number, got nan.")
+    return value
+
+
+def _convert_tuple(kind: Any, value: Any, where: str) -> tuple[Any, ...]:
+    items = get_args(kind)
+    if not isinstance(value, list | tuple):
+        raise InputError(f"{where} must be a list, got {value!r}.")
+    if items[-1] is Ellipsis:
+        return tuple(_convert(items[0], item, where) for item in value)
+    if len(value) != len(items):
+        raise InputError(f"{where} must have {len(items)} values, got {value!r}.")
+    return tuple(
+        _convert(item, one, where) for item, one in zip(items, value, strict=True)
+    )
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Name the keys in which two config dicts differ, with both values."""
+    found = []
+    for key in sorted({*old, *new}):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            found += [f"{key}.{line}" for line in differences(before, after)]
+        elif before != after:
+            found.append(f"{key}: {before!r} -> {after!r}")
+    return found

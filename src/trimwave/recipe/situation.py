@@ -1,0 +1,91 @@
+"""From a config to what a method sees in a round, without torch."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from trimwave.base.errors import InputError, nearest
+from trimwave.model.costs import Costs
+from trimwave.model.shape import SHAPES, ModelShape
+from trimwave.plan.plan import Situation
+from trimwave.recipe.config import Config
+from trimwave.recipe.environment import Environment, cell_from_csv, limits_of
+
+
+def shape_named(name: str) -> ModelShape:
+    """Return a shape by a model's name, or from a local folder's config.json.
+
+    Raises
+    ------
+    InputError
+        If there is neither.
+    """
+    if name in SHAPES:
+        return SHAPES[name]
+    path = Path(name).expanduser() / "config.json"
+    if not path.is_file():
+        raise InputError(
+            f"the shape of model `{name}` is not known without loading it; name a "
+            f"local Hugging Face folder, or one of: {nearest('', SHAPES)}"
+        )
+    try:
+        return ModelShape.from_config(json.loads(path.read_text()), name)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path} is not JSON: {error}.") from None
+
+
+def costs_from(config: Config, shape: ModelShape) -> Costs:
+    """Return what a config's sub-models cost, eqs. (5), (8).
+
+    Raises
+    ------
+    InputError
+        If the split or a length is out of range for the model.
+    """
+    model, train = config.model, config.train
+    return Costs(
+        shape=shape,
+        split_index=shape.num_blocks - model.adapter_blocks,
+        batch_size=train.batch_size,
+        seq_len=train.seq_len,
+        num_local_steps=train.num_local_steps,
+        lora_rank=train.lora_rank,
+        bits_per_param=model.bits_per_param,
+        head_passes=model.head_passes,
+        send_embeddings=model.send_embeddings,
+    )
+
+
+def situate(
+    config: Config, *, round_: int = 1, cell_csv: Path | None = None
+) -> Situation:
+    """Return what a method sees in one round.
+
+    Parameters
+    ----------
+    config : Config
+        Model, limits, training lengths; the cell too unless a CSV gives it.
+    round_ : int
+        Which round's fading, from 1.
+    cell_csv : Path, optional
+        A cell for `cell_from_csv`.
+
+    Raises
+    ------
+    InputError
+        If the config or the cell is wrong.
+    """
+    if round_ < 1:
+        raise InputError(f"--round must be at least 1, got {round_}.")
+    costs = costs_from(config, shape_named(config.model.name))
+    if cell_csv is not None:
+        cell = cell_from_csv(cell_csv, config)
+    else:
+        environment = Environment.from_config(config)
+        samples = np.ones(config.cell.num_clients)
+        cell = environment.cell(round_ - 1, samples)
+    # C5 counts the clients of the cell at hand, which a CSV may have changed.
+    counted = replace(config, cell=replace(config.cell, num_clients=cell.num_clients))
+    return Situation(cell=cell, costs=costs, limits=limits_of(counted))

@@ -1,0 +1,153 @@
+"""The round loop: plan, exchange, aggregate, evaluate, record. Knows no framework.
+
+`Server` owns the model; `Backend` runs a plan. The ``local`` backend trains in this
+process and takes time from the latency model; another may send messages and measure.
+The same loop, records and checkpoints serve both.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from trimwave.model.costs import Costs
+from trimwave.recipe.environment import Environment, limits_of
+from trimwave.base.errors import RunError
+from trimwave.methods import Method
+from trimwave.plan.plan import Plan, Situation
+from trimwave.runs.records import Run
+from trimwave.base.units import BITS_PER_BYTE, FloatArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exchange:
+    """What came back from the clients of one round."""
+
+    updates: Sequence[Any]
+    """One update per client that took part, in whatever form the server aggregates."""
+    train_loss: Sequence[float | None]
+    """K mean losses over the local steps; None for who did not take part."""
+    round_s: float
+    """How long the round took on the run's clock [s]."""
+
+
+class Backend(Protocol):
+    """Runs a plan."""
+
+    def exchange(self, plan: Plan, round_index: int) -> Exchange:
+        """Send sub-models, train, collect updates."""
+
+
+class Server(Protocol):
+    """Owns the model."""
+
+    @property
+    def costs(self) -> Costs:
+        """What any sub-model costs."""
+
+    @property
+    def num_samples(self) -> FloatArray:
+        """[K] |D_k|."""
+
+    def aggregate(self, updates: Sequence[Any]) -> None:
+        """Apply weighted FedAvg, eq. (4)."""
+
+    def align(self, round_index: int) -> None:
+        """Fine-tune the emulator on public data if it is due after this round."""
+
+    def evaluate(self) -> dict[str, float]:
+        """Test losses: ``loss_emulator`` and ``loss_full``."""
+
+    def save(self, folder: Path) -> None:
+        """Write what a resumed run needs."""
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote."""
+
+
+def run_rounds(
+    environment: Environment,
+    method: Method,
+    server: Server,
+    backend: Backend,
+    run: Run,
+    *,
+    num_rounds: int,
+    on_record: Callable[[dict[str, Any]], None] = lambda record: None,
+) -> list[dict[str, Any]]:
+    """Run or continue a run up to `num_rounds` rounds.
+
+    Record 0 is the state before training, at virtual second 0.
+
+    Returns
+    -------
+    list of dict
+        All records of the run, the restored ones included.
+    """
+    records = run.restore(server.load)
+    for record in records:
+        on_record(record)
+    if not records:
+        started = time.monotonic()
+        server.align(0)
+        record = {"round": 0, "virtual_s": 0.0, **server.evaluate()}
+        run.commit(record, server.save, time.monotonic() - started)
+        records.append(record)
+        on_record(record)
+    limits = limits_of(environment.config)
+    for number in range(len(records), num_rounds + 1):
+        started = time.monotonic()
+        cell = environment.cell(number - 1, server.num_samples)
+        situation = Situation(
+            cell=cell,
+            costs=server.costs,
+            limits=limits,
+            carried=records[-1].get("plan", {}).get("carry", {}),
+        )
+        plan = method.plan(situation)
+        exchange = backend.exchange(plan, number)
+        server.aggregate(exchange.updates)
+        server.align(number)
+        clock_s = records[-1]["virtual_s"] + exchange.round_s
+        record = _record(number, clock_s, plan, exchange, server.evaluate())
+        _check_finite(record)
+        run.commit(record, server.save, time.monotonic() - started)
+        records.append(record)
+        on_record(record)
+    return records
+
+
+def _check_finite(record: Mapping[str, Any]) -> None:
+    """Raise before a diverged model is saved over a sound one."""
+    losses = ("train_loss", *(name for name in record if name.startswith("loss_")))
+    for name in losses:
+        if not np.isfinite(record[name]):
+            raise RunError(
+                f"training diverged in round {record['round']}: `{name}` is "
+                f"{record[name]}. The round is not saved; start a new run with a lower "
+                "`train.learning_rate`."
+            )
+
+
+def _record(
+    number: int,
+    clock_s: float,
+    plan: Plan,
+    exchange: Exchange,
+    losses: dict[str, float],
+) -> dict[str, Any]:
+    return {
+        "round": number,
+        "virtual_s": clock_s,
+        "round_s": exchange.round_s,
+        **losses,
+        "train_loss": float(np.mean([x for x in exchange.train_loss if x is not None])),
+        "down_bytes": int(np.sum(plan.down_bits)) // BITS_PER_BYTE,
+        "up_bytes": int(np.sum(plan.up_bits)) // BITS_PER_BYTE,
+        "total_flops": int(np.sum(plan.flops)),
+        "client_train_loss": list(exchange.train_loss),
+        "plan": plan.record(),
+    }

@@ -1,0 +1,1 @@
+"""Plans without training, one or many."""

@@ -1,0 +1,65 @@
+"""One round of one cell, planned without training."""
+
+from pathlib import Path
+
+from trimwave.analysis import Prices, TradeOff, WhatIf, prices_of, trade_off, what_if
+from trimwave.base.errors import InputError
+from trimwave.methods import Jcpba, parse_method
+from trimwave.plan.plan import Plan, Situation
+from trimwave.problem.solution import solve
+from trimwave.recipe.config import Config
+from trimwave.recipe.situation import situate
+from trimwave.solvers import Exact
+
+
+def plan_cell(
+    config: Config, method: str, *, round_: int = 1, cell_csv: Path | None = None
+) -> tuple[Situation, Plan]:
+    """Plan one round of a config's cell, or of a cell in a CSV.
+
+    Any emulator size is allowed here; a run rounds to real heads and neurons.
+
+    Parameters
+    ----------
+    config, round_, cell_csv
+        As in `situate`.
+    method : str
+        As `parse_method` reads it.
+
+    Raises
+    ------
+    InputError
+        If the config or the cell is wrong, or the method has no plan for it.
+    """
+    rule = parse_method(method, config.options)
+    situation = situate(config, round_=round_, cell_csv=cell_csv)
+    return situation, rule.plan(situation)
+
+
+def tradeoff_cell(
+    config: Config, method: str, *, round_: int = 1, cell_csv: Path | None = None
+) -> tuple[TradeOff, Prices, list[WhatIf]]:
+    """Return the trade-off of one round, the prices at its `beta_bar`, and what-ifs.
+
+    Parameters
+    ----------
+    config, round_, cell_csv
+        As in `situate`.
+    method : str
+        ``jcpba`` with its options; P1 is solved exactly, whatever its solver.
+
+    Raises
+    ------
+    InputError
+        If the config or the cell is wrong, P1 has no solution, or the method does not
+        solve P1.
+    """
+    rule = parse_method(method, config.options)
+    if not isinstance(rule, Jcpba):
+        raise InputError(
+            f"--pareto is of P1, which `{method}` does not solve; use --method jcpba."
+        )
+    problem = situate(config, round_=round_, cell_csv=cell_csv).problem(rule.adapter)
+    solution = solve(problem, Exact())
+    curve = trade_off(problem)
+    return curve, prices_of(problem, solution), what_if(problem, solution)

@@ -1,0 +1,216 @@
+"""Plan a grid without training: over the cores, resumable, to Parquet.
+
+::
+
+    runs/<name>-sweep/
+    ├── sweep.json                           what was asked for, versions, hardware
+    └── parts/point-00000-<digest>.parquet   a finished grid point each
+
+``parts/`` is one data set: ``pandas.read_parquet("runs/<name>-sweep/parts")``.
+"""
+
+import io
+import json
+import os
+import signal
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from trimwave.base.errors import InputError, MissingExtraError, RunError
+from trimwave.base.provenance import hardware_and_versions
+from trimwave.recipe.config import Config
+from trimwave.recipe.recipe import differences
+from trimwave.runs.records import disk_errors, read_json, write_atomic
+from trimwave.sweep.draws import COLUMNS, Row, plan_draw
+from trimwave.sweep.grid import Point, Sweep
+
+Draw = tuple[int, int]
+"""A point's place in the grid, and a seed."""
+
+KEY_TYPES = {bool: "bool", int: "int64", float: "float64", str: "string"}
+
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def run_sweep(
+    sweep: Sweep,
+    folder: Path,
+    jobs: int,
+    on_draw: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Path]:
+    """Plan what the folder does not hold yet; write each point as it is finished.
+
+    Parameters
+    ----------
+    sweep : Sweep
+        What to plan.
+    folder : Path
+        New, or this sweep's own.
+    jobs : int
+        Processes; 1 = this one. A script that asks for more needs the usual
+        ``if __name__ == "__main__"``.
+    on_draw : callable
+        Told after each draw how many of how many are done.
+
+    Returns
+    -------
+    list of Path
+        The parts, in the grid's order.
+
+    Raises
+    ------
+    InputError
+        If the sweep is wrong; a point that has no plan is no error, it has a status.
+    RunError
+        If the folder is another sweep's, or cannot be written.
+    MissingExtraError
+        If pyarrow is not installed.
+    """
+    if jobs < 1:
+        raise InputError(f"--jobs must be at least 1, got {jobs}.")
+    points = sweep.points()
+    _arrow()
+    _claim(sweep, folder)
+    parts = [folder / "parts" / point.file for point in points]
+    seeds = range(sweep.config.seed, sweep.config.seed + sweep.draws)
+    configs = {
+        (place, seed): replace(points[place].config, seed=seed)
+        for place, part in enumerate(parts)
+        if not part.exists()
+        for seed in seeds
+    }
+    found: dict[int, dict[int, list[Row]]] = defaultdict(dict)
+    with closing(_each_draw(configs, sweep.methods, sweep.rounds, jobs)) as results:
+        for done, ((place, seed), rows) in enumerate(results, start=1):
+            found[place][seed] = rows
+            if len(found[place]) == sweep.draws:
+                of_seed = found.pop(place)
+                ordered = [row for one in seeds for row in of_seed[one]]
+                _write(parts[place], points[place], ordered)
+            on_draw(done, len(configs))
+    return parts
+
+
+def read_rows(parts: Sequence[Path], columns: Sequence[str]) -> list[Row]:
+    """Read some columns of a sweep's parts.
+
+    Raises
+    ------
+    RunError
+        If a part is damaged.
+    """
+    arrow, parquet = _arrow()
+    rows: list[Row] = []
+    for part in parts:
+        try:
+            rows += parquet.read_table(part, columns=list(columns)).to_pylist()
+        except arrow.ArrowInvalid:
+            raise RunError(f"{part} is damaged; delete it and sweep again.") from None
+    return rows
+
+
+def _arrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ModuleNotFoundError as missing:
+        raise MissingExtraError("sweep", str(missing.name)) from missing
+    return pyarrow, pyarrow.parquet
+
+
+def _claim(sweep: Sweep, folder: Path) -> None:
+    """Write sweep.json, or check that the one there asks for the same."""
+    facts = hardware_and_versions(("trimwave", "numpy", "scipy", "pyarrow"))
+    path, asked = folder / "sweep.json", sweep.to_dict()
+    if not path.exists():
+        with disk_errors(folder, "nothing was planned", "sweep again"):
+            (folder / "parts").mkdir(parents=True, exist_ok=True)
+            write_atomic(path, json.dumps({**asked, **facts}, indent=2))
+        return
+    before = read_json(path)
+    changed = differences({name: before.get(name) for name in asked}, asked)
+    if changed:
+        raise RunError(
+            f"{folder} holds another sweep: {'; '.join(changed)}. Put these back, or "
+            "choose another --out."
+        )
+    changed = differences(before["versions"], facts["versions"])
+    if changed:
+        warnings.warn(
+            f"{folder} was begun with other versions, and what it holds is kept: "
+            f"{'; '.join(changed)}.",
+            stacklevel=3,
+        )
+
+
+def _write(part: Path, point: Point, rows: Sequence[Row]) -> None:
+    """Write a finished point whole or not at all."""
+    arrow, parquet = _arrow()
+    types = {key: KEY_TYPES[type(value)] for key, value in point.varied.items()}
+    schema = arrow.schema(
+        [(name, arrow.type_for_alias(kind)) for name, kind in (types | COLUMNS).items()]
+    )
+    content = io.BytesIO()
+    table = arrow.Table.from_pylist([{**point.varied, **row} for row in rows], schema)
+    parquet.write_table(table, content)
+    with disk_errors(part.parent, "this point is not saved", "sweep again"):
+        write_atomic(part, content.getvalue())
+
+
+def _each_draw(
+    configs: Mapping[Draw, Config], methods: Sequence[str], rounds: int, jobs: int
+) -> Generator[tuple[Draw, list[Row]], None, None]:
+    """Yield the rows of every draw as they come."""
+    if jobs == 1 or not configs:
+        for draw, config in configs.items():
+            yield draw, plan_draw(config, methods, rounds)
+        return
+    pool = ProcessPoolExecutor(
+        max_workers=min(jobs, len(configs)),
+        # Not a fork, which would keep the threads that NumPy has already.
+        mp_context=get_context("spawn"),
+        initializer=_hear_ctrl_c,
+    )
+    try:
+        with _quiet_start():
+            futures = {
+                pool.submit(plan_draw, config, methods, rounds): draw
+                for draw, config in configs.items()
+            }
+        for future in as_completed(futures):
+            yield futures.pop(future), future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _quiet_start() -> Iterator[None]:
+    """Start processes that run NumPy on one core and hold Ctrl-C back.
+
+    A process that is interrupted while it imports would print its traceback.
+    """
+    before = {name: os.environ.get(name) for name in ONE_THREAD}
+    os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
+    signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _hear_ctrl_c() -> None:
+    """Have Ctrl-C end this process at once and without a word."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

@@ -1,0 +1,280 @@
+import json
+
+import numpy as np
+import pytest
+
+from trimwave.recipe.config import CellConfig, Config
+from trimwave.model.costs import Costs
+from trimwave.recipe.environment import Environment
+from trimwave.base.errors import InfeasibleError
+from trimwave.methods import parse_method
+from trimwave.methods.pruning import pruned_plan
+from trimwave.runs.records import Run
+from trimwave.runs.rounds import Exchange, run_rounds
+from trimwave.model.shape import SHAPES
+
+CONFIG = Config(name="fake", rounds=3, cell=CellConfig(num_clients=2))
+SAMPLES = np.array([10.0, 30.0])
+
+
+class FakeServer:
+    """A model of one number, which every update adds to."""
+
+    def __init__(self, log):
+        self.log, self.state = log, 0.0
+        self.num_samples = SAMPLES
+        self.costs = Costs(
+            shape=SHAPES["gpt2"],
+            split_index=10,
+            batch_size=1,
+            seq_len=64,
+            num_local_steps=5,
+        )
+
+    def aggregate(self, updates):
+        self.log.append(f"aggregate {list(updates)}")
+        self.state += sum(updates)
+
+    def align(self, round_index):
+        self.log.append(f"align {round_index}")
+
+    def evaluate(self):
+        self.log.append("evaluate")
+        return {"loss_emulator": 9.0 - self.state, "loss_full": 8.0 - self.state}
+
+    def save(self, folder):
+        self.log.append("save")
+        (folder / "state.txt").write_text(repr(self.state))
+
+    def load(self, folder):
+        self.log.append("load")
+        self.state = float((folder / "state.txt").read_text())
+
+
+class FakeBackend:
+    """Every round takes as long as told, and client k sends k + 1/4, if scheduled."""
+
+    def __init__(self, log, seconds=(0.5, 1.25, 2.0, 4.0), fail_in=0):
+        self.log, self.seconds, self.fail_in = log, seconds, fail_in
+        self.plans = []
+
+    def exchange(self, plan, round_index):
+        self.log.append(f"exchange {round_index}")
+        self.plans.append(plan)
+        if round_index == self.fail_in:
+            raise KeyboardInterrupt
+        here = plan.scheduled
+        return Exchange(
+            updates=[k + 0.25 for k in range(2) if here[k]],
+            train_loss=[loss if here[k] else None for k, loss in enumerate([1.0, 4.0])],
+            round_s=self.seconds[round_index - 1],
+        )
+
+
+@pytest.fixture
+def go(tmp_path):
+    """Run or resume the fake in one folder: records, log, server, backend."""
+
+    def _go(num_rounds=3, config=CONFIG, method="ubfp", folder="run", **backend):
+        folder = tmp_path / folder
+        run = Run.open(folder) if folder.exists() else Run.create(folder, config, {})
+        log, shown = [], []
+        server, transport = FakeServer(log), FakeBackend(log, **backend)
+        records = run_rounds(
+            Environment.from_config(config),
+            parse_method(method) if isinstance(method, str) else method,
+            server,
+            transport,
+            run,
+            num_rounds=num_rounds,
+            on_record=shown.append,
+        )
+        assert shown == records == run.records()
+        return records, log, server, transport
+
+    return _go
+
+
+def test_calls_come_in_order(go):
+    _, log, _, _ = go(num_rounds=2)
+    middle = ["exchange {}", "aggregate [0.25, 1.25]", "align {}", "evaluate", "save"]
+    rounds = [call.format(number) for number in (1, 2) for call in middle]
+    assert log == ["align 0", "evaluate", "save", *rounds]
+
+
+def test_the_clock_adds_up(go):
+    records, _, _, _ = go(num_rounds=4)
+    assert [record["virtual_s"] for record in records] == [0.0, 0.5, 1.75, 3.75, 7.75]
+    assert [record["round"] for record in records] == [0, 1, 2, 3, 4]
+    assert [record.get("round_s") for record in records] == [None, 0.5, 1.25, 2.0, 4.0]
+
+
+def test_what_a_record_holds(go):
+    records, _, _, backend = go()
+    assert records[0] == {
+        "round": 0,
+        "virtual_s": 0.0,
+        "loss_emulator": 9.0,
+        "loss_full": 8.0,
+    }
+    plan, record = backend.plans[1], records[2]
+    assert record.pop("plan") == json.loads(json.dumps(plan.record()))
+    assert record == {
+        "round": 2,
+        "virtual_s": 1.75,
+        "round_s": 1.25,
+        "loss_emulator": 6.0,
+        "loss_full": 5.0,
+        "train_loss": 2.5,
+        "client_train_loss": [1.0, 4.0],
+        "down_bytes": sum(plan.down_bits.tolist()) / 8,
+        "up_bytes": sum(plan.up_bits.tolist()) / 8,
+        "total_flops": sum(plan.flops.tolist()),
+    }
+
+
+def test_every_round_has_its_own_channel(go):
+    _, _, _, backend = go()
+    downs = [tuple(plan.down_s) for plan in backend.plans]
+    assert len(set(downs)) == 3
+    environment = Environment.from_config(CONFIG)
+    for number, plan in enumerate(backend.plans):
+        efficiency = np.log2(1 + environment.cell(number, SAMPLES).snr_down)
+        expected = plan.down_bits / plan.bandwidth_hz / efficiency
+        assert plan.down_s == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_a_resumed_run_does_not_redo_rounds(go, at):
+    whole, _, server, _ = go(folder="whole")
+    with pytest.raises(KeyboardInterrupt):
+        go(fail_in=at)
+    records, log, resumed, backend = go()
+    assert records == whole
+    assert resumed.state == server.state
+    assert log[:2] == ["load", f"exchange {at}"]
+    assert len(backend.plans) == 4 - at
+    assert log.count("align 0") == 0
+
+
+def test_a_finished_run_is_only_read(go):
+    whole, _, _, _ = go()
+    records, log, server, _ = go()
+    assert records == whole
+    assert log == ["load"]
+    assert server.state == 4.5
+
+
+def test_a_run_grows(go, tmp_path):
+    whole, _, _, _ = go(num_rounds=4, folder="whole")
+    go(num_rounds=2)
+    records, log, _, _ = go(num_rounds=4)
+    assert records == whole
+    assert [call for call in log if call.startswith("exchange")] == [
+        "exchange 3",
+        "exchange 4",
+    ]
+    names = [tmp_path / name / "rounds.jsonl" for name in ("run", "whole")]
+    assert names[0].read_bytes() == names[1].read_bytes()
+
+
+def test_nothing_is_redone_before_the_first_round_either(go):
+    with pytest.raises(KeyboardInterrupt):
+        go(fail_in=1)
+    _, log, _, _ = go(num_rounds=1)
+    assert log[0] == "load"
+    assert "align 0" not in log
+
+
+def test_an_impossible_round_stops_the_run(go):
+    cell = CellConfig(num_clients=2, memory_bytes=(1.0, 2.0))
+    with pytest.raises(InfeasibleError, match="C3: client 0"):
+        go(config=Config(name="fake", cell=cell))
+
+
+@pytest.mark.parametrize(
+    "method", ["jcpba", "jcpba:solver=bcd", "jcpba:adapter=lora", "ubfp"]
+)
+def test_any_method_fits(go, method):
+    records, _, _, backend = go(method=method)
+    assert [record["plan"]["solver"] for record in records[1:]] == [
+        plan.solution.solver for plan in backend.plans
+    ]
+
+
+class Alternating:
+    """Plans for one client, each round the other one, and counts what it saw."""
+
+    def __init__(self):
+        self.seen = []
+
+    def plan(self, situation):
+        self.seen.append(situation)
+        count = situation.carried.get("count", 0)
+        return pruned_plan(
+            situation,
+            "full",
+            np.full(2, 0.5),
+            np.full(2, situation.cell.total_bandwidth_hz),
+            scheduled=np.arange(2) == count % 2,
+            carry={"count": count + 1},
+        )
+
+
+def test_a_plans_carry_comes_back_in_the_next_round(go):
+    method = Alternating()
+    records, _, _, backend = go(method=method)
+    carried = [dict(situation.carried) for situation in method.seen]
+    assert carried == [{}, {"count": 1}, {"count": 2}]
+    assert [record["plan"]["carry"] for record in records[1:]] == [
+        {"count": 1},
+        {"count": 2},
+        {"count": 3},
+    ]
+    assert [plan.scheduled.tolist() for plan in backend.plans] == [
+        [True, False],
+        [False, True],
+        [True, False],
+    ]
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_a_resumed_run_carries_on(go, at):
+    whole, _, _, _ = go(method=Alternating(), folder="whole")
+    with pytest.raises(KeyboardInterrupt):
+        go(method=Alternating(), fail_in=at)
+    records, _, _, _ = go(method=Alternating())
+    assert records == whole
+
+
+def test_who_is_not_scheduled_has_no_loss(go):
+    records, log, server, _ = go(method=Alternating(), num_rounds=2)
+    assert [record["client_train_loss"] for record in records[1:]] == [
+        [1.0, None],
+        [None, 4.0],
+    ]
+    assert [record["train_loss"] for record in records[1:]] == [1.0, 4.0]
+    assert [call for call in log if call.startswith("aggregate")] == [
+        "aggregate [0.25]",
+        "aggregate [1.25]",
+    ]
+    assert server.state == 1.5
+    for record, idle in zip(records[1:], (1, 0), strict=True):
+        plan = record["plan"]
+        assert plan["prune_rate"][idle] is None
+        assert plan["scheduled"] == [idle == 1, idle == 0]
+        for name in ("bandwidth_hz", "total_s", "down_bits", "up_bits", "flops"):
+            assert plan[name][idle] == 0
+            assert plan[name][1 - idle] > 0
+        assert record["up_bytes"] * 8 == plan["up_bits"][1 - idle]
+
+
+def test_the_method_sees_the_servers_costs_and_the_configs_limits(go):
+    method = Alternating()
+    _, _, server, _ = go(method=method, num_rounds=1)
+    (situation,) = method.seen
+    assert situation.costs == server.costs
+    assert situation.limits.beta_bar == 0.5
+    environment = Environment.from_config(CONFIG)
+    expected = environment.cell(0, SAMPLES)
+    np.testing.assert_array_equal(situation.cell.snr_down, expected.snr_down)
