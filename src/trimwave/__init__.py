@@ -50,10 +50,10 @@ from trimwave.methods import (
     Ubfp,
     parse_method,
 )
-from trimwave.model.costs import Costs
+from trimwave.model.costs import Costs, workload_of
 from trimwave.model.shape import SHAPES, ModelShape
 from trimwave.model.submodel import Submodel
-from trimwave.model.workload import Workload, workload_of
+from trimwave.model.workload import Workload
 from trimwave.plan.plan import Plan, Scheme, Situation
 from trimwave.problem.limits import Limits
 from trimwave.problem.problem import Problem

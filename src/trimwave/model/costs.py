@@ -1,7 +1,8 @@
 """What any sub-model of a model costs: FLOPs, bits and memory, eqs. (5), (8), C3.
 
-One convention prices every method, so that they can be compared; `Workload` is the
-linear piece of it that P1 is made of.
+One convention prices every method, so that they can be compared. Which tensors train,
+travel and lie installed is the sub-model's to say (`submodel.py`); the bill counts
+them. `Workload`, the linear piece that P1 is made of, is read off two bills.
 """
 
 from dataclasses import dataclass, replace
@@ -10,14 +11,14 @@ from trimwave.base.errors import InputError
 from trimwave.base.units import BITS_PER_BYTE, IntArray
 from trimwave.model.shape import ModelShape
 from trimwave.model.submodel import Bill, Submodel, Trained
-from trimwave.model.workload import (
-    TRAIN_BYTES_PER_PARAM,
-    WEIGHT_BYTES_PER_PARAM,
-    Workload,
-    activation_bytes,
-    logit_bytes,
-    workload_of,
-)
+from trimwave.model.tally import Rule, Tally, tally_of
+from trimwave.model.workload import Workload
+
+TRAIN_BYTES_PER_PARAM = 16
+"""What a trained parameter takes: fp32 master, gradient, two Adam moments."""
+
+WEIGHT_BYTES_PER_PARAM = 2
+"""What a parameter takes that only runs."""
 
 QUANTISED_BITS = {4: 4 + 32 / 64, 8: 8 + 32 / 256, 16: 16.0}
 """Bits per stored weight by number format: blockwise scales in fp32 included."""
@@ -55,7 +56,25 @@ class Costs:
     None = any size."""
 
     def __post_init__(self) -> None:
-        self.workload()  # raises for what is out of range
+        shape = self.shape
+        if not 1 <= self.split_index < shape.num_blocks:
+            raise InputError(
+                f"`split_index` must be in [1, {shape.num_blocks - 1}] for "
+                f"{shape.name} ({shape.num_blocks} blocks), got {self.split_index}; "
+                f"set `model.adapter_blocks` to 1 to {shape.num_blocks - 1}."
+            )
+        for name in ("batch_size", "num_local_steps"):
+            if getattr(self, name) < 1:
+                raise InputError(
+                    f"`train.{name}` must be at least 1, got {getattr(self, name)}."
+                )
+        if not 1 <= self.seq_len <= shape.context_length:
+            raise InputError(
+                f"`train.seq_len` must be in [1, {shape.context_length}] for "
+                f"{shape.name}, got {self.seq_len}."
+            )
+        if self.emulator_sizes is not None:
+            self.workload()  # raises for sizes of another emulator
 
     @property
     def num_blocks(self) -> int:
@@ -88,27 +107,23 @@ class Costs:
         return self.lora_rank * (self.shape.hidden_size + self.shape.vocab_size)
 
     def workload(self, trained: Trained = "full") -> Workload:
-        """Cost of JCPBA's sub-models as a function of the kept fraction, eq. (5).
+        """Cost of JCPBA's sub-models as a function of the kept fraction, eq. (5)."""
+        return self._workload(trained, self.shape.lora_params(self.lora_rank))
 
-        Raises
-        ------
-        InputError
-            If the split or a count is out of range for the model.
-        """
-        lora = self.shape.lora_params(self.lora_rank) if trained == "lora" else 0
-        work = workload_of(
-            self.shape,
-            split_index=self.split_index,
-            batch_size=self.batch_size,
-            seq_len=self.seq_len,
+    def _workload(self, trained: Trained, factor_params: float) -> Workload:
+        """Read the line off the bills of nothing kept and of everything kept."""
+        none = self._bill(self.pruned(0.0, trained), factor_params)
+        whole = self._bill(self.pruned(1.0, trained), factor_params)
+        work = Workload(
+            adapter_flops=round(none.step_flops),
+            emulator_flops=round(whole.step_flops - none.step_flops),
             num_local_steps=self.num_local_steps,
-            lora_params=len(self.adapter_blocks) * lora,
+            adapter_bits=round(none.down_bits) - self.overhead_down_bits,
+            update_bits=round(none.up_bits) - self.overhead_up_bits,
+            emulator_params=self.emulator_params,
             bits_per_param=self.bits_per_param,
-            head_passes=self.head_passes,
-            send_embeddings=self.send_embeddings,
-        )
-        work = replace(
-            work,
+            fixed_memory_bytes=round(none.memory_bytes),
+            emulator_memory_bytes=round(whole.memory_bytes - none.memory_bytes),
             overhead_down_bits=self.overhead_down_bits,
             overhead_up_bits=self.overhead_up_bits,
         )
@@ -151,8 +166,9 @@ class Costs:
 
         Forward through all that is held; from the lowest trained block up the gradient
         of the input costs a forward again, and so does that of trained weights; LoRA
-        factors cost 6 FLOP per factor and token instead. Trained tensors that travel
-        count once, whether the frozen ones travel beside them or not.
+        factors cost 6 FLOP per factor and token instead. Where the blocks run on the
+        server, it pays for them, and in every step features go up and down and a
+        gradient goes up.
 
         Raises
         ------
@@ -160,78 +176,107 @@ class Costs:
             If the sub-model names blocks that the model does not have.
         """
         self._check(submodel)
-        if submodel.runs == "split":
-            return self._split_bill(submodel)
-        shape, tokens = self.shape, self.tokens
-        forward = shape.block_forward_flops(self.batch_size, self.seq_len)
-        lora = submodel.trained == "lora"
-        per_block = shape.lora_params(self.lora_rank) if lora else shape.block_params
-        num_trained = len(submodel.trained_blocks)
-        differentiated = self.num_blocks - submodel.trained_blocks[0]
-        held = submodel.kept_fraction * self.split_index + len(self.adapter_blocks)
-        flops: float = (held + differentiated) * forward
-        flops += (6 * per_block * tokens if lora else forward) * num_trained
-        flops += self.head_passes * shape.head_forward_flops(tokens)
-        compensation = self._compensation_params(submodel.compensation_rank)
-        flops += 4 * compensation * tokens  # forward, and the gradient of the input
-        trained_params = num_trained * per_block
-        frozen_params = held * shape.block_params
-        shared_params = len(submodel.shared_blocks) * per_block
-        installed = 0 if self.send_embeddings else shape.embedding_params
-        down_params: float = shared_params
-        if submodel.sends_frozen:
-            down_params = frozen_params + (shared_params if lora else 0)
-            down_params += shape.embedding_params if self.send_embeddings else 0
-        stored_bits = QUANTISED_BITS[submodel.weight_bits] * frozen_params
-        stored_bits += 16 * compensation
-        install_bits: float = installed * self.bits_per_param
-        if not submodel.sends_frozen:
-            install_bits += stored_bits
-            if submodel.weight_bits == 16:
-                install_bits = (installed + frozen_params) * self.bits_per_param
-        return Bill(
-            num_local_steps=submodel.num_local_steps or self.num_local_steps,
-            step_flops=flops,
-            server_step_flops=0.0,
-            down_bits=down_params * self.bits_per_param + self.overhead_down_bits,
-            up_bits=trained_params * self.bits_per_param + self.overhead_up_bits,
-            memory_bytes=WEIGHT_BYTES_PER_PARAM * shape.embedding_params
-            + stored_bits / BITS_PER_BYTE
-            + TRAIN_BYTES_PER_PARAM * trained_params
-            + activation_bytes(shape, differentiated, self.batch_size, self.seq_len)
-            + logit_bytes(shape, tokens),
-            install_bits=install_bits,
-        )
+        return self._bill(submodel, self.shape.lora_params(self.lora_rank))
 
-    def _split_bill(self, submodel: Submodel) -> Bill:
-        """Price blocks on the server: features up and down, gradients up, each step."""
-        shape, tokens = self.shape, self.tokens
-        features = tokens * shape.hidden_size
-        head = self.head_lora_params if submodel.trains_head else 0
-        lora = shape.lora_params(self.lora_rank) * len(submodel.trained_blocks)
-        blocks = (
-            2
-            * self.num_blocks
-            * shape.block_forward_flops(self.batch_size, self.seq_len)
-        )
-        steps = submodel.num_local_steps or self.num_local_steps
+    def _bill(self, submodel: Submodel, factor_params: float) -> Bill:
+        """Price a sub-model whose blocks have `factor_params` LoRA factors each."""
+        shape, split = self.shape, submodel.runs == "split"
         bits = self.bits_per_param
-        embedding_bits = 0 if self.send_embeddings else shape.embedding_params * bits
-        sent = shape.embedding_params if self.send_embeddings else 0
-        down_params = sent + head + steps * features
+        steps = submodel.num_local_steps or self.num_local_steps
+
+        def params(rule: Rule) -> float:
+            return self._params(submodel, rule, factor_params)
+
+        block_flops, head_flops = self._step_flops(submodel, factor_params)
+        features = self.tokens * shape.hidden_size if split else 0
+        # Embeddings and head lie on every device unless they are charged as sent.
+        embedding_bits = shape.embedding_params * bits
+        sends_embeddings = self.send_embeddings and (split or submodel.sends_frozen)
+        down_bits = params("travels_down") * bits + steps * features * bits
+        up_bits = params("travels_up") * bits + 2 * steps * features * bits
         return Bill(
             num_local_steps=steps,
-            step_flops=self.head_passes * shape.head_forward_flops(tokens)
-            + 6 * head * tokens,
-            server_step_flops=blocks + 6 * lora * tokens,
-            down_bits=down_params * bits + self.overhead_down_bits,
-            up_bits=(head + 2 * steps * features) * bits + self.overhead_up_bits,
-            memory_bytes=WEIGHT_BYTES_PER_PARAM
-            * (shape.embedding_params + 3 * features)
-            + TRAIN_BYTES_PER_PARAM * head
-            + logit_bytes(shape, tokens),
-            install_bits=embedding_bits,
+            step_flops=head_flops if split else block_flops + head_flops,
+            server_step_flops=block_flops if split else 0.0,
+            down_bits=down_bits
+            + (embedding_bits if sends_embeddings else 0)
+            + self.overhead_down_bits,
+            up_bits=up_bits + self.overhead_up_bits,
+            memory_bytes=self._memory_bytes(submodel, params("travels_up")),
+            install_bits=(0 if self.send_embeddings else embedding_bits)
+            + self._stored_bits(submodel, "lies_installed"),
         )
+
+    def _held(self, submodel: Submodel, rule: Rule) -> float:
+        """Count the blocks whose weights a rule is true of; pruned ones by their part.
+
+        Any part of a pruned emulator may be priced, so that this is no whole number.
+        """
+        tally = self._tally(submodel, rule)
+        return submodel.kept_fraction * tally.pruned + tally.whole
+
+    def _params(self, submodel: Submodel, rule: Rule, factor_params: float) -> float:
+        """Count the parameters that a rule is true of; embeddings are not of them."""
+        tally = self._tally(submodel, rule)
+        count = self._held(submodel, rule) * self.shape.block_params
+        count += tally.factors * factor_params
+        return count + (self.head_lora_params if tally.head else 0)
+
+    def _tally(self, submodel: Submodel, rule: Rule) -> Tally:
+        alike = replace(submodel, kept_fraction=1.0, emulator_params=0)
+        return tally_of(alike, rule, self.split_index, self.num_blocks)
+
+    def _step_flops(
+        self, submodel: Submodel, factor_params: float
+    ) -> tuple[float, float]:
+        """FLOPs of a local step in the blocks, and in the LM head."""
+        shape, tokens = self.shape, self.tokens
+        forward = shape.block_forward_flops(self.batch_size, self.seq_len)
+        reached = self.num_blocks - submodel.trained_blocks[0]
+        per_block = (
+            6 * factor_params * tokens if submodel.trained == "lora" else forward
+        )
+        blocks = (self._held(submodel, "is_held") + reached) * forward
+        blocks += per_block * len(submodel.trained_blocks)
+        # Forward through the low-rank terms, and the gradient of their input.
+        blocks += 4 * self._compensation_params(submodel.compensation_rank) * tokens
+        head = self.head_passes * shape.head_forward_flops(tokens)
+        head += 6 * self.head_lora_params * tokens if submodel.trains_head else 0
+        return blocks, head
+
+    def _memory_bytes(self, submodel: Submodel, trained_params: float) -> float:
+        """Peak memory on the device, b of C3 [byte]."""
+        shape = self.shape
+        need = (
+            TRAIN_BYTES_PER_PARAM * trained_params
+            + WEIGHT_BYTES_PER_PARAM * shape.embedding_params
+            + shape.logit_bytes(self.tokens)
+        )
+        if submodel.runs == "split":  # features there and back, and a gradient
+            features = self.tokens * shape.hidden_size
+            return need + WEIGHT_BYTES_PER_PARAM * 3 * features
+        reached = self.num_blocks - submodel.trained_blocks[0]
+        activations = shape.activation_bytes(reached, self.batch_size, self.seq_len)
+        stored_bits = self._stored_bits(submodel, "is_held", on_air=False)
+        return need + stored_bits / BITS_PER_BYTE + activations
+
+    def _stored_bits(
+        self, submodel: Submodel, rule: Rule, on_air: bool = True
+    ) -> float:
+        """Size of the frozen blocks that a rule is true of, as a device stores them.
+
+        Where they are not quantised they come as they are on the air, and take
+        `WEIGHT_BYTES_PER_PARAM` in memory.
+        """
+        if submodel.runs == "split":  # at the server
+            return 0.0
+        params = self._held(submodel, rule) * self.shape.block_params
+        if submodel.weight_bits == 16 and on_air:
+            return params * self.bits_per_param
+        stored = QUANTISED_BITS[submodel.weight_bits] * params
+        if not params:
+            return stored
+        return stored + 16 * self._compensation_params(submodel.compensation_rank)
 
     def _compensation_params(self, rank: int) -> int:
         """Low-rank terms on every matrix of every block."""
@@ -246,3 +291,49 @@ class Costs:
                 f"of {self.shape.name}, got {submodel.trained_blocks} with shared "
                 f"{submodel.shared_blocks}."
             )
+
+
+def workload_of(
+    shape: ModelShape,
+    *,
+    split_index: int,
+    batch_size: int,
+    seq_len: int,
+    num_local_steps: int,
+    lora_params: int = 0,
+    bits_per_param: int = 16,
+    head_passes: int = 2,
+    send_embeddings: bool = False,
+) -> Workload:
+    """Cost of a split model, eq. (5) and (8) with the defaults of docs/notation.md.
+
+    Parameters
+    ----------
+    shape : ModelShape
+        The model.
+    split_index : int
+        Blocks below it form the emulator, the others the adapter.
+    batch_size, seq_len, num_local_steps : int
+        N sequences of s tokens, M times a round.
+    lora_params : int
+        Parameters of the LoRA factors; 0 = the adapter's full weights train.
+    bits_per_param, head_passes, send_embeddings
+        As in `Costs`.
+
+    Raises
+    ------
+    InputError
+        If the split or a count is out of range.
+    """
+    costs = Costs(
+        shape=shape,
+        split_index=split_index,
+        batch_size=batch_size,
+        seq_len=seq_len,
+        num_local_steps=num_local_steps,
+        bits_per_param=bits_per_param,
+        head_passes=head_passes,
+        send_embeddings=send_embeddings,
+    )
+    per_block = lora_params / len(costs.adapter_blocks)
+    return costs._workload("lora" if lora_params else "full", per_block)

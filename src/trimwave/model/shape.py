@@ -144,6 +144,17 @@ class ModelShape:
         """Forward FLOPs of the LM head on `num_tokens` positions: c_h."""
         return 2 * self.hidden_size * self.vocab_size * num_tokens
 
+    def activation_bytes(
+        self, num_blocks: int, num_sequences: int, seq_len: int
+    ) -> int:
+        """Activations kept for the gradient of blocks (Korthikanti et al. 2022)."""
+        per_token = 34 * self.hidden_size + 5 * self.num_heads * seq_len
+        return num_blocks * num_sequences * seq_len * per_token
+
+    def logit_bytes(self, num_tokens: int) -> int:
+        """Logits, softmax and their gradient in fp32."""
+        return 12 * num_tokens * self.vocab_size
+
     @classmethod
     def from_config(cls, config: Mapping[str, Any], name: str) -> "ModelShape":
         """Read the shape off a Hugging Face ``config.json``.

@@ -1,4 +1,9 @@
-"""A sub-model: what one client holds, trains and is sent in a round."""
+"""A sub-model: what one client holds, trains and is sent in a round.
+
+`Submodel` says for itself what happens to each tensor. Prices (`costs.py`) sum sizes
+over its rules, and packages (`lm/wire/ledger.py`) filter tensors by them: nothing else
+decides what is sent to a client.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,6 +14,12 @@ Trained = Literal["full", "lora"]
 Runs = Literal["device", "split"]
 """Where blocks run: all on the device; or on the server, between the device's embedding
 and head, activations and gradients crossing the link in every step."""
+
+Part = int | Literal["head"]
+"""A block, by its number in the whole model, or the LM head."""
+
+Kind = Literal["weight", "factor"]
+"""What a tensor is: of the original model, or a LoRA factor beside it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +58,41 @@ class Submodel:
     """Local steps of the round; None = M of the recipe."""
     proximal_weight: float = 0.0
     """Weight of the squared distance to the received weights in the client's loss."""
+
+    def is_held(self, part: Part, kind: Kind) -> bool:
+        """Whether the tensor takes part in a step at all: all that is left does."""
+        return True
+
+    def trains(self, part: Part, kind: Kind) -> bool:
+        """Whether this client's local steps change the tensor."""
+        if self.trained == "full":
+            return kind == "weight" and part in self.trained_blocks
+        inside = self.trains_head if part == "head" else part in self.trained_blocks
+        return kind == "factor" and inside
+
+    def changes(self, part: Part, kind: Kind) -> bool:
+        """Whether the tensor ever differs from the original model's, at any client."""
+        if self.trained == "full":
+            return kind == "weight" and part in self.shared_blocks
+        return kind == "factor" and (part == "head" or part in self.shared_blocks)
+
+    def travels_down(self, part: Part, kind: Kind) -> bool:
+        """Whether the tensor is sent to the client in every round, eq. (2)."""
+        if self.runs == "split":
+            return part == "head" and kind == "factor"
+        return self.sends_frozen or self.changes(part, kind)
+
+    def lies_installed(self, part: Part, kind: Kind) -> bool:
+        """Whether the tensor is downloaded once, before the first round.
+
+        What travels down later is newer, and takes its place.
+        """
+        return self.runs == "device" and not self.sends_frozen and kind == "weight"
+
+    def travels_up(self, part: Part, kind: Kind) -> bool:
+        """Whether what the client changed of the tensor is sent back, eq. (3)."""
+        on_device = self.runs == "device" or part == "head"
+        return on_device and self.trains(part, kind)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
