@@ -8,6 +8,7 @@ import torch
 from tiny_run import (
     bytes_of,
     changed,
+    clients,
     exchanged,
     held,
     make_bench,
@@ -21,7 +22,7 @@ from tiny_run import (
 from trimwave.lm.session import run_method
 from trimwave.lm.surgery.split import block_sources
 from trimwave.lm.train.client import Update
-from trimwave.lm.wire.package import is_factor, package_of
+from trimwave.lm.wire.ledger import is_factor, tensors_of
 from trimwave.lm.workbench import build_workbench
 from trimwave.methods import METHODS
 
@@ -145,7 +146,7 @@ def check_bits(bench, text, bits):
             sent = {name: v for name, v in sent.items() if name.startswith("head.")}
             tokens = train.num_local_steps * train.batch_size * train.seq_len
             features = tokens * hidden * bits
-        down = server.down_wire.encode(server.package(submodel))
+        down = server.down_wire.encode(server.deliver(submodel).sent)
         assert len(down) * 8 + features == plan.down_bits[k]
         assert len(server.up_wire.encode(sent)) * 8 + 2 * features == plan.up_bits[k]
         assert all(value.dtype == server.up_wire.dtype for value in sent.values())
@@ -156,9 +157,9 @@ def test_a_client_holds_all_blocks_of_its_model(quick, text):
     bench = quick()
     server = make_server(bench, text)
     submodel = plan_of(bench, server, text).submodels[0]
-    stored, sent = server.installed(submodel), server.package(submodel)
+    stored, sent = server.deliver(submodel).installed, server.deliver(submodel).sent
     assert stored.keys().isdisjoint(sent)
-    found = {int(name.split(".")[1]) for name in {**stored, **sent} if name[0] != "h"}
+    found = {int(name.split(".")[0]) for name in {**stored, **sent} if name[0] != "h"}
     split = server.template
     parts = (split.emulator, split.adapter)
     expected = [n for part in parts for n in block_sources(part, split.arch)]
@@ -166,7 +167,7 @@ def test_a_client_holds_all_blocks_of_its_model(quick, text):
     shared = {name for name in stored if is_factor(name)}
     if submodel.trained == "full":
         blocks = submodel.shared_blocks
-        shared = {name for name in stored if int(name.split(".")[1]) in blocks}
+        shared = {name for name in stored if int(name.split(".")[0]) in blocks}
     assert not shared or submodel.runs == "split"
 
 
@@ -191,7 +192,7 @@ def test_the_shared_workbench_stays_as_it_was(benches, run, kind, text):
 def test_one_seed_gives_one_update(quick, text):
     bench = quick("gpt2")  # has dropout
     (server, _, first), (other, _, again) = (exchanged(bench, text) for _ in range(2))
-    assert same_tensors(package_of(server.template), package_of(other.template))
+    assert same_tensors(tensors_of(server.template), tensors_of(other.template))
     for one, two in zip(first, again, strict=True):
         assert one.train_loss == two.train_loss
         assert same_tensors(one.delta, two.delta)
@@ -235,11 +236,10 @@ def test_how_often_frozen_blocks_travel_does_not_change_training(quick, text):
 def test_only_factors_travel(quick, kind, text):
     bench = quick(kind)
     server, plan, updates = exchanged(bench, text)
-    package = server.package(plan.submodels[0])
+    package = server.deliver(plan.submodels[0]).sent
     assert package and all(is_factor(name) for name in package)
-    assert all(name.startswith("adapter.") for name in package)
     for update in updates:
-        assert {f"adapter.{name}" for name in update.delta} == package.keys()
+        assert update.delta.keys() == package.keys()
     assert {name.split(".")[0] for name in update.delta} == {"0", "1", "2", "3"}
 
 
@@ -247,7 +247,7 @@ def test_the_base_model_is_downloaded_once(quick):
     bench = quick()
     server = make_server(bench, "lora")
     plan = plan_of(bench, server, "lora")
-    stored = server.installed(plan.submodels[0])
+    stored = server.deliver(plan.submodels[0]).installed
     shape = bench.split.shape
     params = sum(value.numel() for value in stored.values())
     assert params == 4 * shape.block_params
@@ -260,12 +260,12 @@ def test_a_client_leaves_its_stored_blocks_alone(quick, text):
     bench = quick("llama", "model.bits_per_param=32")
     server = make_server(bench, text)
     submodel = plan_of(bench, server, text).submodels[1]
-    stored, trained = server.installed(submodel), trained_of(server)
+    stored, trained = server.deliver(submodel).installed, trained_of(server)
     before = {name: value.clone() for name, value in stored.items()}
-    update = server.clients()[1].fine_tune(held(server, submodel), submodel, 1)
+    update = clients(server)[1].fine_tune(held(server, submodel), submodel, 1)
     assert any(value.abs().max() > 0 for value in update.delta.values())
     assert stored and same_tensors(stored, before)
-    assert same_tensors(server.installed(submodel), before)
+    assert same_tensors(server.deliver(submodel).installed, before)
     assert same_tensors(trained_of(server), trained)
 
 

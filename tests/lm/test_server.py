@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny_run import held, make_server, plan_of
+from tiny_run import clients, held, make_server, plan_of
 
 from trimwave.lm.data.encode import encode
 from trimwave.lm.data.tasks import load_task
@@ -12,8 +12,7 @@ from trimwave.lm.session import run_method
 from trimwave.lm.source.models import load_model
 from trimwave.lm.train.client import Update
 from trimwave.lm.train.evaluate import Evaluator
-from trimwave.lm.train.tune import trained_parameters
-from trimwave.lm.wire.package import package_of
+from trimwave.lm.wire.ledger import tensors_of, trained_parameters
 
 SIZES = "data.client_sizes=[3, 5, 16]"
 
@@ -119,7 +118,7 @@ def test_only_the_adapter_is_uploaded(make, kind, adapter):
     bench, method = make(kind=kind), f"jcpba:adapter={adapter}"
     server = make_server(bench, method)
     plan = plan_of(bench, server, method)
-    exchange = LocalBackend(server, server.clients()).exchange(plan, 1)
+    exchange = LocalBackend(server, clients(server)).exchange(plan, 1)
     assert len(exchange.updates) == len(exchange.train_loss) == 3
     assert exchange.round_s == max(plan.total_s)
     own = {id(value) for value in server.full_model.adapter.parameters()}
@@ -149,13 +148,13 @@ def test_a_client_does_not_touch_the_server(make, bits):
     server = make_server(bench)
     submodel = plan_of(bench, server).submodels[0]
     adapter = weights(server)
-    bench_before = {n: v.clone() for n, v in package_of(bench.split).items()}
+    bench_before = {n: v.clone() for n, v in tensors_of(bench.split).items()}
     package = held(server, submodel)
-    update = server.clients()[0].fine_tune(package, submodel, 1)
+    update = clients(server)[0].fine_tune(package, submodel, 1)
     assert any(value.abs().max() > 0 for value in update.delta.values())
     for name, value in weights(server).items():
         assert torch.equal(value, adapter[name]), name
-    for name, value in package_of(bench.split).items():
+    for name, value in tensors_of(bench.split).items():
         assert torch.equal(value, bench_before[name]), name
 
 
@@ -198,7 +197,7 @@ def test_the_cache_of_the_evaluation_is_never_stale(make):
     server, seen = make_server(bench), []
     for seed in range(3):
         losses = server.evaluate()
-        planned = server.full_model.with_emulator(bench.planned_emulator)
+        planned = server.full_model.with_emulator(bench.reference_emulator)
         assert losses["loss_full"] == uncached(bench).loss(server.full_model)
         assert losses["loss_emulator"] == uncached(bench).loss(planned)
         seen.append(losses["loss_full"])
@@ -208,9 +207,9 @@ def test_the_cache_of_the_evaluation_is_never_stale(make):
 
 @pytest.mark.parametrize("beta_bar", [0.1, 0.4, 0.55])
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
-def test_the_planned_emulator_has_the_mean_size(make, kind, beta_bar):
+def test_the_reference_emulator_has_the_mean_size(make, kind, beta_bar):
     bench = make(f"limits.beta_bar={beta_bar}", kind=kind)
-    size = sum(value.numel() for value in bench.planned_emulator.parameters())
+    size = sum(value.numel() for value in bench.reference_emulator.parameters())
     sizes = bench.ranking.sizes
     larger = sizes[np.searchsorted(sizes, size) + 1]
     assert size <= (1 - beta_bar) * sizes[-1] < larger
@@ -219,7 +218,7 @@ def test_the_planned_emulator_has_the_mean_size(make, kind, beta_bar):
 @pytest.mark.parametrize("method", ["jcpba", "ubfp"])
 def test_virtual_time_adds_up_the_slowest(make, tmp_path, method):
     bench = make(f"method={method}", "rounds=3")
-    before = {n: v.clone() for n, v in package_of(bench.split).items()}
+    before = {n: v.clone() for n, v in tensors_of(bench.split).items()}
     records = run_method(bench, bench.config, tmp_path / "run")
     clock = 0.0
     assert records[0]["virtual_s"] == 0.0 and "plan" not in records[0]
@@ -236,7 +235,7 @@ def test_virtual_time_adds_up_the_slowest(make, tmp_path, method):
             np.mean(record["client_train_loss"])
         )
     # The workbench is shared: a run leaves it as it was.
-    for name, value in package_of(bench.split).items():
+    for name, value in tensors_of(bench.split).items():
         assert torch.equal(value, before[name]), name
 
 

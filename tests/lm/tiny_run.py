@@ -10,9 +10,9 @@ import torch
 import transformers
 from tokenizer import byte_tokenizer
 
-from trimwave.lm.local import LocalBackend
+from trimwave.lm.local import LocalBackend, clients_of
 from trimwave.lm.server import LmServer
-from trimwave.lm.train.tune import trained_parameters
+from trimwave.lm.wire.ledger import trained_parameters
 from trimwave.lm.workbench import build_workbench
 from trimwave.methods import parse_method
 from trimwave.plan.plan import Situation
@@ -106,6 +106,11 @@ def make_server(bench, method="jcpba"):
     return LmServer(bench, rule.scheme(bench.costs, limits_of(bench.config)))
 
 
+def clients(server):
+    """Return the devices of a server's run."""
+    return clients_of(server.bench, server.scheme, server.template)
+
+
 def plan_of(bench, server, method="jcpba", limits=None):
     """Return a method's plan of the first round."""
     cell = Environment.from_config(bench.config).cell(0, server.num_samples)
@@ -123,13 +128,13 @@ def exchanged(bench, method):
     """Return a new server, its plan and what its clients sent in the first round."""
     server = make_server(bench, method)
     plan = plan_of(bench, server, method)
-    exchange = LocalBackend(server, server.clients()).exchange(plan, 1)
+    exchange = LocalBackend(server, clients(server)).exchange(plan, 1)
     return server, plan, exchange.updates
 
 
 def held(server, submodel):
     """Return what a client has of a sub-model: stored, and sent in this round."""
-    return server.installed(submodel) | server.package(submodel)
+    return server.deliver(submodel).installed | server.deliver(submodel).sent
 
 
 def state_of(bench):
@@ -138,7 +143,7 @@ def state_of(bench):
     parts = {
         "blocks": split.split_at(0).adapter,
         "shell": split.shell,
-        "planned": bench.planned_emulator,
+        "planned": bench.reference_emulator,
     }
     tensors = {}
     for part, module in parts.items():

@@ -4,11 +4,11 @@ import types
 
 import pytest
 
-from trimwave.cli import app as cli
-from trimwave.runs.comparison import method_texts, run_name
-from trimwave.recipe.config import Config
 from trimwave.base.errors import InputError, RunError
+from trimwave.cli import app as cli
 from trimwave.methods import ALL, label_of
+from trimwave.recipe.config import Config
+from trimwave.runs.comparison import method_texts, run_name
 from trimwave.runs.records import Run
 
 METHODS = "jcpba,jcpba:adapter=lora"

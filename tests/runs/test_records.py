@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
-from trimwave.recipe.config import CellConfig, Config
 from trimwave.base.errors import RunError
 from trimwave.base.provenance import hardware_and_versions
+from trimwave.recipe.config import CellConfig, Config
 from trimwave.runs.records import Run, deferred_interrupt
 
 

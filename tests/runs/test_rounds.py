@@ -3,15 +3,15 @@ import json
 import numpy as np
 import pytest
 
-from trimwave.recipe.config import CellConfig, Config
-from trimwave.model.costs import Costs
-from trimwave.recipe.environment import Environment
 from trimwave.base.errors import InfeasibleError
 from trimwave.methods import parse_method
 from trimwave.methods.pruning import pruned_plan
+from trimwave.model.costs import Costs
+from trimwave.model.shape import SHAPES
+from trimwave.recipe.config import CellConfig, Config
+from trimwave.recipe.environment import Environment
 from trimwave.runs.records import Run
 from trimwave.runs.rounds import Exchange, run_rounds
-from trimwave.model.shape import SHAPES
 
 CONFIG = Config(name="fake", rounds=3, cell=CellConfig(num_clients=2))
 SAMPLES = np.array([10.0, 30.0])

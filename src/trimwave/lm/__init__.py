@@ -1,33 +1,54 @@
-"""Surgery on real models: split, score, prune, save (needs ``trimwave[lm]``).
+"""Surgery and training of real models (needs ``trimwave[lm]``).
 
-Importing this registers the pruned architectures with transformers, so that
-``AutoModelForCausalLM.from_pretrained`` reads a folder that `save_pruned` wrote.
+The names below are loaded when they are asked for, so that ``trimwave models`` need not
+load torch. Loading one registers the pruned architectures with transformers, whose
+``AutoModelForCausalLM.from_pretrained`` then reads a folder that `save_pruned` wrote.
 """
+
+from importlib import import_module
+from typing import Any
 
 from trimwave.base.errors import MissingExtraError
 
-try:
-    from trimwave.lm.surgery.blocks import (
-        ARCHITECTURES,
-        Architecture,
-        architecture_of,
-        shape_of,
-    )
-    from trimwave.lm.surgery.importance import (
-        CRITERIA,
-        BlockScores,
-        Scores,
-        fisher,
-        layer_drop,
-        magnitude,
-        random_scores,
-        score,
-    )
-    from trimwave.lm.surgery.prune import KeptSet, Ranking, prune_emulator, rank_units
-    from trimwave.lm.surgery.pruned_model import load_pruned, save_pruned
-    from trimwave.lm.surgery.split import SplitModel, split_model
-except ModuleNotFoundError as missing:
-    raise MissingExtraError("lm", str(missing.name)) from missing
+_HOMES = {
+    "ARCHITECTURES": "blocks",
+    "CRITERIA": "importance",
+    "Architecture": "blocks",
+    "BlockScores": "importance",
+    "KeptSet": "ranking",
+    "Ranking": "ranking",
+    "Scores": "importance",
+    "SplitModel": "split",
+    "architecture_of": "blocks",
+    "fisher": "importance",
+    "layer_drop": "importance",
+    "load_pruned": "pruned_model",
+    "magnitude": "importance",
+    "prune_emulator": "prune",
+    "random_scores": "importance",
+    "rank_units": "ranking",
+    "save_pruned": "pruned_model",
+    "score": "importance",
+    "shape_of": "blocks",
+    "split_model": "split",
+}
+"""Module of ``lm.surgery`` by public name."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module `{__name__}` has no attribute `{name}`")
+    try:
+        import_module(f"{__name__}.surgery.pruned_model")
+        home = import_module(f"{__name__}.surgery.{_HOMES[name]}")
+    except ModuleNotFoundError as missing:
+        raise MissingExtraError("lm", str(missing.name)) from missing
+    return getattr(home, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
+
 
 __all__ = [
     "ARCHITECTURES",

@@ -2,10 +2,15 @@
 
 from collections.abc import Callable, Sequence
 
-from trimwave.lm.server import LmServer
+from trimwave.lm.server import up_wire_of
+from trimwave.lm.surgery.split import SplitModel
+from trimwave.lm.template import template_of
+from trimwave.lm.train.align import alignment_of
 from trimwave.lm.train.client import Client, Update
-from trimwave.plan.plan import Plan
-from trimwave.runs.rounds import Exchange
+from trimwave.lm.workbench import Workbench
+from trimwave.plan.plan import Plan, Scheme
+from trimwave.recipe.config import TrainConfig
+from trimwave.runs.rounds import Exchange, Server
 
 
 class LocalBackend:
@@ -16,7 +21,7 @@ class LocalBackend:
 
     def __init__(
         self,
-        server: LmServer,
+        server: Server,
         clients: Sequence[Client],
         on_client: Callable[[int], None] = lambda client: None,
     ) -> None:
@@ -31,8 +36,9 @@ class LocalBackend:
             if submodel is None:
                 continue
             self._on_client(client.number)
-            package = self._server.installed(submodel) | self._server.package(submodel)
-            updates[client.number] = client.fine_tune(package, submodel, round_index)
+            delivery = self._server.deliver(submodel)
+            held = {**delivery.installed, **delivery.sent}
+            updates[client.number] = client.fine_tune(held, submodel, round_index)
         return Exchange(
             updates=list(updates.values()),
             train_loss=[
@@ -41,3 +47,44 @@ class LocalBackend:
             ],
             round_s=plan.latency_s,
         )
+
+
+def clients_of(
+    bench: Workbench, scheme: Scheme, template: SplitModel | None = None
+) -> list[Client]:
+    """Return the devices of a run, each with its rows.
+
+    Parameters
+    ----------
+    bench : Workbench
+        Of the run's config.
+    scheme : Scheme
+        The method's.
+    template : SplitModel, optional
+        What is installed on every device; made of the workbench where it is left out.
+        In the server's process the server's own saves a copy of the model.
+    """
+    config, reference = bench.config, scheme.submodel
+    if template is None:
+        aligned = alignment_of(config.align, scheme.align) is not None
+        template = template_of(
+            bench.split, reference, config.train, config.seed, aligned=aligned
+        )
+    return [
+        Client(
+            number=k,
+            base=template,
+            rows=rows,
+            wire=up_wire_of(template, reference, bench),
+            config=config.train,
+            learning_rate=scheme.learning_rate
+            or _learning_rate(config.train, reference.trained == "lora"),
+            seed=config.seed,
+            pad_id=bench.pad_id,
+        )
+        for k, rows in enumerate(bench.client_rows)
+    ]
+
+
+def _learning_rate(config: TrainConfig, lora: bool) -> float:
+    return config.lora_learning_rate if lora else config.learning_rate

@@ -1,4 +1,4 @@
-"""The server: owns what trains, aggregates, aligns, evaluates, saves."""
+"""The server: owns what trains, delivers, aggregates, aligns, evaluates, saves."""
 
 import warnings
 from collections.abc import Sequence
@@ -12,27 +12,27 @@ import torch
 from torch import nn
 
 from trimwave.base.units import FloatArray
-from trimwave.lm.surgery.prune import prune_emulator
+from trimwave.lm.surgery.prune import NestedEmulator, prune_emulator
 from trimwave.lm.surgery.split import SplitModel
 from trimwave.lm.template import template_of
-from trimwave.lm.train.align import align_emulator, aligned_parameters
-from trimwave.lm.train.client import Client, Update
-from trimwave.lm.train.tune import trained_parameters, trains_on_device
-from trimwave.lm.wire.package import (
+from trimwave.lm.train.align import Aligner, aligned_parameters, alignment_of
+from trimwave.lm.train.client import Update
+from trimwave.lm.wire.ledger import (
     Tensors,
-    Wire,
-    head_tensors,
-    is_factor,
-    named_tensors,
-    package_of,
+    entry_of,
+    parameters_of,
+    tensors_of,
+    trained_parameters,
+    where,
 )
+from trimwave.lm.wire.package import Wire
 from trimwave.lm.wire.tensor_files import load_tensors, metadata_of, save_tensors
 from trimwave.lm.workbench import Workbench
 from trimwave.model.costs import Costs
 from trimwave.model.submodel import Submodel
-from trimwave.plan.plan import Alignment, Scheme
-from trimwave.recipe.config import AlignConfig, TrainConfig
+from trimwave.plan.plan import Scheme
 from trimwave.recipe.environment import limits_of
+from trimwave.runs.rounds import Delivery
 
 ADAPTER_FILE = "adapter.safetensors"
 EMULATOR_FILE = "emulator.safetensors"
@@ -42,36 +42,27 @@ class LmServer:
     """A method's own server over a shared workbench; implements `rounds.Server`."""
 
     def __init__(self, bench: Workbench, scheme: Scheme) -> None:
-        self._bench = bench
+        self.bench = bench
+        self.scheme = scheme
         self._reference = scheme.submodel
-        self._learning_rate = scheme.learning_rate or _learning_rate(
-            bench.config.train, scheme.submodel
-        )
-        self._align = _align_config(bench.config.align, scheme.align)
-        wanted = bool(self._align.initial_steps or self._align.every_rounds)
-        below = self._reference.trained_blocks[0]
-        self._aligns = wanted and below > 0
-        if wanted and not below:
-            warnings.warn(
-                "`[align]` has no effect: this method has no emulator to align.",
-                stacklevel=2,
-            )
-        self._align_steps = 0
+        self._aligner = _aligner(bench, scheme)
         self._split = template_of(
             bench.split,
             self._reference,
             bench.config.train,
             bench.config.seed,
-            aligned=self._aligns,
+            aligned=self._aligner is not None,
         )
-        original = bench.split.split_at(below)
+        original = bench.split.split_at(self._reference.trained_blocks[0])
         self._original_emulator = original.emulator
-        self._planned = self._planned_emulator()
+        self._reference_emulator = self._make_reference_emulator()
+        self._on_air: Tensors = {}
+        self._nested: NestedEmulator | None = None
 
     @property
     def num_samples(self) -> FloatArray:
         """[K] |D_k|."""
-        return self._bench.num_samples
+        return self.bench.num_samples
 
     @property
     def full_model(self) -> SplitModel:
@@ -86,82 +77,71 @@ class LmServer:
     @cached_property
     def down_wire(self) -> Wire:
         """Format of packages; the unpruned one is the largest."""
-        bits = self._bench.config.model.bits_per_param
-        return Wire.fitting(self._sent(self._split, self._reference), bits)
+        sent = where(tensors_of(self._split), self._reference.travels_down)
+        return Wire.fitting(sent, self.bench.config.model.bits_per_param)
 
     @cached_property
     def up_wire(self) -> Wire:
         """Format of updates."""
-        sent = {
-            name: value
-            for name, value in trained_parameters(self._split).items()
-            if trains_on_device(name, self._reference)
-        }
-        return Wire.fitting(sent, self._bench.config.model.bits_per_param)
+        return up_wire_of(self._split, self._reference, self.bench)
 
     @cached_property
     def costs(self) -> Costs:
         """What any sub-model costs, with real sizes and real container headers."""
         return replace(
-            self._bench.costs,
+            self.bench.costs,
             overhead_down_bits=self.down_wire.overhead_bits,
             overhead_up_bits=self.up_wire.overhead_bits,
         )
 
-    def clients(self) -> list[Client]:
-        """Return the devices, each with its rows."""
-        config = self._bench.config
-        return [
-            Client(
-                number=k,
-                base=self._split,
-                rows=rows,
-                wire=self.up_wire,
-                config=config.train,
-                learning_rate=self._learning_rate,
-                seed=config.seed,
-                pad_id=self._bench.pad_id,
-            )
-            for k, rows in enumerate(self._bench.client_rows)
-        ]
+    def deliver(self, submodel: Submodel) -> Delivery:
+        """Return what a client with a sub-model gets, eq. (2).
 
-    def package(self, submodel: Submodel) -> Tensors:
-        """Return what a client is sent: pruned emulator and adapter, eq. (2).
-
-        Without the frozen blocks, where these lie on the device.
+        The tensors are the server's own, shared by all clients of the round; those that
+        travel have the values that arrive.
         """
-        split = self._split
-        if submodel.sends_frozen and submodel.kept_blocks is None and split.emulator:
-            kept = self._bench.ranking.kept(submodel.emulator_params)
-            split = split.with_emulator(prune_emulator(split, kept))
-        return self.down_wire.round(self._sent(split, submodel))
+        current = tensors_of(self._split)
+        sent = {
+            name: self._arriving(name, value)
+            for name, value in where(current, submodel.travels_down).items()
+            if not self._is_pruned(name, submodel)
+        }
+        if self._is_pruned(None, submodel):
+            sent = self._nested_emulator.tensors(submodel.emulator_params) | sent
+        if submodel.runs == "split":  # the blocks stay where they are
+            return Delivery(sent=sent, installed=_without(current, sent))
+        return Delivery(sent=sent, installed=self._stored(current, submodel))
 
-    def _sent(self, split: SplitModel, submodel: Submodel) -> Tensors:
-        if submodel.runs == "split":
-            return head_tensors(split)
-        package = package_of(split)
-        if submodel.sends_frozen:
-            return package
-        return {name: v for name, v in package.items() if _changes(name, submodel)}
+    def _is_pruned(self, name: str | None, submodel: Submodel) -> bool:
+        """Whether a block, or any of them where there is no name, is sent in part."""
+        prunes = submodel.sends_frozen and submodel.kept_blocks is None
+        if name is None or not prunes:
+            return bool(prunes and len(self._split.emulator))
+        part = entry_of(name).part
+        return part != "head" and part < self._split.split_index
 
-    def installed(self, submodel: Submodel) -> Tensors:
-        """Return what the training needs and does not travel.
+    def _arriving(self, name: str, value: torch.Tensor) -> torch.Tensor:
+        if name not in self._on_air:
+            self._on_air[name] = self.down_wire.crossed(value)
+        return self._on_air[name]
 
-        It lies on the client's device before the round, or at the server, where the
-        blocks run there.
-        """
-        if submodel.runs == "split":
-            return named_tensors("adapter", self._split.adapter, self._split.arch)
+    @property
+    def _nested_emulator(self) -> NestedEmulator:
+        if self._nested is None:
+            crossed, ranking = self.down_wire.crossed, self.bench.ranking
+            self._nested = NestedEmulator(self._split, ranking, crossed)
+        return self._nested
+
+    def _stored(self, current: Tensors, submodel: Submodel) -> Tensors:
+        """Return what does not travel, as the device stores it."""
         if submodel.sends_frozen:
             return {}
-        blocks = self._bench.stored_blocks(
-            submodel.weight_bits, submodel.compensation_rank
-        )
-        stored = {}
-        for name in package_of(self._split):
-            if not _changes(name, submodel):
-                _, source, path = name.split(".", 2)
-                stored[name] = blocks[int(source)][path.replace(".base_layer", "")]
+        bits, rank = submodel.weight_bits, submodel.compensation_rank
+        blocks, stored = self.bench.stored_blocks(bits, rank), {}
+        for name in _without(current, where(current, submodel.travels_down)):
+            entry = entry_of(name)
+            assert entry.part != "head"
+            stored[name] = blocks[entry.part][entry.path.replace(".base_layer", "")]
         return stored
 
     def aggregate(self, updates: Sequence[Update]) -> None:
@@ -177,76 +157,48 @@ class LmServer:
                 for weight, update in zip(weights, senders, strict=True):
                     delta = update.delta[name].to(value.device, value.dtype)
                     value.add_(delta, alpha=float(weight))
+        self._on_air.clear()
 
     def align(self, round_index: int) -> None:
         """Distil the full model into the emulator if that is due after this round."""
-        config = self._align
-        if not self._aligns:
-            return
-        due = config.every_rounds and not round_index % config.every_rounds
-        steps = config.steps if due else 0
-        if round_index == 0:
-            steps = config.initial_steps
-        if not steps:
-            return
-        bench = self._bench
-        align_emulator(
-            self._split,
-            self.full_model,
-            bench.public_rows,
-            config,
-            **self._sub_networks(),
-            num_steps=steps,
-            first_step=self._align_steps,
-            seed=bench.config.seed,
-            pad_id=bench.pad_id,
-        )
-        self._align_steps += steps
-        self._replan()
+        steps = self._aligner.steps_after(round_index) if self._aligner else 0
+        if self._aligner and steps:
+            self._aligner.align(self._split, self.full_model, steps)
+            self._emulator_changed()
 
-    def _sub_networks(self) -> dict[str, Any]:
-        """Say which sizes of the emulator clients may hold."""
-        if self._reference.kept_blocks is not None:
-            return {}
-        ranking, limits = self._bench.ranking, limits_of(self._bench.config)
-        low, high = (
-            ranking.size_at(beta) for beta in (limits.beta_max, limits.beta_min)
-        )
-        within = (ranking.sizes >= low) & (ranking.sizes <= high)
-        return {"ranking": ranking, "sizes": ranking.sizes[within].tolist()}
+    def _emulator_changed(self) -> None:
+        """Make anew what was made of the emulator."""
+        self._on_air.clear()
+        self._nested = None
+        self.bench.evaluator.forget(self._reference_emulator)
+        self._reference_emulator = self._make_reference_emulator()
 
-    def _replan(self) -> None:
-        """Make the planned emulator of the changed one again."""
-        self._bench.evaluator.forget(self._planned)
-        self._planned = self._planned_emulator()
-
-    def _planned_emulator(self) -> nn.ModuleList:
+    def _make_reference_emulator(self) -> nn.ModuleList:
         """Return the emulator that the reference sub-model has."""
-        reference = self._reference
+        reference, bench = self._reference, self.bench
         if reference.kept_blocks is not None:
             return self._split.emulator
         if not self._split.emulator:
             return self._original_emulator
-        if not self._aligns and reference.kept_fraction == self._bench.planned_kept:
-            return self._bench.planned_emulator
-        ranking = self._bench.ranking
-        size = ranking.size_at(1 - reference.kept_fraction)
-        return prune_emulator(self._split, ranking.kept(size))
+        if not self._aligner and reference.kept_fraction == bench.reference_kept:
+            return bench.reference_emulator
+        size = bench.ranking.size_of(reference.kept_fraction)
+        return prune_emulator(self._split, bench.ranking.kept(size))
 
     def evaluate(self) -> dict[str, float]:
         """Test losses on the reference sub-model and on the full model."""
-        evaluator = self._bench.evaluator
+        evaluator = self.bench.evaluator
         full = evaluator.loss(self.full_model)
-        if self._planned is self._original_emulator:
+        if self._reference_emulator is self._original_emulator:
             return {"loss_emulator": full, "loss_full": full}
-        planned = self._split.with_emulator(self._planned)
-        return {"loss_emulator": evaluator.loss(planned), "loss_full": full}
+        reference = self._split.with_emulator(self._reference_emulator)
+        return {"loss_emulator": evaluator.loss(reference), "loss_full": full}
 
     def save(self, folder: Path) -> None:
         """Write the trained parameters and, if it is aligned, the emulator's."""
         save_tensors(folder / ADAPTER_FILE, trained_parameters(self._split))
-        if self._aligns:
-            steps = {"align_steps": str(self._align_steps)}
+        if self._aligner:
+            steps = {"align_steps": str(self._aligner.steps_done)}
             aligned = aligned_parameters(self._split)
             save_tensors(folder / EMULATOR_FILE, aligned, steps)
 
@@ -259,26 +211,49 @@ class LmServer:
             If the tensors are not those of this model.
         """
         load_tensors(folder / ADAPTER_FILE, trained_parameters(self._split))
-        if self._aligns:
+        self._on_air.clear()
+        if self._aligner:
             path = folder / EMULATOR_FILE
             load_tensors(path, aligned_parameters(self._split))
-            self._align_steps = int(metadata_of(path)["align_steps"])
-            self._replan()
+            self._aligner.steps_done = int(metadata_of(path)["align_steps"])
+            self._emulator_changed()
 
 
-def _learning_rate(config: TrainConfig, submodel: Submodel) -> float:
-    lora = submodel.trained == "lora"
-    return config.lora_learning_rate if lora else config.learning_rate
+def up_wire_of(template: SplitModel, reference: Submodel, bench: Workbench) -> Wire:
+    """Return the format of updates, whose largest are the reference sub-model's."""
+    sent = where(parameters_of(template), reference.travels_up)
+    return Wire.fitting(sent, bench.config.model.bits_per_param)
 
 
-def _changes(name: str, submodel: Submodel) -> bool:
-    """Whether a tensor of a package ever differs from the original model's."""
-    _, source, path = name.split(".", 2)
-    if submodel.trained == "lora":
-        return is_factor(path)
-    return int(source) in submodel.shared_blocks
+def _without(tensors: Tensors, others: Tensors) -> Tensors:
+    return {name: value for name, value in tensors.items() if name not in others}
 
 
-def _align_config(recipe: AlignConfig, own: Alignment | None) -> AlignConfig:
-    """Return the recipe's alignment, or the method's with the recipe's optimiser."""
-    return recipe if own is None else replace(recipe, **vars(own))
+def _aligner(bench: Workbench, scheme: Scheme) -> Aligner | None:
+    """Return what aligns the emulator, or None where nothing does."""
+    config = alignment_of(bench.config.align, scheme.align)
+    if config is None:
+        return None
+    if not scheme.submodel.trained_blocks[0]:
+        warnings.warn(
+            "`[align]` has no effect: this method has no emulator to align.",
+            stacklevel=3,
+        )
+        return None
+    return Aligner(
+        rows=bench.public_rows,
+        config=config,
+        seed=bench.config.seed,
+        pad_id=bench.pad_id,
+        **_sub_networks(bench, scheme.submodel),
+    )
+
+
+def _sub_networks(bench: Workbench, reference: Submodel) -> dict[str, Any]:
+    """Say which sizes of the emulator clients may hold, and which units those keep."""
+    if reference.kept_blocks is not None:
+        return {}
+    ranking, limits = bench.ranking, limits_of(bench.config)
+    low, high = (ranking.size_of(1 - b) for b in (limits.beta_max, limits.beta_min))
+    within = (ranking.sizes >= low) & (ranking.sizes <= high)
+    return {"ranking": ranking, "sizes": ranking.sizes[within].tolist()}

@@ -8,7 +8,7 @@ from typing import Any
 
 from trimwave.base.errors import InputError, RunError
 from trimwave.base.provenance import hardware_and_versions
-from trimwave.lm.local import LocalBackend
+from trimwave.lm.local import LocalBackend, clients_of
 from trimwave.lm.server import LmServer
 from trimwave.lm.train.quantise import quantiser
 from trimwave.lm.workbench import Workbench
@@ -91,12 +91,14 @@ def run_method(
         run = Run.create(folder, config, facts)
     bench = replace(bench, config=config)
     method = parse_method(config.method, config.options)
-    server = LmServer(bench, method.scheme(bench.costs, limits_of(config)))
+    scheme = method.scheme(bench.costs, limits_of(config))
+    server = LmServer(bench, scheme)
+    clients = clients_of(bench, scheme, server.template)
     return run_rounds(
         Environment.from_config(config),
         method,
         server,
-        LocalBackend(server, server.clients(), on_client),
+        LocalBackend(server, clients, on_client),
         run,
         num_rounds=config.rounds,
         on_record=on_record,

@@ -6,9 +6,9 @@ import numpy as np
 from torch import nn
 
 from trimwave.base.streams import stream
+from trimwave.lm.surgery.blocks import rebuilt
 from trimwave.lm.surgery.split import SplitModel, block_sources
 from trimwave.lm.train.tune import add_lora, head_with_lora
-from trimwave.lm.wire.package import share_frozen
 from trimwave.model.submodel import Submodel
 from trimwave.recipe.config import TrainConfig
 
@@ -44,7 +44,7 @@ def template_of(
         return int(stream(seed, "lora", *index).integers(2**31))
 
     if lora:
-        adapter = share_frozen(split.adapter)
+        adapter = rebuilt(split.adapter, {})
         add_lora(adapter, config, model_type, seed_of())
     else:
         adapter = copy.deepcopy(split.adapter).requires_grad_(True)
@@ -54,7 +54,7 @@ def template_of(
     if aligned:
         own = block_sources(split.emulator, split.arch)
         if lora and not set(own).isdisjoint(submodel.shared_blocks):
-            emulator = share_frozen(split.emulator)
+            emulator = rebuilt(split.emulator, {})
             add_lora(emulator, config, model_type, seed_of(1))
         else:
             emulator = copy.deepcopy(split.emulator)

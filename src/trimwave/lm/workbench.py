@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from trimwave.base.errors import InputError
 from trimwave.base.streams import stream
@@ -19,12 +19,14 @@ from trimwave.lm.data.tasks import Splits, load_task
 from trimwave.lm.source.fetch import cache_folder
 from trimwave.lm.source.models import load_model
 from trimwave.lm.surgery.importance import score
-from trimwave.lm.surgery.prune import Ranking, prune_emulator, rank_units
+from trimwave.lm.surgery.prune import prune_emulator
+from trimwave.lm.surgery.ranking import Ranking, rank_units
 from trimwave.lm.surgery.split import SplitModel, split_model
 from trimwave.lm.train.evaluate import Evaluator
 from trimwave.lm.train.quantise import compensated
 from trimwave.lm.train.tune import pick_device, precision
-from trimwave.lm.wire.package import AIR_DTYPES, Tensors, package_of
+from trimwave.lm.wire.ledger import Tensors, tensors_of
+from trimwave.lm.wire.package import AIR_DTYPES
 from trimwave.model.costs import Costs
 from trimwave.recipe.config import Config
 from trimwave.recipe.environment import limits_of
@@ -45,9 +47,11 @@ class Workbench:
     """The original model; its adapter carries LoRA factors if they train."""
     ranking: Ranking
     """The nested order of heads and neurons."""
-    planned_emulator: nn.ModuleList
-    """The original emulator pruned at beta_bar; the same for every method that prunes
-    to it."""
+    reference_kept: float
+    """Kept fraction that `reference_emulator` was asked for."""
+    reference_emulator: nn.ModuleList
+    """The original emulator pruned at beta_bar; the same for every method that is
+    tested on it."""
     client_rows: tuple[tuple[Encoded, ...], ...]
     """Private rows of each client."""
     public_rows: tuple[Encoded, ...]
@@ -65,11 +69,6 @@ class Workbench:
         return np.array([len(rows) for rows in self.client_rows], dtype=np.float64)
 
     @property
-    def planned_kept(self) -> float:
-        """Kept fraction that `planned_emulator` was asked for."""
-        return 1 - limits_of(self.config).beta_bar
-
-    @property
     def costs(self) -> Costs:
         """What a sub-model costs, with the sizes that real heads and neurons allow."""
         costs = costs_from(self.config, self.split.shape)
@@ -78,18 +77,21 @@ class Workbench:
     def stored_blocks(self, weight_bits: int, rank: int) -> StoredBlocks:
         """Return the original blocks as a device stores them that has them already.
 
-        In the air's number format; below 16 bits their matrices are quantised and made
-        up for by terms of a rank. Made once per format.
+        Values of the air's number format, in the type to compute in; below 16 bits
+        matrices are quantised and made up for by terms of a rank. Made once per format.
         """
         if (weight_bits, rank) not in self._stored:
             dtype = AIR_DTYPES[self.config.model.bits_per_param]
+
+            def stored(value: Tensor) -> Tensor:
+                if value.ndim == 2:
+                    value = compensated(value, weight_bits, rank)
+                return value.detach().to(dtype).to(value.dtype)
+
             everything = self.split.split_at(0)
             self._stored[weight_bits, rank] = {
                 source: {
-                    path: compensated(value, weight_bits, rank).to(dtype)
-                    if value.ndim == 2
-                    else value.detach().to(dtype)
-                    for path, value in block.named_parameters()
+                    path: stored(value) for path, value in block.named_parameters()
                 }
                 for source, block in enumerate(everything.adapter)
             }
@@ -115,12 +117,13 @@ def build_workbench(config: Config, say: Say = lambda line: None) -> Workbench:
     shards = _shards(config, task)
     pad_id = int(tokenizer.pad_token_id)
     ranking = _ranking(config, split, rows["public"], pad_id, say)
-    planned = ranking.kept(ranking.size_at(limits_of(config).beta_bar))
+    kept = 1 - limits_of(config).beta_bar
     return Workbench(
         config=config,
         split=split,
         ranking=ranking,
-        planned_emulator=prune_emulator(split, planned),
+        reference_kept=kept,
+        reference_emulator=prune_emulator(split, ranking.kept(ranking.size_of(kept))),
         client_rows=tuple(tuple(rows["train"][i] for i in shard) for shard in shards),
         public_rows=tuple(rows["public"]),
         evaluator=Evaluator(rows["test"], pad_id, config.train),
@@ -232,7 +235,7 @@ def _ranking_key(config: Config, split: SplitModel, rows: list[Encoded]) -> str:
     digest = hashlib.sha256(repr((config.prune, config.train.precision)).encode())
     if config.prune.criterion == "random":
         digest.update(str(config.seed).encode())
-    for name, value in package_of(split).items():
+    for name, value in tensors_of(split).items():
         digest.update(name.encode())
         digest.update(value.cpu().contiguous().view(torch.uint8).numpy().tobytes())
     for row in rows:

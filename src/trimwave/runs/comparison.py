@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from trimwave.recipe.config import Config
 from trimwave.base.errors import InputError, MissingExtraError, RunError
 from trimwave.methods import ALL, METHODS, label_of, parse_method
+from trimwave.recipe.config import Config
 from trimwave.recipe.recipe import config_from_dict
 from trimwave.runs.records import Run, disk_errors, read_json, write_atomic
 

@@ -24,8 +24,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from trimwave.recipe.config import Config
 from trimwave.base.errors import RunError
+from trimwave.recipe.config import Config
 from trimwave.recipe.recipe import config_from_dict, differences
 
 KEPT_CHECKPOINTS = 2

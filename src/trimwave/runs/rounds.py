@@ -13,13 +13,25 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from trimwave.model.costs import Costs
-from trimwave.recipe.environment import Environment, limits_of
 from trimwave.base.errors import RunError
-from trimwave.methods import Method
-from trimwave.plan.plan import Plan, Situation
-from trimwave.runs.records import Run
 from trimwave.base.units import BITS_PER_BYTE, FloatArray
+from trimwave.methods import Method
+from trimwave.model.costs import Costs
+from trimwave.model.submodel import Submodel
+from trimwave.plan.plan import Plan, Situation
+from trimwave.recipe.environment import Environment, limits_of
+from trimwave.runs.records import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """What a client trains with in a round, as named tensors."""
+
+    sent: Mapping[str, Any]
+    """What travels down, with the values that arrive, eq. (2)."""
+    installed: Mapping[str, Any]
+    """What does not travel: it lies on the device since before the first round, or at
+    the server where the blocks run there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +63,9 @@ class Server(Protocol):
     @property
     def num_samples(self) -> FloatArray:
         """[K] |D_k|."""
+
+    def deliver(self, submodel: Submodel) -> Delivery:
+        """Return what a client with a sub-model gets; to be read, not changed."""
 
     def aggregate(self, updates: Sequence[Any]) -> None:
         """Apply weighted FedAvg, eq. (4)."""

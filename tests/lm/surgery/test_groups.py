@@ -7,7 +7,8 @@ from tiny_run import changed, exchanged, trained_of
 from trimwave.lm.data.encode import batch_indices, collate
 from trimwave.lm.source.models import load_model
 from trimwave.lm.surgery.split import block_sources
-from trimwave.lm.train.tune import fine_tune, trained_parameters
+from trimwave.lm.train.tune import fine_tune
+from trimwave.lm.wire.ledger import trained_parameters
 
 
 def blocks_of(tensors):

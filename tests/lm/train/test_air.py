@@ -3,14 +3,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_run import changed, held, same_tensors, trained_of
+from tiny_run import changed, clients, held, same_tensors, trained_of
 
 from trimwave.lm import split_model
 from trimwave.lm.data.encode import batch_indices
 from trimwave.lm.server import LmServer
 from trimwave.lm.train.air import over_the_air
-from trimwave.lm.train.tune import answer_loss, trained_parameters
-from trimwave.lm.wire.package import named_tensors
+from trimwave.lm.train.tune import answer_loss
+from trimwave.lm.wire.ledger import tensors_of, trained_parameters
 from trimwave.plan.plan import Scheme
 
 STEPS, ROWS = 3, 2
@@ -54,7 +54,7 @@ def given_to_parts(split, input_ids):
 
 def test_features_and_gradients_are_counted(bench):
     server, submodel = split_server(bench)
-    for client in server.clients():
+    for client in clients(server):
         update = client.fine_tune(held(server, submodel), submodel, 2)
         crossed = 0
         for step in range(STEPS, 2 * STEPS):  # of round 2
@@ -149,9 +149,9 @@ def test_split_training_is_lora_on_all_blocks_and_the_head(bench, bits):
     bench = changed(bench, f"model.bits_per_param={bits}")
     server, submodel = split_server(bench)
     package = held(server, submodel)
-    apart = server.clients()[0].fine_tune(package, submodel, 1)
+    apart = clients(server)[0].fine_tune(package, submodel, 1)
     whole = replace(submodel, runs="device")
-    together = server.clients()[0].fine_tune(package, whole, 1)
+    together = clients(server)[0].fine_tune(package, whole, 1)
     assert apart.delta.keys() == together.delta.keys()
     assert {name.split(".")[0] for name in apart.delta} == {*"0123", "head"}
     assert together.crossings is None
@@ -161,14 +161,16 @@ def test_split_training_is_lora_on_all_blocks_and_the_head(bench, bits):
 
 def test_only_the_heads_factors_travel(bench):
     server, submodel = split_server(bench)
-    package, stored = server.package(submodel), server.installed(submodel)
-    assert set(package) == {f"head.0.lora_{x}.default.weight" for x in "AB"}
-    assert {value.dtype for value in package.values()} == {torch.float16}
-    assert {name.split(".")[0] for name in stored} == {"adapter"}
-    blocks = named_tensors("adapter", server.template.adapter, server.template.arch)
+    package, stored = server.deliver(submodel).sent, server.deliver(submodel).installed
+    assert set(package) == {f"head.lora_{x}.default.weight" for x in "AB"}
+    for name, value in package.items():
+        assert torch.equal(value, value.half().float()), name
+    assert not any(name.startswith("head.") for name in stored)
+    blocks = {n: v for n, v in tensors_of(server.template).items() if n in stored}
+    assert len(blocks) == len(tensors_of(server.template)) - len(package)
     assert same_tensors(stored, blocks)  # the server's own, not rounded
     before = trained_of(server)
-    update = server.clients()[1].fine_tune(held(server, submodel), submodel, 1)
+    update = clients(server)[1].fine_tune(held(server, submodel), submodel, 1)
     assert same_tensors(trained_of(server), before)
     for name, value in update.delta.items():
         on_device = name.startswith("head.")
@@ -184,7 +186,7 @@ def test_the_head_learns_and_its_weight_does_not(bench):
     assert server.template.head.base_layer.weight is weight
     updates = [
         client.fine_tune(held(server, submodel), submodel, 1)
-        for client in server.clients()
+        for client in clients(server)
     ]
     server.aggregate(updates)
     assert torch.equal(weight, before)

@@ -8,7 +8,7 @@ from trimwave.base.errors import InputError
 from trimwave.lm import prune_emulator
 from trimwave.lm.data.encode import collate
 from trimwave.lm.session import run_method
-from trimwave.lm.train.align import align_emulator, distillation_loss
+from trimwave.lm.train.align import Aligner, distillation_loss
 from trimwave.recipe.config import AlignConfig
 
 ON = ("align.initial_steps=3", "align.every_rounds=2", "align.steps=2", "rounds=3")
@@ -20,18 +20,16 @@ def student_of(bench):
 
 
 def align(bench, student, config=FAST, steps=20, sizes=None, first_step=0):
-    return align_emulator(
-        student,
-        bench.split,
-        bench.public_rows,
-        config,
+    aligner = Aligner(
+        rows=bench.public_rows,
+        config=config,
         ranking=bench.ranking,
         sizes=sizes or bench.ranking.sizes.tolist(),
-        num_steps=steps,
-        first_step=first_step,
+        steps_done=first_step,
         seed=0,
         pad_id=bench.pad_id,
     )
+    return aligner.align(student, bench.split, steps)
 
 
 def loss_at(bench, student, size, kl_weight=0.9):
@@ -186,10 +184,13 @@ def test_alignment_shows_in_the_losses_and_not_in_the_bench(make):
 def test_only_sizes_within_c4_are_aligned(make, monkeypatch):
     bench = make(*ON)
     seen = []
-    monkeypatch.setattr(
-        "trimwave.lm.server.align_emulator",
-        lambda *args, **kwargs: seen.append((kwargs["sizes"], kwargs)),
-    )
+
+    def watched(self, student, teacher, num_steps):
+        seen.append((self.sizes, (self.steps_done, num_steps)))
+        return align(self, student, teacher, num_steps)
+
+    align = Aligner.align
+    monkeypatch.setattr(Aligner, "align", watched)
     server = make_server(bench)
     for number in range(5):
         server.align(number)
@@ -197,7 +198,7 @@ def test_only_sizes_within_c4_are_aligned(make, monkeypatch):
     for sizes, _ in seen:
         assert 1 - limits.beta_max - 0.03 <= min(sizes) / full
         assert max(sizes) / full <= 1 - limits.beta_min
-    steps = [(how["first_step"], how["num_steps"]) for _, how in seen]
+    steps = [how for _, how in seen]
     assert steps == [(0, 3), (3, 2), (5, 2)]  # before round 1, after rounds 2 and 4
 
 

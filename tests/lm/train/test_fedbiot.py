@@ -14,8 +14,9 @@ from tiny_run import (
 
 from trimwave.lm.data.encode import collate
 from trimwave.lm.surgery.split import block_sources
-from trimwave.lm.train.align import distillation_loss
-from trimwave.lm.wire.package import is_factor, receive
+from trimwave.lm.train.align import Aligner, distillation_loss
+from trimwave.lm.wire.ledger import is_factor
+from trimwave.lm.wire.package import receive
 from trimwave.methods.fedbiot import kept_blocks
 
 UNALIGNED = "initial_steps=0:steps=0"
@@ -71,8 +72,8 @@ def test_blocks_that_are_kept():
 def test_dropped_blocks_never_reach_a_client(bench, adapter):
     method = f"fedbiot:adapter={adapter}:drop=0.2"
     server = make_server(bench, method)
-    package = server.package(plan_of(bench, server, method).submodels[0])
-    assert {name.split(".")[1] for name in package} == {"0", "2", "3"}
+    package = server.deliver(plan_of(bench, server, method).submodels[0]).sent
+    assert {name.split(".")[0] for name in package} == {"0", "2", "3"}
     client = receive(server.template, package, torch.float32)
     assert block_sources(client.emulator, client.arch) == [0, 2]
     assert sum(value.requires_grad for value in client.emulator.parameters()) == 0
@@ -93,13 +94,14 @@ def test_alignment_comes_nearer_and_reaches_the_clients(bench, adapter):
     method = f"fedbiot:adapter={adapter}:initial_steps=20"
     server, shared = make_server(bench, method), state_of(bench)
     submodel = plan_of(bench, server, method).submodels[0]
-    sent, before = copied(server.package(submodel)), public_loss(bench, server)
+    sent, before = copied(server.deliver(submodel).sent), public_loss(bench, server)
     server.align(0)
     assert public_loss(bench, server) < 0.8 * before
-    aligned = server.package(submodel)
+    aligned = server.deliver(submodel).sent
     assert aligned.keys() == sent.keys()
     changes = {name for name in sent if not torch.equal(sent[name], aligned[name])}
-    emulator = {name for name in sent if name.startswith("emulator.")}
+    border = server.template.split_index
+    emulator = {name for name in sent if int(name.split(".")[0]) < border}
     factors = {name for name in emulator if is_factor(name)}
     assert changes == (factors if adapter == "lora" else emulator)
     assert len(factors) == (adapter == "lora") * 2 * len(factors_per_block(bench)) * 2
@@ -133,13 +135,13 @@ def test_later_alignment_travels_too(bench, download):
     method = f"fedbiot:initial_steps=0:steps=2:download={download}"
     server, _, updates = exchanged(bench, method)
     submodel = plan_of(bench, server, method).submodels[0]
-    before = copied(server.package(submodel))
+    before = copied(server.deliver(submodel).sent)
     server.aggregate(updates)
     server.align(1)
-    after = server.package(submodel)
+    after = server.deliver(submodel).sent
     factors = {name for name in after if is_factor(name)}
     assert {n for n in after if not torch.equal(before[n], after[n])} == factors
-    assert {name.split(".")[0] for name in factors} == {"emulator", "adapter"}
+    assert {name.split(".")[0] for name in factors} == {"0", "2", "3"}
     assert (after.keys() == factors) == (download == "delta")
 
 
@@ -178,26 +180,28 @@ def test_alignment_goes_on_where_it_stopped(benches, tmp_path):
     for server in (whole, resumed):
         server.align(1)
     submodel = plan_of(bench, whole, method).submodels[0]
-    assert same_tensors(whole.package(submodel), resumed.package(submodel))
+    assert same_tensors(whole.deliver(submodel).sent, resumed.deliver(submodel).sent)
     assert whole.evaluate() == resumed.evaluate() != broken.evaluate()
 
 
 def test_the_recipe_sets_the_optimiser_and_the_method_the_rest(benches, monkeypatch):
     bench, seen = benches["llama"], []
-    monkeypatch.setattr(
-        "trimwave.lm.server.align_emulator",
-        lambda *args, **settings: seen.append((args[3], settings)),
-    )
+
+    def watched(self, student, teacher, num_steps):
+        seen.append((self.config, self.ranking, (self.steps_done, num_steps)))
+        self.steps_done += num_steps
+
+    monkeypatch.setattr(Aligner, "align", watched)
     bench = changed(bench, "align.batch_size=3", "align.every_rounds=7")
     server = make_server(bench, "fedbiot:initial_steps=5:steps=4:kl_weight=0.3")
     for number in range(3):
         server.align(number)
-    steps = [(how["first_step"], how["num_steps"]) for _, how in seen]
+    steps = [how for _, _, how in seen]
     assert steps == [(0, 5), (5, 4), (9, 4)]
-    for config, settings in seen:
+    for config, ranking, _ in seen:
         assert (config.kl_weight, config.batch_size) == (0.3, 3)
         assert config.learning_rate == 3e-3
-        assert "ranking" not in settings
+        assert ranking is None
 
 
 def test_what_is_not_aligned_is_the_original(bench):

@@ -3,12 +3,8 @@ import torch
 
 from trimwave.lm import split_model
 from trimwave.lm.data.encode import Encoded, collate
-from trimwave.lm.train.tune import (
-    add_lora,
-    fine_tune,
-    head_with_lora,
-    trained_parameters,
-)
+from trimwave.lm.train.tune import add_lora, fine_tune, head_with_lora
+from trimwave.lm.wire.ledger import trained_parameters
 from trimwave.recipe.config import TrainConfig
 
 

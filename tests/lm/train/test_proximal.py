@@ -1,11 +1,18 @@
 import pytest
 import torch
-from tiny_run import changed, held, make_bench, make_server, plan_of, trained_of
+from tiny_run import (
+    changed,
+    clients,
+    held,
+    make_bench,
+    make_server,
+    plan_of,
+    trained_of,
+)
 
 from trimwave.lm.surgery.split import block_sources
 from trimwave.lm.train.proximal import proximal_term
-from trimwave.lm.train.tune import trained_parameters
-from trimwave.lm.wire.package import is_factor
+from trimwave.lm.wire.ledger import is_factor, trained_parameters
 
 RATE = 1e-3
 UNALIGNED = "initial_steps=0:steps=0"
@@ -133,7 +140,7 @@ def test_a_large_epsilon_holds_the_adapter(bench, adapter):
         assert submodel.proximal_weight == epsilon
         before = effective(server.template)
         package = held(server, submodel)
-        update = server.clients()[0].fine_tune(package, submodel, 1)
+        update = clients(server)[0].fine_tune(package, submodel, 1)
         server.aggregate([update])
         moved[epsilon] = distance(server.template, before) ** 0.5
         now = effective(server.template)

@@ -188,8 +188,10 @@ def test_clients_hold_different_bases_and_share_factors(bench):
     widths = [submodel.weight_bits for submodel in plan.submodels]
     assert sorted(widths) == [4, 4, 8]
     by_width = dict(zip(widths, plan.submodels, strict=True))
-    stored = {bits: server.installed(one) for bits, one in by_width.items()}
-    original = server.installed(plan_of(bench, server, "fedqlora:bits=16").submodels[0])
+    stored = {bits: server.deliver(one).installed for bits, one in by_width.items()}
+    original = server.deliver(
+        plan_of(bench, server, "fedqlora:bits=16").submodels[0]
+    ).installed
     assert stored[4].keys() == stored[8].keys() == original.keys()
     for name, value in original.items():
         if value.ndim == 2:
@@ -198,7 +200,7 @@ def test_clients_hold_different_bases_and_share_factors(bench):
         else:
             assert torch.equal(stored[4][name], value)
     # What is shared, and what is tested, stands on the unquantised model.
-    packages = [server.package(submodel) for submodel in plan.submodels]
+    packages = [server.deliver(submodel).sent for submodel in plan.submodels]
     assert packages[0].keys() == packages[1].keys() == packages[2].keys()
     base = dict(bench.split.split_at(0).adapter.named_parameters())
     for name, value in server.full_model.adapter.named_parameters():

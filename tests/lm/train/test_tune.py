@@ -14,9 +14,8 @@ from trimwave.lm.train.tune import (
     fine_tune,
     pick_device,
     precision,
-    trained_parameters,
 )
-from trimwave.lm.wire.package import named_tensors
+from trimwave.lm.wire.ledger import tensors_of, trained_parameters
 from trimwave.recipe.config import TrainConfig
 
 
@@ -49,8 +48,11 @@ def moved(blocks, before):
 
 def uppers(split):
     """Return the adapter's parameters under the names that `trained_parameters` has."""
-    tensors = named_tensors("adapter", split.adapter, split.arch)
-    return {name.removeprefix("adapter."): v.clone() for name, v in tensors.items()}
+    return {
+        name: value.clone()
+        for name, value in tensors_of(split).items()
+        if name.split(".")[0] in ("head", *map(str, range(split.split_index, 99)))
+    }
 
 
 def add_factors(split, config, seed=1):

@@ -4,10 +4,9 @@ The unit of attention pruning is a key/value head with the query heads that read
 (a group; one head where every head has its own keys); of the MLP, a neuron.
 """
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +17,8 @@ from transformers.pytorch_utils import Conv1D
 from trimwave.base.errors import InputError, nearest
 from trimwave.base.units import IntArray
 from trimwave.model.shape import ModelShape
+
+Module = TypeVar("Module", bound=nn.Module)
 
 Kind = Literal["query", "key_value", "fused_qkv", "neuron"]
 
@@ -190,7 +191,7 @@ def cut_block(
     groups: IntArray,
     neurons: IntArray,
 ) -> nn.Module:
-    """Copy a block, keeping some groups and neurons; no storage is shared.
+    """Copy a block, keeping some groups and neurons; no weight is shared.
 
     Parameters
     ----------
@@ -207,13 +208,7 @@ def cut_block(
         Frozen, of the residual width and dtype of `block`.
     """
     cuts = {cut.path: cut for cut in arch.cuts}
-    # deepcopy takes from the memo what is already there: the cut parameters are
-    # built once and the full ones never copied; the config stays the model's own.
-    memo: dict[int, Any] = {
-        id(module.config): module.config
-        for module in block.modules()
-        if hasattr(module, "config")
-    }
+    parameters = {}
     for path, parameter in block.named_parameters():
         value = parameter.detach()
         if path in cuts:
@@ -223,13 +218,48 @@ def cut_block(
             value = value.index_select(cut.axis, rows)
         else:
             value = value.clone()
-        memo[id(parameter)] = nn.Parameter(value, requires_grad=False)
-    copied = copy.deepcopy(block, memo)
-    _correct_widths(copied, arch, shape, len(groups), len(neurons))
+        parameters[path] = nn.Parameter(value, requires_grad=False)
+    copied = rebuilt(block, parameters)
+    correct_widths(copied, arch, shape, len(groups), len(neurons))
     return copied
 
 
-def _correct_widths(
+def rebuilt(module: Module, parameters: Mapping[str, nn.Parameter]) -> Module:
+    """Copy a module's structure, with other parameters where they are given.
+
+    What is not given stays shared, and so do buffers and the config. Far cheaper than
+    `copy.deepcopy`, which walks the config and every tensor.
+    """
+    copied = _hollow(module)
+    for path, parameter in parameters.items():
+        owner, _, name = path.rpartition(".")
+        copied.get_submodule(owner)._parameters[name] = parameter
+    return copied
+
+
+def _hollow(module: Module) -> Module:
+    copied = module.__new__(type(module))
+    copied.__dict__.update(
+        (name, value.copy() if isinstance(value, dict | set) else value)
+        for name, value in vars(module).items()
+    )
+    copied._modules.update(
+        (name, None if child is None else _hollow(child))
+        for name, child in module._modules.items()
+    )
+    return copied
+
+
+def cut_width(kind: Kind, shape: ModelShape, num_groups: int, num_neurons: int) -> int:
+    """Return how many rows or columns a parameter has with so many units."""
+    if kind == "neuron":
+        return num_neurons
+    heads = 1 if kind == "key_value" else shape.num_heads // shape.num_kv_heads
+    parts = 3 if kind == "fused_qkv" else 1
+    return parts * num_groups * heads * shape.head_dim
+
+
+def correct_widths(
     block: nn.Module,
     arch: Architecture,
     shape: ModelShape,

@@ -18,7 +18,8 @@ from torch import nn
 
 from trimwave.base.errors import InputError
 from trimwave.lm.surgery.blocks import ARCHITECTURES, cut_block
-from trimwave.lm.surgery.prune import KeptSet, prune_emulator
+from trimwave.lm.surgery.prune import prune_emulator
+from trimwave.lm.surgery.ranking import KeptSet
 from trimwave.lm.surgery.split import SplitModel, block_sources, config_for
 from trimwave.model.shape import ModelShape
 

@@ -5,7 +5,7 @@ windows are transformers' business), on a shallow copy whose block list is repla
 """
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -45,6 +45,8 @@ class SplitModel:
     """Lower blocks, frozen; pruned or not."""
     adapter: nn.ModuleList
     """Upper blocks."""
+    skeletons: dict[int, nn.Module] = field(default_factory=dict, repr=False)
+    """Blocks without weights by number; one dict for all copies of this model."""
 
     def features(self, input_ids: Tensor) -> Tensor:
         """Embedding and emulator, without gradients.

@@ -6,7 +6,7 @@ together (slimmable training). FedBiOT's emulator has one size and is aligned as
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,79 +15,111 @@ from torch import Tensor, nn
 from trimwave.base.streams import stream
 from trimwave.lm.data.encode import IGNORED, Encoded, batch_indices, collate
 from trimwave.lm.surgery.importance import masked
-from trimwave.lm.surgery.prune import KeptSet, Ranking
+from trimwave.lm.surgery.ranking import KeptSet, Ranking
 from trimwave.lm.surgery.split import SplitModel
-from trimwave.lm.wire.package import is_factor
+from trimwave.lm.wire.ledger import is_factor
+from trimwave.plan.plan import Alignment
 from trimwave.recipe.config import AlignConfig
 
 PUBLIC = 2**31
 """The server's number beside the clients', for the stream of its batches."""
 
 
-def align_emulator(
-    student: SplitModel,
-    teacher: SplitModel,
-    rows: Sequence[Encoded],
-    config: AlignConfig,
-    *,
-    ranking: Ranking | None = None,
-    sizes: Sequence[int] = (),
-    num_steps: int,
-    first_step: int,
-    seed: int,
-    pad_id: int,
-) -> list[float]:
-    """Train the student's emulator in place; the optimiser starts afresh.
+@dataclass(kw_only=True)
+class Aligner:
+    """The server's alignment over a run: its rows, its sizes, how far it is."""
 
-    LoRA factors train where the emulator has them, its weights where it has none.
+    rows: Sequence[Encoded]
+    """Public rows."""
+    config: AlignConfig
+    seed: int
+    """The run's."""
+    pad_id: int
+    """Padding token."""
+    ranking: Ranking | None = None
+    """Which units a size keeps; None = the emulator is aligned as it is."""
+    sizes: Sequence[int] = ()
+    """Emulator sizes to draw from, in parameters."""
+    steps_done: int = 0
+    """Steps so far, which decide the next batches."""
 
-    Parameters
-    ----------
-    student, teacher : SplitModel
-        Same adapter in both; the teacher's emulator is the original one.
-    rows : sequence of Encoded
-        Public rows.
-    ranking : Ranking, optional
-        Says which units a size keeps; without it the emulator is aligned as it is.
-    sizes : sequence of int
-        Emulator sizes to draw from, in parameters.
-    num_steps, first_step : int
-        How many steps, and how many were done before in the run.
+    def steps_after(self, round_index: int) -> int:
+        """How many steps are due after a round; 0 is before the first."""
+        config = self.config
+        if round_index == 0:
+            return config.initial_steps
+        due = config.every_rounds and not round_index % config.every_rounds
+        return config.steps if due else 0
 
-    Returns
-    -------
-    list of float
-        Loss of every step: hidden-state error over the teacher's power, plus
-        `kl_weight` times the KL to the teacher at answer positions.
+    def align(
+        self, student: SplitModel, teacher: SplitModel, num_steps: int
+    ) -> list[float]:
+        """Train the student's emulator in place; the optimiser starts afresh.
+
+        LoRA factors train where the emulator has them, its weights where it has none.
+
+        Parameters
+        ----------
+        student, teacher : SplitModel
+            Same adapter in both; the teacher's emulator is the original one.
+        num_steps : int
+            How many steps.
+
+        Returns
+        -------
+        list of float
+            Loss of every step: hidden-state error over the teacher's power, plus
+            `kl_weight` times the KL to the teacher at answer positions.
+        """
+        config = self.config
+        parameters = list(aligned_parameters(student).values())
+        for value in parameters:
+            value.requires_grad_(True)
+        optimizer = torch.optim.AdamW(
+            parameters, lr=config.learning_rate, weight_decay=0.0
+        )
+        losses = []
+        teacher.adapter.eval()
+        try:
+            for _ in range(num_steps):
+                loss = self._loss(student, teacher, parameters[0].device)
+                optimizer.zero_grad(set_to_none=True)
+                torch.autograd.backward(loss)
+                nn.utils.clip_grad_norm_(parameters, 1.0)
+                optimizer.step()
+                losses.append(float(loss.detach()))
+                self.steps_done += 1
+        finally:
+            student.emulator.requires_grad_(False)
+            for value in student.adapter.parameters():
+                value.grad = None
+        return losses
+
+    def _loss(
+        self, student: SplitModel, teacher: SplitModel, device: torch.device
+    ) -> Tensor:
+        """Distil on the next batch, at the next size."""
+        step, size = self.steps_done, self.config.batch_size
+        chosen = batch_indices(self.seed, PUBLIC, step, size, len(self.rows))
+        batch = collate([self.rows[i] for i in chosen], self.pad_id)
+        input_ids, labels = batch.input_ids.to(device), batch.labels.to(device)
+        if self.ranking is None:
+            features = student.emulator_with_grad(input_ids)
+        else:
+            drawn = stream(self.seed, "align", step).choice(np.asarray(self.sizes))
+            features = _features_at(student, self.ranking, int(drawn), input_ids)
+        return distillation_loss(
+            student, teacher, features, input_ids, labels, self.config.kl_weight
+        )
+
+
+def alignment_of(recipe: AlignConfig, own: Alignment | None) -> AlignConfig | None:
+    """Return the method's alignment with the recipe's optimiser, or else the recipe's.
+
+    None where neither has any steps.
     """
-    named = aligned_parameters(student)
-    parameters = [value.requires_grad_(True) for value in named.values()]
-    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.0)
-    device, losses = parameters[0].device, []
-    teacher.adapter.eval()
-    try:
-        for step in range(first_step, first_step + num_steps):
-            chosen = batch_indices(seed, PUBLIC, step, config.batch_size, len(rows))
-            batch = collate([rows[i] for i in chosen], pad_id)
-            input_ids, labels = batch.input_ids.to(device), batch.labels.to(device)
-            if ranking is None:
-                features = student.emulator_with_grad(input_ids)
-            else:
-                size = stream(seed, "align", step).choice(np.asarray(sizes))
-                features = _features_at(student, ranking, int(size), input_ids)
-            loss = distillation_loss(
-                student, teacher, features, input_ids, labels, config.kl_weight
-            )
-            optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
-            nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
-            losses.append(float(loss.detach()))
-    finally:
-        student.emulator.requires_grad_(False)
-        for value in student.adapter.parameters():
-            value.grad = None
-    return losses
+    config = recipe if own is None else replace(recipe, **vars(own))
+    return config if config.initial_steps or config.every_rounds else None
 
 
 def aligned_parameters(student: SplitModel) -> dict[str, nn.Parameter]:

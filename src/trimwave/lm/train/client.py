@@ -9,11 +9,12 @@ from torch import Tensor
 
 from trimwave.base.streams import stream
 from trimwave.lm.data.encode import Batch, Encoded, batch_indices, collate
-from trimwave.lm.surgery.split import SplitModel, block_sources
+from trimwave.lm.surgery.split import SplitModel
 from trimwave.lm.train.air import Crossings, over_the_air
 from trimwave.lm.train.proximal import proximal_term
-from trimwave.lm.train.tune import fine_tune, trained_parameters, trains_on_device
-from trimwave.lm.wire.package import Tensors, Wire, receive
+from trimwave.lm.train.tune import fine_tune
+from trimwave.lm.wire.ledger import Tensors, trained_parameters, where
+from trimwave.lm.wire.package import Wire, receive
 from trimwave.model.submodel import Submodel
 from trimwave.recipe.config import TrainConfig
 
@@ -58,11 +59,12 @@ class Client:
     ) -> Update:
         """Run one round's local steps; `round_index` counts from 1.
 
-        `package` is what arrived together with what lay on the device.
+        `package` is what arrived together with what lay on the device; it is not
+        changed.
         """
-        split = _restricted(receive(self.base, package, torch.float32), submodel)
+        split = receive(self.base, package, torch.float32, submodel.trains)
+        split = split.split_at(max(submodel.trained_blocks[0], split.split_index))
         trained = trained_parameters(split)
-        received = {name: value.detach().clone() for name, value in trained.items()}
         rng = stream(self.seed, "dropout", self.number, round_index)
         weight = submodel.proximal_weight
         link = (
@@ -80,13 +82,10 @@ class Client:
                 penalty=proximal_term(split, weight) if weight else None,
             )
         delta = {
-            name: value.detach() - received[name] for name, value in trained.items()
+            name: value.detach() - package[name].to(value.device, value.dtype)
+            for name, value in trained.items()
         }
-        sent = {
-            name: value
-            for name, value in delta.items()
-            if trains_on_device(name, submodel)
-        }
+        sent = where(delta, submodel.travels_up)
         return Update(
             client=self.number,
             delta={**delta, **self.wire.round(sent)},
@@ -106,14 +105,3 @@ class Client:
             self.seed, self.number, step, size, rows
         ).tolist()
         return indices
-
-
-def _restricted(split: SplitModel, submodel: Submodel) -> SplitModel:
-    """Freeze the blocks that this client does not train; no gradient goes below."""
-    sources = block_sources(split.adapter, split.arch)
-    for source, block in zip(sources, split.adapter, strict=True):
-        if source not in submodel.trained_blocks:
-            block.requires_grad_(False)
-    if submodel.trained_blocks[0] > split.split_index:
-        return split.split_at(submodel.trained_blocks[0])
-    return split

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from trimwave.lm.surgery.split import SplitModel
-from trimwave.lm.train.tune import trained_parameters
+from trimwave.lm.wire.ledger import trained_parameters
 
 
 def proximal_term(split: SplitModel, weight: float) -> Callable[[], Tensor]:

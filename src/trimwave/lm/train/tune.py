@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from trimwave.base.errors import InputError
 from trimwave.lm.data.encode import IGNORED, Batch
-from trimwave.lm.surgery.split import SplitModel, block_sources
-from trimwave.model.submodel import Submodel
+from trimwave.lm.surgery.split import SplitModel
+from trimwave.lm.wire.ledger import trained_parameters
 from trimwave.recipe.config import TrainConfig
 
 LORA_TARGETS = {"gpt2": ["c_attn"]}
@@ -83,23 +83,6 @@ def _inject(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         inject_adapter_in_model(lora, blocks)
-
-
-def trained_parameters(split: SplitModel) -> dict[str, nn.Parameter]:
-    """Return what trains: ``<block>.<path>``, and ``head.<path>`` for the LM head."""
-    sources = block_sources(split.adapter, split.arch)
-    parts = [*zip(map(str, sources), split.adapter, strict=True), ("head", split.head)]
-    return {
-        f"{part}.{path}": parameter
-        for part, module in parts
-        for path, parameter in module.named_parameters()
-        if parameter.requires_grad
-    }
-
-
-def trains_on_device(name: str, submodel: Submodel) -> bool:
-    """Whether a trained tensor lies on the device, and not at the server."""
-    return submodel.runs == "device" or name.startswith("head.")
 
 
 def answer_loss(

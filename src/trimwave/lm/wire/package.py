@@ -1,33 +1,30 @@
 """What travels: the sub-model down and the update up, as safetensors.
 
-A package is a flat dict of named tensors; ``emulator.<block>.<path>``,
-``adapter.<block>.<path>`` and ``head.0.<path>``, block numbers being those of the
-unpruned model. Its
-header is padded to a constant length, so that its size is linear in the number
-of parameters and the latency model can charge every byte of it.
+A package is a flat dict of tensors, named as in `ledger.py`. Its header is padded to a
+constant length, so that its size is linear in the number of parameters and the latency
+model can charge every byte of it.
 """
 
-import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from trimwave.base.errors import InputError
 from trimwave.base.units import BITS_PER_BYTE
-from trimwave.lm.surgery.blocks import Architecture, cut_block
+from trimwave.lm.surgery.blocks import (
+    Architecture,
+    correct_widths,
+    cut_width,
+    rebuilt,
+)
 from trimwave.lm.surgery.split import SplitModel, block_sources
+from trimwave.lm.wire.ledger import HEAD, Tensors, by_part, is_factor
 from trimwave.model.shape import ModelShape
-
-Tensors = dict[str, Tensor]
-
-Module = TypeVar("Module", bound=nn.Module)
-
-PARTS = ("emulator", "adapter", "head")
+from trimwave.model.submodel import Kind, Part
 
 LENGTH_BYTES = 8
 """safetensors starts with the header's length."""
@@ -54,6 +51,10 @@ class Wire:
             for name, tensor in largest.items()
         }
         return cls(dtype, _header_length(save(empty)))
+
+    def crossed(self, tensor: Tensor) -> Tensor:
+        """Return the value that a tensor has at the other end, in the type it had."""
+        return tensor.detach().to(self.dtype).to(tensor.dtype)
 
     def round(self, tensors: Mapping[str, Tensor]) -> Tensors:
         """Return the tensors as they arrive: in the air's number format, on the CPU."""
@@ -92,52 +93,27 @@ def _header_length(data: bytes) -> int:
     return int.from_bytes(data[:LENGTH_BYTES], "little")
 
 
-def named_tensors(prefix: str, blocks: nn.ModuleList, arch: Architecture) -> Tensors:
-    """Name the parameters of blocks as a package does."""
-    tensors = {}
-    for source, block in zip(block_sources(blocks, arch), blocks, strict=True):
-        for path, parameter in block.named_parameters():
-            tensors[f"{prefix}.{source}.{path}"] = parameter.detach()
-    return tensors
-
-
-def package_of(split: SplitModel) -> Tensors:
-    """Return emulator, adapter and what trains on the head, eq. (2)."""
-    return {
-        **named_tensors("emulator", split.emulator, split.arch),
-        **named_tensors("adapter", split.adapter, split.arch),
-        **head_tensors(split),
-    }
-
-
-def head_tensors(split: SplitModel) -> Tensors:
-    """Name the LoRA factors on the head as a package does; there may be none."""
-    return {
-        f"head.0.{path}": parameter.detach()
-        for path, parameter in split.head.named_parameters()
-        if is_factor(path)
-    }
-
-
-def is_factor(path: str) -> bool:
-    """Whether a parameter is a LoRA factor."""
-    return "lora_" in path
-
-
 def receive(
-    split: SplitModel, package: Mapping[str, Tensor], dtype: torch.dtype
+    split: SplitModel,
+    package: Mapping[str, Tensor],
+    dtype: torch.dtype,
+    trains: Callable[[Part, Kind], bool] | None = None,
 ) -> SplitModel:
     """Build a client's model from a package and what the client has already.
+
+    Frozen tensors of the right type and device are not copied.
 
     Parameters
     ----------
     split : SplitModel
         Embeddings, norm and head are taken from it, and how its blocks are made up
-        (with or without LoRA); its own blocks are not touched.
+        (with or without LoRA); its own weights are not touched.
     package : dict
         What arrived, and what lay on the device before.
     dtype : torch.dtype
         Type to compute in.
+    trains : callable, optional
+        Which tensors train, and so are copied; those that do in `split` if left out.
 
     Raises
     ------
@@ -145,113 +121,125 @@ def receive(
         If a tensor is missing or does not fit.
     """
     device = next(split.adapter.parameters()).device
-    groups: dict[str, dict[int, Tensors]] = {part: {} for part in PARTS}
-    for name, tensor in package.items():
-        part, source, path = _parts(name)
-        groups[part].setdefault(source, {})[path] = tensor.to(device, dtype)
-    emulator = nn.ModuleList(
-        _fill(_emulator_block(split, source, tensors), tensors, f"emulator.{source}")
-        for source, tensors in sorted(groups["emulator"].items())
-    )
-    sources = block_sources(split.adapter, split.arch)
-    if sorted(groups["adapter"]) != sources:
+    moved = {name: tensor.to(device, dtype) for name, tensor in package.items()}
+    parts = by_part(moved)
+    factors = parts.pop(HEAD, {})
+    border, sources = split.split_index, block_sources(split.adapter, split.arch)
+    numbers = sorted(int(part) for part in parts)
+    if [number for number in numbers if number >= border] != sources:
         raise InputError(
-            f"the package holds adapter blocks {sorted(groups['adapter'])}, the model "
-            f"has {sources}; server and client must split the same model alike."
+            f"the package holds blocks {numbers}; the model has {sources} from the "
+            f"split at {border} up; server and client must split the same model alike."
         )
-    adapter = nn.ModuleList()
-    for number, own in zip(sources, split.adapter, strict=True):
-        tensors = _own_copies(groups["adapter"][number], own)
-        adapter.append(_fill(_meta_copy(own), tensors, f"adapter.{number}"))
-    for new, old in zip(adapter.parameters(), split.adapter.parameters(), strict=True):
-        new.requires_grad_(old.requires_grad)
-    received = split.with_emulator(emulator.eval()).with_adapter(adapter)
-    if not groups["head"]:
+    emulator = [
+        _fill(_template(split, number, parts[number]), split, number, parts[number])
+        for number in numbers
+        if number < border
+    ]
+    adapter = [
+        _fill(own, split, number, parts[number], trains)
+        for number, own in zip(sources, split.adapter, strict=True)
+    ]
+    received = split.with_emulator(nn.ModuleList(emulator).eval())
+    received = received.with_adapter(nn.ModuleList(adapter))
+    if not factors:
         return received
-    return received.with_head(_received_head(split.head, groups["head"]))
+    return received.with_head(_received_head(split.head, factors, trains))
 
 
-def _own_copies(tensors: Tensors, template: nn.Module) -> Tensors:
-    """Copy what trains: it changes in place, and the server may be in this process."""
-    trained = {
-        path for path, value in template.named_parameters() if value.requires_grad
-    }
-    return {
-        path: tensor.clone() if path in trained else tensor
-        for path, tensor in tensors.items()
-    }
-
-
-def _received_head(head: nn.Module, parts: Mapping[int, Tensors]) -> nn.Module:
+def _received_head(
+    head: nn.Module,
+    factors: Tensors,
+    trains: Callable[[Part, Kind], bool] | None,
+) -> nn.Module:
     """Return the head with LoRA factors of its own; its weight is shared."""
-    received, factors = share_frozen(head), parts.get(0, {})
-    wanted = {path for path, _ in received.named_parameters() if is_factor(path)}
-    if parts.keys() != {0}:
-        raise InputError(
-            f"the package holds parts {sorted(parts)} of a head; all of it is head.0."
-        )
-    if factors.keys() != wanted:
-        odd = sorted(factors.keys() ^ wanted)[0]
-        raise InputError(f"package part head.0 does not fit: tensor `{odd}`.")
-    received.load_state_dict(_own_copies(factors, head), strict=False, assign=True)
-    return received
+    own = {path: old for path, old in head.named_parameters() if is_factor(path)}
+    _require_same_names(HEAD, factors, own)
+    return rebuilt(head, _parameters(HEAD, own, factors, trains))
 
 
-def share_frozen(module: Module) -> Module:
-    """Copy a module with parameters of its own where they train, shared elsewhere."""
-    memo: dict[int, Any] = {
-        id(parameter): parameter
-        for parameter in module.parameters()
-        if not parameter.requires_grad
-    }
-    return copy.deepcopy(module, memo | _configs_of(module))
-
-
-def _parts(name: str) -> tuple[str, int, str]:
-    """Split a tensor's name into part, block number and path."""
-    part, _, rest = name.partition(".")
-    source, _, path = rest.partition(".")
-    if part not in PARTS or not source.isdecimal() or not path:
-        raise InputError(
-            f"the package holds a tensor `{name}`; names are <part>.<block>.<path> "
-            f"with a part of {', '.join(PARTS)}."
-        )
-    return part, int(source), path
-
-
-def _emulator_block(split: SplitModel, source: int, tensors: Tensors) -> nn.Module:
-    """Return an empty block as its tensors show: pruned, or with LoRA factors."""
+def _template(split: SplitModel, number: int, tensors: Tensors) -> nn.Module:
+    """Return a block made up as its tensors show: with LoRA factors, or bare."""
     if any(is_factor(path) for path in tensors):
-        for block in split.emulator:
-            if block_sources(nn.ModuleList([block]), split.arch) == [source]:
-                return _meta_copy(block)
-    return _bare_block(split, source, tensors)
+        own = block_sources(split.emulator, split.arch)
+        if number in own:
+            return split.emulator[own.index(number)]
+    if number not in split.skeletons:
+        block_class: Any = type(split.adapter[0])
+        with torch.device("meta"):
+            bare = block_class(split.shell.config, layer_idx=number)
+        split.skeletons[number] = bare.requires_grad_(False)
+    return split.skeletons[number]
 
 
-def _bare_block(split: SplitModel, source: int, tensors: Tensors) -> nn.Module:
-    """Return an empty block of the widths that its tensors show."""
-    if source >= split.split_index:
-        raise InputError(
-            f"the package holds emulator block {source}, the model's emulator ends "
-            f"before block {split.split_index}; split the same model alike."
-        )
-    block_class: Any = type(split.adapter[0])
-    with torch.device("meta"):
-        block = block_class(split.shell.config, layer_idx=source)
-    groups, neurons = _widths(split.arch, split.shape, tensors)
-    return cut_block(
-        block, split.arch, split.shape, np.arange(groups), np.arange(neurons)
-    )
+def _fill(
+    template: nn.Module,
+    split: SplitModel,
+    number: int,
+    tensors: Tensors,
+    trains: Callable[[Part, Kind], bool] | None = None,
+) -> nn.Module:
+    """Return a block with the tensors given, of the widths that they show."""
+    own = dict(template.named_parameters())
+    _require_same_names(number, tensors, own)
+    if any(tensors[path].ndim != old.ndim for path, old in own.items()):
+        raise InputError(f"package part {number} does not fit: axes are missing.")
+    num_groups, num_neurons = _widths(split.arch, split.shape, tensors)
+    cuts = {cut.path: cut for cut in split.arch.cuts}
+    for path, old in own.items():
+        wanted = list(old.shape)
+        if path in cuts:
+            axis, kind = cuts[path].axis, cuts[path].kind
+            wanted[axis] = cut_width(kind, split.shape, num_groups, num_neurons)
+        if list(tensors[path].shape) != wanted:
+            raise InputError(
+                f"package part {number} does not fit: size of `{path}` is "
+                f"{list(tensors[path].shape)}, expected {wanted}."
+            )
+    block = rebuilt(template, _parameters(number, own, tensors, trains))
+    whole = (split.shape.num_kv_heads, split.shape.intermediate_size)
+    if (num_groups, num_neurons) != whole:
+        correct_widths(block, split.arch, split.shape, num_groups, num_neurons)
+    return block
+
+
+def _parameters(
+    part: Part,
+    own: Mapping[str, nn.Parameter],
+    tensors: Tensors,
+    trains: Callable[[Part, Kind], bool] | None,
+) -> dict[str, nn.Parameter]:
+    """Return parameters of a client's own where they train, shared elsewhere.
+
+    What trains changes in place, and the server may be in this process.
+    """
+    parameters = {}
+    for path, tensor in tensors.items():
+        trained = own[path].requires_grad
+        if trains is not None:
+            trained = trains(part, "factor" if is_factor(path) else "weight")
+        value = tensor.clone() if trained else tensor
+        parameters[path] = nn.Parameter(value, requires_grad=trained)
+    return parameters
+
+
+def _require_same_names(
+    part: Part, tensors: Tensors, own: Mapping[str, object]
+) -> None:
+    odd = sorted(tensors.keys() ^ own.keys())
+    if odd:
+        raise InputError(f"package part {part} does not fit: tensor `{odd[0]}`.")
 
 
 def _widths(arch: Architecture, shape: ModelShape, tensors: Tensors) -> tuple[int, int]:
-    axes = {cut.path: cut.axis for cut in arch.cuts}
-    attention, mlp = f"{arch.attention_output}.weight", f"{arch.mlp_output}.weight"
-    try:
-        width = tensors[attention].shape[axes[attention]]
-        neurons = tensors[mlp].shape[axes[mlp]]
-    except KeyError as missing:
-        raise InputError(f"the package lacks tensor {missing}.") from None
+    """Return how many groups and neurons a block's tensors are for."""
+    sizes = []
+    for path in (f"{arch.attention_output}.weight", f"{arch.mlp_output}.weight"):
+        (axis,) = (cut.axis for cut in arch.cuts if cut.path == path)
+        beside_factors = path.replace(".weight", ".base_layer.weight")
+        name = path if path in tensors else beside_factors
+        sizes.append(tensors[name].shape[axis])
+    width, neurons = sizes
     groups = width // (shape.head_dim * shape.num_heads // shape.num_kv_heads)
     if groups > shape.num_kv_heads or neurons > shape.intermediate_size:
         raise InputError(
@@ -259,31 +247,3 @@ def _widths(arch: Architecture, shape: ModelShape, tensors: Tensors) -> tuple[in
             f"model has {shape.num_kv_heads} and {shape.intermediate_size}."
         )
     return groups, neurons
-
-
-def _meta_copy(block: nn.Module) -> nn.Module:
-    """Copy a block's structure without its weights."""
-    memo: dict[int, Any] = {
-        id(parameter): nn.Parameter(
-            torch.empty_like(parameter, device="meta"), parameter.requires_grad
-        )
-        for parameter in block.parameters()
-    }
-    return copy.deepcopy(block, memo | _configs_of(block))
-
-
-def _configs_of(block: nn.Module) -> dict[int, Any]:
-    """Keep a model's config one object when a block of it is copied."""
-    return {
-        id(module.config): module.config
-        for module in block.modules()
-        if hasattr(module, "config")
-    }
-
-
-def _fill(block: nn.Module, tensors: Tensors, where: str) -> nn.Module:
-    try:
-        block.load_state_dict(tensors, strict=True, assign=True)
-    except RuntimeError as error:
-        raise InputError(f"package part {where} does not fit: {error}") from None
-    return block

@@ -1,0 +1,299 @@
+"""The nested order in which heads and neurons are kept.
+
+One ranking serves every client: a smaller emulator is a subset of a larger one.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save
+
+from trimwave.base.errors import InputError
+from trimwave.base.units import FloatArray, IntArray
+from trimwave.lm.surgery.importance import BlockScores, Scores, check_scores
+from trimwave.model.shape import ModelShape
+
+GROUP, CHUNK, BLOCK = 0, 1, 2
+"""Kinds of units: an attention group, a chunk of neurons, a whole block."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class KeptSet:
+    """What one size of the emulator keeps; a block that is gone is no key."""
+
+    groups: Mapping[int, IntArray]
+    """Kept attention groups by block, ascending."""
+    neurons: Mapping[int, IntArray]
+    """Kept neurons by block, ascending."""
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Surviving blocks, ascending."""
+        return tuple(sorted(self.groups))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Ranking:
+    """The nested order in which units are kept; the floors come first.
+
+    Unit i is group or chunk `index[i]` of block `block[i]`. Chunk c of a block is
+    neurons c * round_to onwards of its row of `neuron_order`.
+    """
+
+    num_blocks: int
+    """Blocks of the unpruned emulator."""
+    num_groups: int
+    """Attention groups of an unpruned block, G."""
+    num_neurons: int
+    """Neurons of an unpruned block, F."""
+    group_params: int
+    """Parameters of one group."""
+    neuron_params: int
+    """Parameters of one neuron."""
+    fixed_params: int
+    """Parameters of one block that no unit owns."""
+    round_to: int
+    """Neurons of one chunk; the last chunk of a block may be smaller."""
+    num_floor_units: int
+    """Leading units that are always kept."""
+    kind: IntArray
+    """GROUP, CHUNK or BLOCK, [U]."""
+    block: IntArray
+    """[U]."""
+    index: IntArray
+    """Which group or chunk of the block, [U]; 0 for a whole block."""
+    neuron_order: IntArray
+    """Neurons of each block, most important first, [blocks, F]."""
+
+    @property
+    def unit_params(self) -> IntArray:
+        """Parameters of every unit, [U]."""
+        left = self.num_neurons - self.index * self.round_to
+        chunk = np.minimum(left, self.round_to) * self.neuron_params
+        whole = (
+            self.num_groups * self.group_params
+            + self.num_neurons * self.neuron_params
+            + self.fixed_params
+        )
+        return np.choose(self.kind, [np.int64(self.group_params), chunk, whole])
+
+    @cached_property
+    def sizes(self) -> IntArray:
+        """Parameters of the emulator at every attainable prefix, ascending."""
+        whole_blocks = bool((self.kind == BLOCK).any())
+        fixed = 0 if whole_blocks else self.num_blocks * self.fixed_params
+        sizes = fixed + np.cumsum(self.unit_params)[self.num_floor_units - 1 :]
+        sizes.setflags(write=False)
+        return sizes
+
+    def _num_units(self, num_params: int) -> int:
+        """Return how many leading units an emulator of a size has."""
+        position = int(np.searchsorted(self.sizes, num_params))
+        if position == len(self.sizes) or self.sizes[position] != num_params:
+            near = self.sizes[max(position - 1, 0) : position + 1].tolist()
+            raise InputError(
+                f"no emulator has exactly {num_params} parameters; nearest: {near}."
+            )
+        return self.num_floor_units + position
+
+    def kept(self, num_params: int) -> KeptSet:
+        """Return what an emulator of exactly `num_params` parameters keeps.
+
+        Raises
+        ------
+        InputError
+            If no prefix has that size; pick one of `sizes`.
+        """
+        counts = self.counts(num_params)
+        groups = {b: np.sort(self.group_order(b)[:g]) for b, (g, _) in counts.items()}
+        neurons = {b: np.sort(self.neurons_of(b)[:n]) for b, (_, n) in counts.items()}
+        return KeptSet(groups, neurons)
+
+    def counts(self, num_params: int) -> dict[int, tuple[int, int]]:
+        """Return how many groups and neurons each surviving block keeps at a size.
+
+        They are the first of `group_order` and of `neurons_of`.
+
+        Raises
+        ------
+        InputError
+            If no prefix has that size; pick one of `sizes`.
+        """
+        first = slice(self._num_units(num_params))
+        kind, block = self.kind[first], self.block[first]
+
+        def per_block(which: int) -> IntArray:
+            return np.bincount(block[kind == which], minlength=self.num_blocks)
+
+        groups, chunks, whole = map(per_block, (GROUP, CHUNK, BLOCK))
+        neurons = np.minimum(chunks * self.round_to, self.num_neurons)
+        groups = np.where(whole > 0, self.num_groups, groups)
+        neurons = np.where(whole > 0, self.num_neurons, neurons)
+        return {
+            int(b): (int(groups[b]), int(neurons[b])) for b in np.flatnonzero(groups)
+        }
+
+    def group_order(self, block: int) -> IntArray:
+        """Attention groups of a block, most important first, [G]."""
+        here = self.index[(self.block == block) & (self.kind == GROUP)]
+        return here if here.size else np.arange(self.num_groups)
+
+    def neurons_of(self, block: int) -> IntArray:
+        """Neurons of a block, most important first, [F]."""
+        order: IntArray = self.neuron_order[block]
+        return order if order.size else np.arange(self.num_neurons)
+
+    def size_of(self, kept_fraction: float) -> int:
+        """Largest attainable emulator of at most a kept fraction, in parameters."""
+        target = kept_fraction * float(self.sizes[-1]) * (1 + 1e-12)
+        fitting = self.sizes[self.sizes <= target]
+        return int(fitting[-1] if fitting.size else self.sizes[0])
+
+    def digest(self) -> str:
+        """SHA-256 over all fields: the same on any machine."""
+        digest = hashlib.sha256(self._metadata().encode())
+        for name, array in self._arrays().items():
+            digest.update(f"{name}{array.shape}".encode())
+            digest.update(array.astype("<i8").tobytes())
+        return digest.hexdigest()
+
+    def save(self, path: Path) -> None:
+        """Write a safetensors file that `load` reads back exactly."""
+        # Written by Python, so that a full disk is an OSError like any other.
+        path.write_bytes(save(self._arrays(), metadata={"ranking": self._metadata()}))
+
+    @classmethod
+    def load(cls, path: Path) -> "Ranking":
+        """Read what `save` wrote; an InputError if the file is not a ranking."""
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            if "ranking" not in metadata:
+                raise InputError(f"{path} is not a ranking that trimwave saved.")
+            arrays = {name: file.get_tensor(name) for name in file.keys()}
+        return cls(**json.loads(metadata["ranking"]), **arrays)
+
+    def _arrays(self) -> dict[str, IntArray]:
+        return {
+            f.name: getattr(self, f.name) for f in fields(self) if f.type is not int
+        }
+
+    def _metadata(self) -> str:
+        ints = {f.name: getattr(self, f.name) for f in fields(self) if f.type is int}
+        return json.dumps(ints)
+
+
+def rank_units(
+    scores: Scores | BlockScores,
+    shape: ModelShape,
+    *,
+    round_to: int = 8,
+    min_groups: int = 1,
+    min_neurons: int = 64,
+) -> Ranking:
+    """Order units by importance per parameter, after the floors.
+
+    Parameters
+    ----------
+    scores : Scores or BlockScores
+        Of the emulator's blocks.
+    shape : ModelShape
+        Of the unpruned model.
+    round_to : int
+        Neurons that go together; kept counts are multiples of it.
+    min_groups, min_neurons : int
+        What every block keeps, at most all it has; neurons round up to a chunk.
+        With `BlockScores` the floor is one block instead.
+
+    Returns
+    -------
+    Ranking
+        Ties are broken by block, kind and index.
+
+    Raises
+    ------
+    InputError
+        If scores do not fit the shape or are not finite, or a limit is below 1.
+    """
+    limits = dict(round_to=round_to, min_groups=min_groups, min_neurons=min_neurons)
+    for name, value in limits.items():
+        if value < 1:
+            raise InputError(f"`{name}` must be at least 1, got {value}.")
+    check_scores(scores, shape)
+    if isinstance(scores, BlockScores):
+        return _rank_blocks(scores, shape)
+    return _rank_groups_and_chunks(scores, shape, **limits)
+
+
+def _rank_groups_and_chunks(
+    scores: Scores,
+    shape: ModelShape,
+    round_to: int,
+    min_groups: int,
+    min_neurons: int,
+) -> Ranking:
+    groups = scores.groups / shape.group_params
+    neuron_order = _descending(scores.neurons)
+    chunks = _chunk_means(scores.neurons, neuron_order, round_to) / shape.neuron_params
+    # Below, arrays are [blocks, G + chunks] until the sort flattens them.
+    density = np.concatenate([groups, chunks], axis=1)
+    kind = np.repeat([GROUP, CHUNK], [groups.shape[1], chunks.shape[1]])
+    index = np.concatenate([np.arange(groups.shape[1]), np.arange(chunks.shape[1])])
+    rank = np.broadcast_to(index, density.shape).copy()
+    np.put_along_axis(rank, _descending(groups), index[None, : groups.shape[1]], axis=1)
+    floor = rank < np.where(kind == GROUP, min_groups, -(-min_neurons // round_to))
+    block = np.repeat(np.arange(len(density)), density.shape[1])
+    kind, index = (np.tile(values, len(density)) for values in (kind, index))
+    order = np.lexsort((index, kind, block, -density.ravel(), ~floor.ravel()))
+    return Ranking(
+        **_counts(shape, len(density)),
+        round_to=round_to,
+        num_floor_units=int(floor.sum()),
+        kind=kind[order],
+        block=block[order],
+        index=index[order],
+        neuron_order=neuron_order,
+    )
+
+
+def _rank_blocks(scores: BlockScores, shape: ModelShape) -> Ranking:
+    num_blocks = len(scores.blocks)
+    return Ranking(
+        **_counts(shape, num_blocks),
+        round_to=1,
+        num_floor_units=1,
+        kind=np.full(num_blocks, BLOCK),
+        block=_descending(scores.blocks),
+        index=np.zeros(num_blocks, dtype=np.int64),
+        neuron_order=np.zeros((num_blocks, 0), dtype=np.int64),
+    )
+
+
+def _counts(shape: ModelShape, num_blocks: int) -> dict[str, int]:
+    return {
+        "num_blocks": num_blocks,
+        "num_groups": shape.num_kv_heads,
+        "num_neurons": shape.intermediate_size,
+        "group_params": shape.group_params,
+        "neuron_params": shape.neuron_params,
+        "fixed_params": shape.fixed_block_params,
+    }
+
+
+def _descending(values: FloatArray) -> IntArray:
+    return np.argsort(-values, axis=-1, kind="stable")
+
+
+def _chunk_means(neurons: FloatArray, order: IntArray, round_to: int) -> FloatArray:
+    """Mean importance of the neurons of each chunk, [blocks, chunks]."""
+    ranked = np.take_along_axis(neurons, order, axis=1)
+    starts = np.arange(0, ranked.shape[1], round_to)
+    counts = np.diff(np.append(starts, ranked.shape[1]))
+    means = np.add.reduceat(ranked, starts, axis=1) / counts
+    # Means of a sorted row never rise, but for rounding.
+    return np.minimum.accumulate(means, axis=1)
