@@ -1,41 +1,22 @@
-"""examples/ and docs/planner.md: their code runs, and prints what they say."""
+"""examples/: what the example prints is so."""
 
-import contextlib
-import io
-import itertools
-import math
 import re
 import runpy
-import shlex
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from pages import ROOT
+from printed import NUMBER
 
-from trimwave.cli import app as cli
 from trimwave.problem.solution import solve
 from trimwave.solvers import BlockDescent, Exact
 
-ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "plan_one_round.py"
-FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-BLOCKS = FENCED.findall((ROOT / "docs" / "planner.md").read_text())
-NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 
 
 def first_number(text):
     return float(NUMBER.search(text)[0])
-
-
-def assert_same(shown, printed):
-    """Compare words exactly, numbers but for rounding, spaces not at all."""
-    words, found = (NUMBER.sub("#", text).split() for text in (shown, printed))
-    assert words == found
-    numbers = [list(map(float, NUMBER.findall(text))) for text in (shown, printed)]
-    for ours, theirs in zip(*numbers, strict=True):
-        assert math.isclose(ours, theirs, rel_tol=2e-3, abs_tol=1e-9)
 
 
 @pytest.fixture(scope="module")
@@ -115,43 +96,3 @@ def test_the_example_plans_for_one_client(example_says):
     table, said = example_says("--clients", 1)
     assert len(table) == 1
     assert "drop first" not in said
-
-
-def test_the_guide_prints_what_it_says(monkeypatch):
-    monkeypatch.syspath_prepend(str(EXAMPLE.parent))
-    names, run = {}, 0
-    for (language, code), (then, shown) in itertools.pairwise(BLOCKS):
-        if language != "python":
-            continue
-        with contextlib.redirect_stdout(io.StringIO()) as out:
-            exec(compile(code, f"docs/planner.md, code {run}", "exec"), names)
-        assert then == "text", "what it prints follows each piece of code"
-        assert_same(shown, out.getvalue())
-        run += 1
-    assert run == 4
-
-
-def test_the_guide_shows_what_its_commands_print(
-    example, monkeypatch, tmp_path, capsys
-):
-    monkeypatch.chdir(tmp_path)
-    shown = dict(BLOCKS[::-1])["csv"]
-    (tmp_path / "cell.csv").write_text(shown)
-    run = 0
-    for language, text in BLOCKS:
-        if language != "console":
-            continue
-        command, _, shown = text.replace("\\\n", "").partition("\n")
-        program, *arguments = shlex.split(command.removeprefix("$ "))
-        if program == "trimwave":
-            monkeypatch.setattr(sys, "argv", [program, *arguments])
-            with pytest.raises(SystemExit):
-                cli.main()
-        else:
-            assert (ROOT / arguments[0]) == EXAMPLE
-            example["main"](arguments[1:])
-        out, err = capsys.readouterr()
-        assert err == ""
-        assert_same(shown, out)
-        run += 1
-    assert run == 2
