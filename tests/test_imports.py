@@ -61,6 +61,23 @@ def test_the_core_loads_nothing_heavy(module):
     assert loaded_by(f"import trimwave{module}", heavy) == []
 
 
+@pytest.mark.parametrize(
+    ("words", "unloaded"),
+    [("--help", (*HEAVY, "numpy", "matplotlib")), ("models", (*HEAVY, "matplotlib"))],
+)
+def test_a_command_loads_what_it_needs(words, unloaded):
+    code = (
+        f"from trimwave.cli import main\nsys.argv = ['trimwave', *{words.split()}]\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass"
+    )
+    assert loaded_by(code, unloaded) == []
+
+
+def test_fetching_loads_no_torch_where_there_is_nothing_to_convert():
+    pytest.importorskip("platformdirs")
+    assert loaded_by("import trimwave.lm.source.fetch", HEAVY) == []
+
+
 def test_only_the_extras_folders_import_their_libraries():
     forbidden, breaches = (*HEAVY, "trimwave.lm"), []
     for path in modules():

@@ -1,7 +1,7 @@
 """trimwave: fine-tune a language model over slow, unequal wireless links.
 
-The names here are the planning core and need NumPy alone; ``trimwave.lm`` is the
-language-model part and needs the extra ``lm``.
+The names here are the planning core and need NumPy alone; each is loaded when it is
+asked for. ``trimwave.lm`` is the language-model part and needs the extra ``lm``.
 
 Example
 -------
@@ -25,46 +25,121 @@ Example
 (array([0.8, 0.2]), True)
 """
 
+from importlib import import_module
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
-from trimwave.base.curve import PiecewiseLinear
-from trimwave.base.errors import (
-    InfeasibleError,
-    InputError,
-    MissingExtraError,
-    RunError,
-)
 from trimwave.base.moved import show_moves
-from trimwave.cell.cell import Cell
-from trimwave.methods import (
-    METHODS,
-    Deft,
-    FedBiot,
-    FedQlora,
-    Jcpba,
-    LatencyBudget,
-    Lora,
-    Method,
-    Partial,
-    Personalised,
-    SplitLora,
-    Ubfp,
-    parse_method,
-)
-from trimwave.model.costs import Costs, workload_of
-from trimwave.model.shape import SHAPES, ModelShape
-from trimwave.model.submodel import Submodel
-from trimwave.model.workload import Workload
-from trimwave.plan.plan import Plan, Scheme, Situation
-from trimwave.problem.limits import Limits
-from trimwave.problem.problem import Problem
-from trimwave.problem.solution import Solution, SolutionBatch, Solver, Status, solve
-from trimwave.problem.violation import Violation
-from trimwave.solvers import SOLVERS, BlockDescent, Exact, Uniform, get_solver, realise
 
-__version__ = version("trimwave")
+if TYPE_CHECKING:
+    __version__: str
+    from trimwave.base.curve import PiecewiseLinear
+    from trimwave.base.errors import (
+        InfeasibleError,
+        InputError,
+        MissingExtraError,
+        RunError,
+    )
+    from trimwave.cell.cell import Cell
+    from trimwave.methods import (
+        METHODS,
+        Deft,
+        FedBiot,
+        FedQlora,
+        Jcpba,
+        LatencyBudget,
+        Lora,
+        Method,
+        Partial,
+        Personalised,
+        SplitLora,
+        Ubfp,
+        parse_method,
+    )
+    from trimwave.model.costs import Costs, workload_of
+    from trimwave.model.shape import SHAPES, ModelShape
+    from trimwave.model.submodel import Submodel
+    from trimwave.model.workload import Workload
+    from trimwave.plan.plan import Plan, Scheme, Situation
+    from trimwave.problem.limits import Limits
+    from trimwave.problem.problem import Problem
+    from trimwave.problem.solution import (
+        Solution,
+        SolutionBatch,
+        Solver,
+        Status,
+        solve,
+    )
+    from trimwave.problem.violation import Violation
+    from trimwave.solvers import (
+        SOLVERS,
+        BlockDescent,
+        Exact,
+        Uniform,
+        get_solver,
+        realise,
+    )
+
+_HOMES = {
+    "METHODS": "methods",
+    "SHAPES": "model.shape",
+    "SOLVERS": "solvers",
+    "BlockDescent": "solvers",
+    "Cell": "cell.cell",
+    "Costs": "model.costs",
+    "Deft": "methods",
+    "Exact": "solvers",
+    "FedBiot": "methods",
+    "FedQlora": "methods",
+    "InfeasibleError": "base.errors",
+    "InputError": "base.errors",
+    "Jcpba": "methods",
+    "LatencyBudget": "methods",
+    "Limits": "problem.limits",
+    "Lora": "methods",
+    "Method": "methods",
+    "MissingExtraError": "base.errors",
+    "ModelShape": "model.shape",
+    "Partial": "methods",
+    "Personalised": "methods",
+    "PiecewiseLinear": "base.curve",
+    "Plan": "plan.plan",
+    "Problem": "problem.problem",
+    "RunError": "base.errors",
+    "Scheme": "plan.plan",
+    "Situation": "plan.plan",
+    "Solution": "problem.solution",
+    "SolutionBatch": "problem.solution",
+    "Solver": "problem.solution",
+    "SplitLora": "methods",
+    "Status": "problem.solution",
+    "Submodel": "model.submodel",
+    "Ubfp": "methods",
+    "Uniform": "solvers",
+    "Violation": "problem.violation",
+    "Workload": "model.workload",
+    "get_solver": "solvers",
+    "parse_method": "methods",
+    "realise": "solvers",
+    "solve": "problem.solution",
+    "workload_of": "model.costs",
+}
+"""Module by public name."""
 
 show_moves()
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("trimwave")
+    if name not in _HOMES:
+        raise AttributeError(f"module `trimwave` has no attribute `{name}`")
+    return getattr(import_module(f"trimwave.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
 
 __all__ = [
     "METHODS",

@@ -8,6 +8,8 @@ from trimwave.base.errors import InputError, RunError
 from trimwave.cli import app as cli
 from trimwave.methods import ALL, label_of
 from trimwave.recipe.config import Config
+from trimwave.recipe.recipe import merge_overrides
+from trimwave.report import closing
 from trimwave.runs.comparison import method_texts, run_name
 from trimwave.runs.records import Run
 
@@ -63,7 +65,9 @@ def compare(lab, monkeypatch, capsys, tmp_path):
 
     def _compare(*arguments):
         reported = []
-        monkeypatch.setattr(cli, "close_report", lambda *given: reported.append(given))
+        monkeypatch.setattr(
+            closing, "close_report", lambda *given: reported.append(given)
+        )
         monkeypatch.setattr(sys, "argv", ["trimwave", "compare", *map(str, arguments)])
         with pytest.raises(SystemExit) as stopped:
             cli.main()
@@ -161,7 +165,7 @@ def test_a_run_that_went_on_by_itself_is_read_up_to_the_others(compare, lab, tmp
     whole = begin(compare, lab)[1]
     folder = tmp_path / "both" / "jcpba-s0"
     config = Run.open(folder).config
-    longer = cli.arguments.merge_overrides(config, ["rounds=3"])
+    longer = merge_overrides(config, ["rounds=3"])
     nothing = {"on_record": None, "on_client": None}
     assert len(lab.run_method(0, longer, folder, resume=True, **nothing)) == 4
     assert compare("--resume", "both")[1] == whole

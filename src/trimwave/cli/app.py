@@ -5,19 +5,18 @@ import os
 import sys
 import warnings
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from trimwave.base.errors import InputError, MissingExtraError
-from trimwave.cli import arguments
-from trimwave.methods import METHODS, label_of
-from trimwave.recipe.config import Config
-from trimwave.report.closing import close_report, plain_console, stopped_hint
+from trimwave.report.console import plain_console, stopped_hint
+
+if TYPE_CHECKING:
+    from trimwave.recipe.config import Config
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
@@ -42,7 +41,9 @@ Out = Annotated[Path | None, typer.Option(help="Folder to write; default under r
 
 def _version(asked: bool) -> None:
     if asked:
-        print(f"trimwave {version('trimwave')}")
+        from importlib.metadata import version as version_of
+
+        print(f"trimwave {version_of('trimwave')}")
         raise typer.Exit
 
 
@@ -69,6 +70,9 @@ def run(
     out: Out = None,
 ) -> None:
     """Fine-tune with one method and record every round."""
+    from trimwave.cli import arguments
+    from trimwave.methods import label_of
+    from trimwave.report.closing import close_report
     from trimwave.runs.comparison import run_name
     from trimwave.runs.records import Run
 
@@ -105,6 +109,8 @@ def compare(
     out: Out = None,
 ) -> None:
     """Run several methods on the same channels, batches and seeds."""
+    from trimwave.cli import arguments
+    from trimwave.report.closing import close_report
     from trimwave.runs.comparison import Comparison
 
     named = {"model.name": model, "data.source": data, "rounds": rounds, "seed": seed}
@@ -129,7 +135,7 @@ def compare(
 
 
 def _run_all(
-    runs: Mapping[Path, Config], console: Console, resume: bool
+    runs: "Mapping[Path, Config]", console: Console, resume: bool
 ) -> dict[Path, list[dict[str, Any]]]:
     """Run configs that share model, data and seed; folder to records."""
     try:
@@ -137,6 +143,7 @@ def _run_all(
         from trimwave.lm.workbench import build_workbench
     except ModuleNotFoundError as missing:
         raise MissingExtraError("lm", str(missing.name)) from missing
+    from trimwave.methods import label_of
     from trimwave.report.progress import RoundProgress
 
     shared = next(iter(runs.values()))
@@ -177,6 +184,7 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Plan one round without training: who gets how much band and model."""
+    from trimwave.cli import arguments
     from trimwave.report import tradeoff_table as tradeoff
     from trimwave.report.plan_table import plan_json, plan_lines, plan_table
     from trimwave.sweep.one_round import plan_cell, tradeoff_cell
@@ -226,6 +234,7 @@ def sweep(
     ] = None,
 ) -> None:
     """Plan a grid of cells without training, over the cores, to Parquet."""
+    from trimwave.cli import arguments
     from trimwave.report import sweep_table as report
     from trimwave.runs.comparison import method_texts
     from trimwave.sweep.grid import Sweep, parse_vary
@@ -255,6 +264,7 @@ def sweep(
 @app.command()
 def methods() -> None:
     """List the methods with their options."""
+    from trimwave.methods import METHODS
     from trimwave.report.name_tables import method_table
 
     plain_console().print(method_table(METHODS))

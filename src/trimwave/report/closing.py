@@ -1,8 +1,7 @@
 """What a run leaves at its end: title, table, picture, summary, where they are."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,6 @@ from trimwave.report.picture import save_picture
 from trimwave.report.summary import numbers_of, summary_json, table
 from trimwave.report.target import Records, choose_target, target_lines
 from trimwave.runs.records import Run
-
-
-def plain_console(stderr: bool = False) -> Console:
-    """Return a console that prints names as they are, whatever is in them."""
-    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
 
 
 def close_report(
@@ -75,14 +69,3 @@ def _title(
     title = f"{model} on {data}, {clients} clients, {rounds} rounds"
     note = str(facts.get("model", {}).get("note", ""))
     return f"{title} ({note})" if note else title
-
-
-@contextmanager
-def stopped_hint(console: Console, command: str, needed: Path) -> Iterator[None]:
-    """Say after Ctrl-C how to go on, once there is something to go on with."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        if needed.exists():
-            console.print(f"\nstopped; go on with: {command}", soft_wrap=True)
-        raise
