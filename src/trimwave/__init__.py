@@ -56,7 +56,8 @@ if TYPE_CHECKING:
         Ubfp,
         parse_method,
     )
-    from trimwave.model.costs import Costs, workload_of
+    from trimwave.model.costs import Costs
+from trimwave.model.workload_of import workload_of
     from trimwave.model.shape import SHAPES, ModelShape
     from trimwave.model.submodel import Submodel
     from trimwave.model.workload import Workload
@@ -122,7 +123,7 @@ _HOMES = {
     "parse_method": "methods",
     "realise": "solvers",
     "solve": "problem.solution",
-    "workload_of": "model.costs",
+    "workload_of": "model.workload_of",
 }
 """Module by public name."""
 
