@@ -57,10 +57,10 @@ if TYPE_CHECKING:
         parse_method,
     )
     from trimwave.model.costs import Costs
-from trimwave.model.workload_of import workload_of
     from trimwave.model.shape import SHAPES, ModelShape
     from trimwave.model.submodel import Submodel
     from trimwave.model.workload import Workload
+    from trimwave.model.workload_of import workload_of
     from trimwave.plan.plan import Plan, Scheme, Situation
     from trimwave.problem.limits import Limits
     from trimwave.problem.problem import Problem
