@@ -18,17 +18,15 @@ from trimwave.analysis.sets import (
 )
 from trimwave.base.errors import InfeasibleError, InputError
 from trimwave.base.roots import bracket_root
+from trimwave.base.tolerances import DEADLINE_RTOL, ROUNDING, TIME_ROUNDING
 from trimwave.base.units import FloatArray, IntArray
 from trimwave.problem.problem import Problem
 from trimwave.problem.solution import Solution, Status, solve
-from trimwave.problem.violation import ROUNDING, Violation
+from trimwave.problem.violation import Violation
 from trimwave.solvers.exact import Exact
 
 DOUBLINGS = 60
 """How often a deadline is doubled at the most until a set can meet it."""
-
-DEADLINE_RTOL = 1e-10
-"""How finely the deadline of the fastest set is searched."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,7 +95,7 @@ def select_clients(problem: Problem, deadline_s: float) -> Selection:
         tried = _Tried(problem)
         for sets in (tops(orders, size), swaps(orders, size)):
             tried.add(sets)
-            if tried.best_s <= deadline_s * (1 + 1e-12):
+            if tried.best_s <= deadline_s * (1 + TIME_ROUNDING):
                 return tried.selection(most)
     raise InfeasibleError([_nobody(problem, deadline_s)])
 

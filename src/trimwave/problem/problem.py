@@ -6,13 +6,14 @@ from functools import cached_property, partial
 import numpy as np
 
 from trimwave.base.errors import InfeasibleError
+from trimwave.base.tolerances import ROUNDING
 from trimwave.base.units import FloatArray
 from trimwave.cell.cell import Cell
 from trimwave.model.workload import Workload
 from trimwave.problem.latency import RoundLatency
 from trimwave.problem.limits import Limits
 from trimwave.problem.pieces import Piece
-from trimwave.problem.violation import ROUNDING, Violation, first_violations
+from trimwave.problem.violation import Violation, first_violations
 
 NO_WEIGHT = 1.0
 """p_k of C5 where all clients count alike."""

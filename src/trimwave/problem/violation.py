@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, replace
 
-ROUNDING = 1e-9
-"""Relative excess that is floating point, not a violation."""
+from trimwave.base.tolerances import ROUNDING
+
+__all__ = ["ROUNDING", "Violation", "first_violations"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

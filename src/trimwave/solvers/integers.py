@@ -7,10 +7,11 @@ from numpy.typing import NDArray
 
 from trimwave.base.errors import InfeasibleError
 from trimwave.base.roots import newton_root
+from trimwave.base.tolerances import PROVEN, ROUNDING
 from trimwave.base.units import FloatArray
 from trimwave.problem.problem import Problem
 from trimwave.problem.solution import Solution, Status
-from trimwave.problem.violation import ROUNDING, Violation
+from trimwave.problem.violation import Violation
 from trimwave.solvers.blocks import bandwidth_block, prune_block
 
 MAX_TURNS = 20
@@ -21,9 +22,6 @@ MOST_SWAPPED = 12
 
 SWAP_FLOATS = 4e6
 """Kept fractions that are tried at once at the most."""
-
-PROVEN = 1e-9
-"""Relative gap below which a point is the optimum."""
 
 
 def realise(problem: Problem, solution: Solution) -> Solution:
