@@ -1,6 +1,6 @@
 """A deadline with client selection: whom to drop, and what that buys.
 
-Who is tried is said by prices (`planner.sets`), which also bound what any could do.
+Who is tried is said by prices (`analysis.sets`), which also bound what any could do.
 """
 
 from collections.abc import Iterable
@@ -219,25 +219,17 @@ def _nobody(problem: Problem, deadline_s: float) -> Violation:
     first = int(np.argmin(alone_s))
     if not np.isfinite(alone_s[first]):
         return _no_set(1)
-    return Violation(
-        constraint="deadline",
-        client=first,
-        shortfall=float(alone_s[first]) - deadline_s,
-        message=(
-            f"deadline: nobody can end within {deadline_s:g} s with C5; client "
-            f"{first}, alone, needs {alone_s[first] * (1 + 5e-6):.6g} s; raise "
-            "`deadline_s`."
-        ),
+    message = (
+        f"deadline: nobody can end within {deadline_s:g} s with C5; client "
+        f"{first}, alone, needs {alone_s[first] * (1 + 5e-6):.6g} s; raise "
+        "`deadline_s`."
     )
+    return Violation.of("deadline", first, alone_s[first] - deadline_s, message)
 
 
 def _no_set(wanted: int) -> Violation:
-    return Violation(
-        constraint="C5",
-        client=None,
-        shortfall=float(wanted),
-        message=(
-            f"no {wanted} clients have a plan together: memory (C3) or C5 forbid it; "
-            "drop more, or raise `beta_bar`."
-        ),
+    message = (
+        f"no {wanted} clients have a plan together: memory (C3) or C5 forbid it; "
+        "drop more, or raise `beta_bar`."
     )
+    return Violation.of("C5", None, wanted, message)

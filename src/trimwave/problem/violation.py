@@ -20,6 +20,18 @@ class Violation:
     message: str
     """The sentence for the user, remedy included."""
 
+    @classmethod
+    def of(
+        cls, constraint: str, client: int | None, shortfall: float, message: str
+    ) -> "Violation":
+        """Return one of plain Python numbers, whatever kind these are."""
+        return cls(
+            constraint=constraint,
+            client=None if client is None else int(client),
+            shortfall=float(shortfall),
+            message=message,
+        )
+
     def __str__(self) -> str:
         return self.message
 
