@@ -3,16 +3,20 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
+from helpers import make_problem
 
 from trimwave.base.curve import PiecewiseLinear
 
 NOISES = ("fixed", "psd")
+NOISES_PSD_SLOW = ("fixed", pytest.param("psd", marks=pytest.mark.slow))
+"""Where each case under a noise density is a search of its own."""
 VARIANTS = ("base", "held", "table", "weights", "damage", "bounds", "all")
 TABLE_POINTS = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
 DAMAGE_POINTS = np.array([0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
 
 
-def draw(make_problem, seed, noise, num_clients=None, **limits):
+def draw(seed, noise, num_clients=None, **limits):
     """Draw size, loss, speeds and limits of a plain P1."""
     rng = np.random.default_rng(seed)
     slowest, beta_min = rng.uniform(0.1, 1), rng.uniform(0, 0.4)
@@ -65,9 +69,9 @@ def vary(problem, kind, seed):
     )
 
 
-def random_variant(make_problem, seed, noise, kind, **drawn):
+def random_variant(seed, noise, kind, **drawn):
     """Draw a problem of a variant."""
-    return vary(draw(make_problem, seed, noise, **drawn), kind, seed)
+    return vary(draw(seed, noise, **drawn), kind, seed)
 
 
 def second_kept(problem, first):

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers import make_problem
 from variants import NOISES, VARIANTS, random_variant
 
 from trimwave.analysis import prices_of, trade_off, what_if
@@ -106,24 +107,24 @@ def short_of_memory(problem, part=0.9):
 
 
 @pytest.mark.parametrize("kind", VARIANTS)
-def test_prices_are_slopes_of_the_latency(make_problem, kind):
+def test_prices_are_slopes_of_the_latency(kind):
     for seed in (1, 4):
-        problem = random_variant(make_problem, seed, "fixed", kind)
+        problem = random_variant(seed, "fixed", kind)
         assert_prices(problem, seed % problem.cell.num_clients)
 
 
 @pytest.mark.parametrize("kind", ["weights", "damage", "bounds"])
-def test_prices_under_a_density_are_slopes_too(make_problem, kind):
-    problem = random_variant(make_problem, 6, "psd", kind, num_clients=3)
+def test_prices_under_a_density_are_slopes_too(kind):
+    problem = random_variant(6, "psd", kind, num_clients=3)
     assert_prices(problem, 0)
 
 
 @pytest.mark.slow
 @BOTH
 @pytest.mark.parametrize("kind", VARIANTS)
-def test_prices_are_slopes_of_the_latency_many_times(make_problem, noise, kind):
+def test_prices_are_slopes_of_the_latency_many_times(noise, kind):
     for seed in range(100, 125 if noise == "fixed" else 104):
-        problem = random_variant(make_problem, seed, noise, kind)
+        problem = random_variant(seed, noise, kind)
         assert_prices(problem, seed % problem.cell.num_clients)
 
 
@@ -131,10 +132,10 @@ MEMORY = [(kind, "fixed") for kind in ("base", "weights", "damage", "table")]
 
 
 @pytest.mark.parametrize(("kind", "noise"), [*MEMORY, ("base", "psd")])
-def test_the_price_of_memory_is_a_slope(make_problem, noise, kind):
+def test_the_price_of_memory_is_a_slope(noise, kind):
     for seed in range(2 if noise == "fixed" else 1):
         limits = {"beta_min": 0.1, "beta_max": 0.9, "beta_bar": 0.55}
-        drawn = random_variant(make_problem, seed, noise, kind, num_clients=4, **limits)
+        drawn = random_variant(seed, noise, kind, num_clients=4, **limits)
         problem, client = short_of_memory(drawn)
         prices = assert_prices(problem, client, skip=("band", "beta_bar"))
         paid = prices.memory_s_per_byte
@@ -142,7 +143,7 @@ def test_the_price_of_memory_is_a_slope(make_problem, noise, kind):
         assert np.count_nonzero(paid) == 1
 
 
-def test_radios_that_limit_the_round_have_the_price(make_problem):
+def test_radios_that_limit_the_round_have_the_price():
     # Narrow radios leave some of the band: more of it is worth nothing, C5 is.
     problem = make_problem(1, num_clients=4, beta_bar=0.5)
     narrow = with_(problem, bandwidth_max_hz=np.full(4, 2e6))
@@ -159,10 +160,10 @@ def test_radios_that_limit_the_round_have_the_price(make_problem):
 
 
 @pytest.mark.parametrize("kind", ["base", "held", "table", "weights", "damage"])
-def test_scaling_band_and_speeds_together_adds_up_the_prices(make_problem, kind):
+def test_scaling_band_and_speeds_together_adds_up_the_prices(kind):
     # T(cB, cf) = T / c: by Euler the prices times the resources are the latency.
     for seed in range(6):
-        problem = random_variant(make_problem, seed, "fixed", kind)
+        problem = random_variant(seed, "fixed", kind)
         cell, found = problem.cell, solve(problem, Exact())
         prices = prices_of(problem, found)
         total_s = prices.band_s_per_hz * cell.total_bandwidth_hz
@@ -171,7 +172,7 @@ def test_scaling_band_and_speeds_together_adds_up_the_prices(make_problem, kind)
 
 
 @BOTH
-def test_what_is_slack_costs_nothing(make_problem, noise):
+def test_what_is_slack_costs_nothing(noise):
     problem = make_problem(2, num_clients=5, noise=noise, beta_bar=0.9)
     problem = with_(problem, memory_bytes=np.full(5, 1e12))
     prices = assert_prices(problem, 1, skip=("memory",))
@@ -187,7 +188,7 @@ def test_what_is_slack_costs_nothing(make_problem, noise):
     assert prices.beta_bar_s < 0
 
 
-def test_numbering_the_clients_otherwise_permutes_the_prices(make_problem):
+def test_numbering_the_clients_otherwise_permutes_the_prices():
     problem, _ = short_of_memory(make_problem(3))
     order = np.random.default_rng(0).permutation(8)
     other = replace(problem, cell=problem.cell.take(order))
@@ -199,7 +200,7 @@ def test_numbering_the_clients_otherwise_permutes_the_prices(make_problem):
 
 
 @pytest.mark.parametrize("solver", [BlockDescent(), Uniform()])
-def test_a_point_without_prices_is_refused(make_problem, solver):
+def test_a_point_without_prices_is_refused(solver):
     problem = make_problem(0)
     found = solve(problem, solver)
     message = f"solver `{solver.name}` gives no prices; use the exact one"
@@ -208,7 +209,7 @@ def test_a_point_without_prices_is_refused(make_problem, solver):
             ask(problem, found)
 
 
-def test_an_uplink_with_its_own_band_is_refused(make_problem):
+def test_an_uplink_with_its_own_band_is_refused():
     problem = with_(make_problem(0, num_clients=3), up_bandwidth_hz=20e6)
     found = solve(problem, Exact())
     for ask in (prices_of, what_if, lambda one, _: trade_off(one)):
@@ -220,8 +221,8 @@ CURVES = [(kind, "fixed") for kind in ("base", "weights", "damage")]
 
 
 @pytest.mark.parametrize(("kind", "noise"), [*CURVES, ("base", "psd")])
-def test_the_curve_falls_with_the_slope_it_says(make_problem, noise, kind):
-    problem = random_variant(make_problem, 6, noise, kind, num_clients=3)
+def test_the_curve_falls_with_the_slope_it_says(noise, kind):
+    problem = random_variant(6, noise, kind, num_clients=3)
     limits = problem.limits
     at = np.linspace(limits.beta_bar, limits.beta_max, 4)[:3]
     curve = trade_off(problem, [*at[::-1]])  # in any order
@@ -245,7 +246,7 @@ def test_the_curve_falls_with_the_slope_it_says(make_problem, noise, kind):
 
 
 @BOTH
-def test_the_curve_goes_from_the_least_pruning_to_the_most(make_problem, noise):
+def test_the_curve_goes_from_the_least_pruning_to_the_most(noise):
     problem = make_problem(4, num_clients=4, noise=noise, beta_min=0.1, beta_max=0.7)
     curve = trade_off(problem)
     assert curve.beta_bar.shape == (13,)
@@ -260,7 +261,7 @@ def test_the_curve_goes_from_the_least_pruning_to_the_most(make_problem, noise):
     assert np.min(chords) >= np.min(curve.seconds_per_beta_bar) * (1 + 1e-9)
 
 
-def test_where_memory_is_short_the_curve_begins_later(make_problem):
+def test_where_memory_is_short_the_curve_begins_later():
     problem = make_problem(5, num_clients=4)
     work = problem.workload
     memory = work.fixed_memory_bytes + 0.4 * work.emulator_memory_bytes
@@ -270,7 +271,7 @@ def test_where_memory_is_short_the_curve_begins_later(make_problem):
     assert curve.beta_bar[-1] == 0.8
 
 
-def test_the_first_point_has_a_plan_whatever_its_digits(make_problem):
+def test_the_first_point_has_a_plan_whatever_its_digits():
     for seed in range(6):
         problem = make_problem(seed, num_clients=3)
         work, rng = problem.workload, np.random.default_rng(seed)
@@ -282,7 +283,7 @@ def test_the_first_point_has_a_plan_whatever_its_digits(make_problem):
         assert np.all(np.isfinite(curve.bound_s))
 
 
-def test_a_point_before_that_is_infeasible(make_problem):
+def test_a_point_before_that_is_infeasible():
     problem = make_problem(5, num_clients=4)
     with pytest.raises(
         InfeasibleError, match="C5: mean pruning must not exceed `beta_bar` = 0.19"
@@ -294,12 +295,12 @@ def test_a_point_before_that_is_infeasible(make_problem):
 
 
 @pytest.mark.parametrize("nothing", [[], (), np.array([])])
-def test_a_curve_of_no_points_is_refused(make_problem, nothing):
+def test_a_curve_of_no_points_is_refused(nothing):
     with pytest.raises(InputError, match="`beta_bars` must name one value or more"):
         trade_off(make_problem(0), nothing)
 
 
-def test_damage_is_what_c5_counts(make_problem):
+def test_damage_is_what_c5_counts():
     points, values = np.array([0.0, 0.5, 1.0]), np.array([0.0, 0.1, 1.1])
     damage = PiecewiseLinear(points, values)
     problem = with_(make_problem(6, num_clients=3), {"damage": damage})
@@ -308,7 +309,7 @@ def test_damage_is_what_c5_counts(make_problem):
 
 
 @BOTH
-def test_what_if_is_solving_again(make_problem, noise):
+def test_what_if_is_solving_again(noise):
     problem, client = short_of_memory(make_problem(7, num_clients=5, noise=noise), 0.7)
     found = solve(problem, Exact())
     wider, pruned, roomier = what_if(problem, found, more_band=0.3, more_beta_bar=0.1)
@@ -329,7 +330,7 @@ def test_what_if_is_solving_again(make_problem, noise):
 
 
 @BOTH
-def test_a_small_change_saves_its_price(make_problem, noise):
+def test_a_small_change_saves_its_price(noise):
     problem = make_problem(8, num_clients=4, noise=noise)
     found = solve(problem, Exact())
     prices = prices_of(problem, found)
@@ -338,7 +339,7 @@ def test_a_small_change_saves_its_price(make_problem, noise):
     assert pruned.saved_s == pytest.approx(-1e-5 * prices.beta_bar_s, rel=1e-4)
 
 
-def test_pruning_is_changed_up_to_beta_max(make_problem):
+def test_pruning_is_changed_up_to_beta_max():
     for beta_bar, change in ((0.78, 0.02), (0.8, None), (0.9, None)):
         problem = make_problem(9, beta_bar=beta_bar)
         found = what_if(problem, solve(problem, Exact()))
@@ -346,7 +347,7 @@ def test_pruning_is_changed_up_to_beta_max(make_problem):
         assert of_c5 == ([] if change is None else [pytest.approx(change)])
 
 
-def test_memory_is_lifted_dearest_first(make_problem):
+def test_memory_is_lifted_dearest_first():
     problem = make_problem(10, num_clients=6, beta_bar=0.35)
     work = problem.workload
     memory = np.full(6, 1e12)

@@ -3,6 +3,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+from helpers import make_problem, with_cell
 from variants import NOISES, random_variant
 
 from trimwave.analysis import share_uplink
@@ -14,7 +15,7 @@ from trimwave.solvers import Exact
 BOTH = pytest.mark.parametrize("noise", NOISES)
 
 
-def draw(make_problem, seed, num_clients, noise="fixed", **limits):
+def draw(seed, num_clients, noise="fixed", **limits):
     rng = np.random.default_rng(seed)
     drawn = {"speed_factor": (0.2, 2.5), "path_loss_db": rng.uniform(60, 105)}
     drawn |= {"beta_bar": rng.uniform(0.3, 0.7), "noise": noise, **limits}
@@ -62,26 +63,26 @@ def assert_is_a_round(problem, found):
 
 @BOTH
 @pytest.mark.parametrize("kind", ["base", "held", "table", "weights", "damage"])
-def test_uploads_take_turns_after_the_last_download(make_problem, noise, kind):
+def test_uploads_take_turns_after_the_last_download(noise, kind):
     for seed in range(5 if noise == "fixed" else 1):
         many = 7 if noise == "fixed" else 4
-        problem = random_variant(make_problem, seed, noise, kind, num_clients=many)
+        problem = random_variant(seed, noise, kind, num_clients=many)
         assert_is_a_round(problem, share_uplink(problem))
 
 
-def test_least_shares_of_the_download_are_kept(make_problem, with_cell):
+def test_least_shares_of_the_download_are_kept():
     for seed in range(4):
         least_hz = np.zeros(5)
         least_hz[seed] = 60e6
-        problem = with_cell(draw(make_problem, seed, 5), bandwidth_min_hz=least_hz)
+        problem = with_cell(draw(seed, 5), bandwidth_min_hz=least_hz)
         found = share_uplink(problem)
         assert_is_a_round(problem, found)
         assert found.solution.bandwidth_hz[seed] >= 60e6 * (1 - 1e-12)
 
 
 @BOTH
-def test_one_client_by_hand(make_problem, noise):
-    problem = draw(make_problem, 2, 1, noise, beta_bar=0.4)
+def test_one_client_by_hand(noise):
+    problem = draw(2, 1, noise, beta_bar=0.4)
     found, work, cell = share_uplink(problem), problem.workload, problem.cell
     flops = 30 * (work.adapter_flops + 0.6 * work.emulator_flops)
     down_bps = 100e6 * np.log2(1 + cell.snr_down[0])
@@ -99,10 +100,10 @@ def test_one_client_by_hand(make_problem, noise):
 
 
 @BOTH
-def test_the_bound_is_below_every_order(make_problem, noise):
+def test_the_bound_is_below_every_order(noise):
     ratios, clients = [], 4 if noise == "fixed" else 3
     for seed in range(4 if noise == "fixed" else 2):
-        problem = draw(make_problem, seed, clients, noise)
+        problem = draw(seed, clients, noise)
         found, best = share_uplink(problem), np.inf
         for order in permutations(range(clients)):
             tail_s = _tails(found.upload_s, np.array(order))
@@ -116,10 +117,10 @@ def test_the_bound_is_below_every_order(make_problem, noise):
 
 
 @BOTH
-def test_two_clients_against_rounds_played_on_a_grid(make_problem, noise):
+def test_two_clients_against_rounds_played_on_a_grid(noise):
     shares = np.linspace(0.002, 0.998, 499)[:, None] * 1e8
     for seed in range(3):
-        problem = draw(make_problem, seed, 2, noise)
+        problem = draw(seed, 2, noise)
         found, total = share_uplink(problem), 2 * (1 - problem.limits.beta_bar)
         least = max(0.2, total - problem.kept_max[1])
         first = np.linspace(least, min(problem.kept_max[0], total - 0.2), 241)
@@ -139,13 +140,10 @@ def test_two_clients_against_rounds_played_on_a_grid(make_problem, noise):
         assert found.solution.latency_s >= own * (1 - 5e-3)  # the grid's resolution
 
 
-def test_turns_may_help_or_not(make_problem):
+def test_turns_may_help_or_not():
     def saved_s(noise, path_loss_db):
         drawn = {"noise": noise, "path_loss_db": path_loss_db}
-        return [
-            share_uplink(draw(make_problem, seed, 4, **drawn)).saved_s
-            for seed in (0, 4, 8)
-        ]
+        return [share_uplink(draw(seed, 4, **drawn)).saved_s for seed in (0, 4, 8)]
 
     assert min(saved_s("fixed", 60)) > 0
     # Under a density many narrow uploads at once carry more than a wide one, where
@@ -154,8 +152,8 @@ def test_turns_may_help_or_not(make_problem):
 
 
 @pytest.mark.parametrize("kind", ["base", "held", "weights"])
-def test_numbering_the_clients_otherwise_permutes_the_turns(make_problem, kind):
-    problem = random_variant(make_problem, 11, "fixed", kind, num_clients=8)
+def test_numbering_the_clients_otherwise_permutes_the_turns(kind):
+    problem = random_variant(11, "fixed", kind, num_clients=8)
     order = np.random.default_rng(0).permutation(8)
     other = replace(problem, cell=problem.cell.take(order))
     here, there = share_uplink(problem), share_uplink(other)
@@ -164,20 +162,20 @@ def test_numbering_the_clients_otherwise_permutes_the_turns(make_problem, kind):
     np.testing.assert_allclose(there.begins_s, here.begins_s[order], rtol=1e-7)
 
 
-def test_largest_shares_are_refused(make_problem, with_cell):
-    problem = with_cell(draw(make_problem, 0, 3), bandwidth_max_hz=np.full(3, 5e7))
+def test_largest_shares_are_refused():
+    problem = with_cell(draw(0, 3), bandwidth_max_hz=np.full(3, 5e7))
     with pytest.raises(InputError, match="whole band; set `bandwidth_max_hz` to None"):
         share_uplink(problem)
 
 
-def test_an_uplink_with_its_own_band_is_refused(make_problem, with_cell):
-    problem = with_cell(draw(make_problem, 0, 3), up_bandwidth_hz=20e6)
+def test_an_uplink_with_its_own_band_is_refused():
+    problem = with_cell(draw(0, 3), up_bandwidth_hz=20e6)
     with pytest.raises(InputError, match="share_uplink takes one band"):
         share_uplink(problem)
 
 
-def test_constraints_that_exclude_each_other_are_named(make_problem):
+def test_constraints_that_exclude_each_other_are_named():
     with pytest.raises(
         InfeasibleError, match="C5: mean pruning must not exceed `beta_bar` = 0.1"
     ):
-        share_uplink(draw(make_problem, 0, 3, beta_bar=0.1))
+        share_uplink(draw(0, 3, beta_bar=0.1))

@@ -3,6 +3,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+from helpers import LETTER_COSTS, make_problem
 
 from trimwave.base.errors import InfeasibleError, InputError
 from trimwave.methods.deft import Deft
@@ -11,18 +12,9 @@ from trimwave.methods.matching import (
     threshold_matching,
     unmatched_group,
 )
-from trimwave.model.costs import Costs
-from trimwave.model.shape import SHAPES
 from trimwave.plan.plan import Situation
 from trimwave.problem.limits import Limits
 
-COSTS = Costs(
-    shape=SHAPES["gpt2-medium"],
-    split_index=22,
-    batch_size=1,
-    seq_len=256,
-    num_local_steps=30,
-)
 BAND_HZ = 100e6
 MIB_BITS = 8 * 2**20
 
@@ -35,17 +27,12 @@ BLOCK_ACTIVATION_BYTES = 256 * (34 * 1024 + 5 * 16 * 256)
 LOGIT_BYTES = 12 * 256 * 50_257
 
 
-@pytest.fixture
-def situation_of(make_problem):
+def situation_of(seed, num_clients=8, memory_bytes=None, **changes):
     """Return a factory of the letter's cell with GPT-2 Medium."""
-
-    def make(seed, num_clients=8, memory_bytes=None, **changes):
-        cell = make_problem(seed, num_clients, **changes).cell
-        if memory_bytes is not None:
-            cell = replace(cell, memory_bytes=memory_bytes)
-        return Situation(cell=cell, costs=COSTS)
-
-    return make
+    cell = make_problem(seed, num_clients, **changes).cell
+    if memory_bytes is not None:
+        cell = replace(cell, memory_bytes=memory_bytes)
+    return Situation(cell=cell, costs=LETTER_COSTS)
 
 
 def take(situation, order):
@@ -150,7 +137,7 @@ def psd_by_brute_force(situation, num_groups):
     return high
 
 
-def random_case(situation_of, seed, noise="fixed", tight=True):
+def random_case(seed, noise="fixed", tight=True):
     """Two to six clients in a random cell, one in two with hardly enough memory."""
     rng = np.random.default_rng([seed, 7])
     num_clients = int(rng.integers(2, 7))
@@ -210,10 +197,10 @@ def test_hall_count_names_the_deepest_group_that_fails():
     assert unmatched_group(np.array([3, 3, 0]), 3) == 0
 
 
-def test_uniform_is_optimal_by_brute_force(situation_of):
+def test_uniform_is_optimal_by_brute_force():
     infeasible = 0
     for seed in range(200):
-        situation, num_groups = random_case(situation_of, seed)
+        situation, num_groups = random_case(seed)
         best = even_by_brute_force(situation, num_groups)
         method = Deft(groups=num_groups, bandwidth="uniform")
         if np.isinf(best):
@@ -225,10 +212,10 @@ def test_uniform_is_optimal_by_brute_force(situation_of):
     assert 20 < infeasible < 100
 
 
-def test_joint_is_optimal_by_brute_force(situation_of):
+def test_joint_is_optimal_by_brute_force():
     other_matching = 0
     for seed in range(200):
-        situation, num_groups = random_case(situation_of, seed)
+        situation, num_groups = random_case(seed)
         best = joint_by_brute_force(situation, num_groups)
         method = Deft(groups=num_groups)
         if np.isinf(best):
@@ -276,18 +263,16 @@ def test_joint_matching_is_optimal_for_costs_without_order():
     assert 3 <= max(steps) <= 8
 
 
-def test_joint_is_optimal_under_noise_density(situation_of):
+def test_joint_is_optimal_under_noise_density():
     for seed in range(8):
-        situation, num_groups = random_case(
-            situation_of, seed, noise="psd", tight=False
-        )
+        situation, num_groups = random_case(seed, noise="psd", tight=False)
         best = psd_by_brute_force(situation, num_groups)
         latency_s = Deft(groups=num_groups).plan(situation).latency_s
         assert latency_s == pytest.approx(best, rel=1e-9)
 
 
 @pytest.mark.parametrize("noise", ["fixed", "psd"])
-def test_joint_ends_together_and_is_never_slower(situation_of, noise):
+def test_joint_ends_together_and_is_never_slower(noise):
     for seed in range(10 if noise == "fixed" else 3):
         situation = situation_of(seed, noise=noise)
         joint = Deft().plan(situation)
@@ -300,7 +285,7 @@ def test_joint_ends_together_and_is_never_slower(situation_of, noise):
 
 @pytest.mark.parametrize("bandwidth", ["joint", "uniform"])
 @pytest.mark.parametrize(("groups", "num_groups"), [(0, 8), (5, 5), (1, 1)])
-def test_every_group_has_one_owner(situation_of, bandwidth, groups, num_groups):
+def test_every_group_has_one_owner(bandwidth, groups, num_groups):
     plan = Deft(groups=groups, bandwidth=bandwidth).plan(situation_of(1))
     used = [one for one in plan.submodels if one]
     assert len(used) == num_groups
@@ -318,13 +303,13 @@ def test_every_group_has_one_owner(situation_of, bandwidth, groups, num_groups):
         np.testing.assert_allclose(share_hz, BAND_HZ / num_groups, rtol=1e-12)
 
 
-def test_more_clients_than_blocks_leave_some_idle(situation_of):
+def test_more_clients_than_blocks_leave_some_idle():
     plan = Deft().plan(situation_of(2, num_clients=27))
     assert np.sum(plan.scheduled) == 24
     assert {len(one.trained_blocks) for one in plan.submodels if one} == {1}
 
 
-def test_the_fast_device_takes_the_deep_group(situation_of):
+def test_the_fast_device_takes_the_deep_group():
     situation = take(situation_of(0), [0, 0])
     cell = replace(situation.cell, speed_flops_per_s=np.array([2e12, 1e12]))
     for bandwidth in ("joint", "uniform"):
@@ -342,7 +327,7 @@ def test_the_fast_device_takes_the_deep_group(situation_of):
 
 @pytest.mark.parametrize("method", [Deft(), Deft(bandwidth="uniform"), Deft(groups=5)])
 @pytest.mark.parametrize("noise", ["fixed", "psd"])
-def test_permuting_clients_permutes_the_plan(situation_of, method, noise):
+def test_permuting_clients_permutes_the_plan(method, noise):
     situation = situation_of(4, noise=noise)
     order = np.random.default_rng(0).permutation(8)
     plan, moved = method.plan(situation), method.plan(take(situation, order))
@@ -353,9 +338,7 @@ def test_permuting_clients_permutes_the_plan(situation_of, method, noise):
 
 @pytest.mark.parametrize("bandwidth", ["joint", "uniform"])
 @pytest.mark.parametrize("noise", ["fixed", "psd"])
-def test_one_client_trains_everything_with_the_whole_band(
-    situation_of, bandwidth, noise
-):
+def test_one_client_trains_everything_with_the_whole_band(bandwidth, noise):
     memory = np.array([8e9])
     situation = situation_of(0, 1, memory, noise=noise)
     plan = Deft(bandwidth=bandwidth).plan(situation)
@@ -367,7 +350,7 @@ def test_one_client_trains_everything_with_the_whole_band(
 
 
 @pytest.mark.parametrize("noise", ["fixed", "psd"])
-def test_one_group_goes_to_the_fastest_whose_memory_holds_it(situation_of, noise):
+def test_one_group_goes_to_the_fastest_whose_memory_holds_it(noise):
     situation = situation_of(0, memory_bytes=np.full(8, 8e9), noise=noise)
     order = []
     for _ in range(8):
@@ -386,7 +369,7 @@ def test_one_group_goes_to_the_fastest_whose_memory_holds_it(situation_of, noise
 
 
 @pytest.mark.parametrize("bandwidth", ["joint", "uniform"])
-def test_memory_forbids_the_deep_group(situation_of, bandwidth):
+def test_memory_forbids_the_deep_group(bandwidth):
     cell = take(situation_of(0), [0, 0, 0]).cell
     need = 2 * (24 * BLOCK_PARAMS + EMBEDDING_PARAMS) + 16 * 8 * BLOCK_PARAMS
     need = need + 24 * BLOCK_ACTIVATION_BYTES + LOGIT_BYTES
@@ -397,7 +380,9 @@ def test_memory_forbids_the_deep_group(situation_of, bandwidth):
             speed_flops_per_s=np.array([4e12, 1e12, 1.1e12]),
             memory_bytes=np.array(memory_bytes),
         )
-        plan = Deft(bandwidth=bandwidth).plan(Situation(cell=changed, costs=COSTS))
+        plan = Deft(bandwidth=bandwidth).plan(
+            Situation(cell=changed, costs=LETTER_COSTS)
+        )
         owner = owners_of(plan)[2]
         assert plan.memory_bytes[owner] == need
         return owner
@@ -407,7 +392,7 @@ def test_memory_forbids_the_deep_group(situation_of, bandwidth):
     assert owner_of_the_deepest([need - 10, need, need - 10]) == 1
 
 
-def test_bytes_of_the_letters_setting(situation_of):
+def test_bytes_of_the_letters_setting():
     plan = Deft().plan(situation_of(0))
     assert np.all(plan.down_bits == 16 * 24 * BLOCK_PARAMS)
     assert np.all(plan.up_bits == 16 * 3 * BLOCK_PARAMS)
@@ -416,7 +401,7 @@ def test_bytes_of_the_letters_setting(situation_of):
     assert np.all(plan.install_bits == 16 * EMBEDDING_PARAMS)
 
 
-def test_bytes_of_the_other_settings(situation_of):
+def test_bytes_of_the_other_settings():
     situation, lora_params = situation_of(0), 8 * (1024 + 3 * 1024)
     everything = 24 * BLOCK_PARAMS + EMBEDDING_PARAMS
     plan = Deft(download="delta").plan(situation)
@@ -433,7 +418,7 @@ def test_bytes_of_the_other_settings(situation_of):
     assert np.all(Deft(groups=5).plan(situation).install_bits[idle] > 0)
 
 
-def test_flops_of_the_proper_accounting(situation_of):
+def test_flops_of_the_proper_accounting():
     plan = Deft().plan(situation_of(0))
     step_flops = plan.flops[owners_of(plan)] / 30
     # 24 forward, 3 j input gradients, 3 weight gradients, the head twice
@@ -442,7 +427,7 @@ def test_flops_of_the_proper_accounting(situation_of):
     assert np.mean(step_flops) == 40.5 * BLOCK_FLOPS + 2 * HEAD_FLOPS
 
 
-def test_flops_of_the_accounting_of_fig_3(situation_of):
+def test_flops_of_the_accounting_of_fig_3():
     plan = Deft(accounting="fig3").plan(situation_of(0))
     step_flops = plan.flops[owners_of(plan)] / 30
     expected = [(24 + 6 * j) * BLOCK_FLOPS + 2 * HEAD_FLOPS for j in range(1, 9)]
@@ -452,24 +437,24 @@ def test_flops_of_the_accounting_of_fig_3(situation_of):
     np.testing.assert_allclose(plan.compute_s, compute_s, rtol=1e-12)
 
 
-def test_fig_3_fits_at_the_letters_tokens_without_the_attention_term(situation_of):
-    situation = replace(situation_of(0), costs=replace(COSTS, seq_len=237))
+def test_fig_3_fits_at_the_letters_tokens_without_the_attention_term():
+    situation = replace(situation_of(0), costs=replace(LETTER_COSTS, seq_len=237))
     plan = Deft(accounting="fig3").plan(situation)
     attention = (24 + 2 * 13.5) * 4 * 1024 * 237**2
     giga = np.mean(plan.flops) / 30 - attention
     assert giga == pytest.approx(351.3e9, rel=0.005)
 
 
-def test_fig_3_counts_the_head_twice_whatever_the_costs_say(situation_of):
+def test_fig_3_counts_the_head_twice_whatever_the_costs_say():
     situation = situation_of(0)
-    once = replace(situation, costs=replace(COSTS, head_passes=1))
+    once = replace(situation, costs=replace(LETTER_COSTS, head_passes=1))
     method = Deft(accounting="fig3")
     assert np.array_equal(method.plan(situation).flops, method.plan(once).flops)
     less = Deft().plan(situation).flops - Deft().plan(once).flops
     assert np.all(less == 30 * HEAD_FLOPS)
 
 
-def test_one_local_step_is_one_gradient(situation_of):
+def test_one_local_step_is_one_gradient():
     many, one = Deft().plan(situation_of(0)), Deft(local_steps=1).plan(situation_of(0))
     assert {part.num_local_steps for part in one.submodels} == {1}
     assert {part.num_local_steps for part in many.submodels} == {None}
@@ -480,28 +465,28 @@ def test_one_local_step_is_one_gradient(situation_of):
 
 def test_the_scheme_is_the_whole_model():
     scheme = Deft(adapter="lora", download="delta", local_steps=2).scheme(
-        COSTS, Limits()
+        LETTER_COSTS, Limits()
     )
     part = scheme.submodel
     assert part.trained_blocks == part.shared_blocks == tuple(range(24))
     assert (part.kept_fraction, part.trained) == (1.0, "lora")
     assert not part.sends_frozen
-    assert Deft().scheme(COSTS, Limits()).submodel.sends_frozen
+    assert Deft().scheme(LETTER_COSTS, Limits()).submodel.sends_frozen
     assert Deft().label == "DEFT"
 
 
-def test_fewer_devices_than_groups_is_refused(situation_of):
+def test_fewer_devices_than_groups_is_refused():
     message = r"fewer devices than block groups: .* is 8, .* has 6; set it to 6 or less"
     with pytest.raises(InputError, match=message):
         Deft(groups=8).plan(situation_of(0, num_clients=6))
 
 
-def test_more_groups_than_blocks_is_refused(situation_of):
+def test_more_groups_than_blocks_is_refused():
     message = "`groups` of `deft` must be at most the 24 blocks of gpt2-medium, got 25"
     with pytest.raises(InputError, match=message):
         Deft(groups=25).plan(situation_of(0, num_clients=30))
     with pytest.raises(InputError, match=message):
-        Deft(groups=25).scheme(COSTS, Limits())
+        Deft(groups=25).scheme(LETTER_COSTS, Limits())
 
 
 @pytest.mark.parametrize("option", ["groups", "local_steps"])
@@ -511,7 +496,7 @@ def test_negative_options_are_refused(option):
         Deft(**{option: -1})
 
 
-def test_too_little_memory_names_the_deepest_group_and_a_remedy(situation_of):
+def test_too_little_memory_names_the_deepest_group_and_a_remedy():
     plan = Deft().plan(situation_of(0, memory_bytes=np.full(8, 8e9)))
     need = plan.memory_bytes[owners_of(plan)].astype(float)
     memory = np.full(8, need[7] - 1000)
@@ -526,7 +511,7 @@ def test_too_little_memory_names_the_deepest_group_and_a_remedy(situation_of):
             Deft(bandwidth=bandwidth).plan(situation_of(0, memory_bytes=memory))
 
 
-def test_too_little_memory_for_two_deep_groups_counts_the_devices(situation_of):
+def test_too_little_memory_for_two_deep_groups_counts_the_devices():
     plan = Deft().plan(situation_of(0, memory_bytes=np.full(8, 8e9)))
     need = plan.memory_bytes[owners_of(plan)].astype(float)
     memory = np.full(8, need[5] + 1000)
@@ -536,7 +521,7 @@ def test_too_little_memory_for_two_deep_groups_counts_the_devices(situation_of):
         Deft().plan(situation_of(0, memory_bytes=memory))
 
 
-def test_the_remedy_fits_the_options(situation_of):
+def test_the_remedy_fits_the_options():
     memory = np.full(8, 2e9)
     with pytest.raises(InfeasibleError, match="to lora, raise option `groups`"):
         Deft(groups=2).plan(situation_of(0, memory_bytes=memory))

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers import make_problem, make_situation, with_cell, with_costs, with_workload
 
 from trimwave.base.errors import InfeasibleError, InputError
 from trimwave.methods import Ubfp
@@ -25,14 +26,12 @@ def kept_of(plan):
 
 
 @pytest.mark.parametrize(("seed", "tau_s"), [(0, 10.0), (1, 8.0), (2, 16.0), (3, 22.0)])
-def test_the_closed_form_where_everything_scales(
-    make_problem, with_workload, seed, tau_s
-):
+def test_the_closed_form_where_everything_scales(seed, tau_s):
     optimize = pytest.importorskip("scipy.optimize")
     problem = make_problem(seed, speed_factor=(0.2, 2.0), path_loss_db=90.0)
     problem = with_workload(problem, adapter_flops=0, adapter_bits=0, update_bits=0)
     work, cell = problem.workload, problem.cell
-    # T_k = x_k (c_k + g_k / B_k), methods.md 8.4.
+    # T_k = x_k (c_k + g_k / B_k): Liu, Yu et al. (TCOM 2022), everything pruned alike.
     c_s = work.num_local_steps * work.emulator_flops / cell.speed_flops_per_s
     g_bits = work.emulator_bits / np.log2(1 + cell.snr_down)
     least, most = (g_bits / (tau_s / x - c_s) for x in (0.2, 0.8))
@@ -51,7 +50,7 @@ def test_the_closed_form_where_everything_scales(
 
 
 @BOTH
-def test_a_grid_over_two_clients_finds_nothing_better(make_situation, noise):
+def test_a_grid_over_two_clients_finds_nothing_better(noise):
     for seed in range(2):
         situation = make_situation(seed, num_clients=2, noise=noise)
         budget_s = Ubfp().plan(situation).latency_s * 0.9
@@ -70,7 +69,7 @@ def test_a_grid_over_two_clients_finds_nothing_better(make_situation, noise):
 @BOTH
 @pytest.mark.parametrize("trained", ["full", "lora"])
 @pytest.mark.parametrize("beta_bar", [0.35, 0.6])
-def test_it_is_the_dual_of_p1(make_situation, noise, trained, beta_bar):
+def test_it_is_the_dual_of_p1(noise, trained, beta_bar):
     for seed in SEEDS[noise]:
         situation = make_situation(seed, noise=noise, beta_bar=beta_bar)
         best = solve(situation.problem(trained), Exact())
@@ -81,7 +80,7 @@ def test_it_is_the_dual_of_p1(make_situation, noise, trained, beta_bar):
 
 
 @BOTH
-def test_more_time_serves_more_and_prunes_less(make_situation, noise):
+def test_more_time_serves_more_and_prunes_less(noise):
     situation = make_situation(0, noise=noise)
     latency = situation.problem().latency
     first_s = np.min(latency.total_s(np.full(8, 0.2), np.full(8, 100e6)))
@@ -104,7 +103,7 @@ def test_more_time_serves_more_and_prunes_less(make_situation, noise):
 
 
 @BOTH
-def test_a_plan_that_has_time_to_spare_prunes_the_least(make_situation, noise):
+def test_a_plan_that_has_time_to_spare_prunes_the_least(noise):
     situation = make_situation(0, noise=noise)
     plan = plan_within(situation, 1e4)
     np.testing.assert_allclose(plan.prune_rate, np.full(8, 0.2), atol=1e-12)
@@ -115,7 +114,7 @@ def test_a_plan_that_has_time_to_spare_prunes_the_least(make_situation, noise):
 
 
 @BOTH
-def test_whoever_needs_the_most_band_is_dropped(make_situation, noise):
+def test_whoever_needs_the_most_band_is_dropped(noise):
     for seed in SEEDS[noise]:
         situation = make_situation(seed, noise=noise)
         latency = situation.problem().latency
@@ -139,7 +138,7 @@ def test_whoever_needs_the_most_band_is_dropped(make_situation, noise):
             )
 
 
-def test_the_bound_of_two_clients_by_hand(make_situation, with_cell):
+def test_the_bound_of_two_clients_by_hand():
     situation = with_cell(
         make_situation(0, num_clients=2),
         speed_flops_per_s=np.array([1e12, 1e12]),
@@ -160,7 +159,7 @@ def test_the_bound_of_two_clients_by_hand(make_situation, with_cell):
 
 
 @BOTH
-def test_one_client_gets_the_whole_band(make_situation, noise):
+def test_one_client_gets_the_whole_band(noise):
     situation = make_situation(4, num_clients=1, noise=noise)
     latency = situation.problem().latency
     budget_s = float(latency.total_s(np.array([0.63]), np.array([100e6]))[0])
@@ -170,7 +169,7 @@ def test_one_client_gets_the_whole_band(make_situation, noise):
 
 
 @BOTH
-def test_inside_its_bounds_everyone_pays_the_same_price(make_situation, noise):
+def test_inside_its_bounds_everyone_pays_the_same_price(noise):
     for seed in SEEDS[noise]:
         situation = make_situation(seed, noise=noise)
         budget_s = 0.8 * Ubfp().plan(situation).latency_s
@@ -187,9 +186,7 @@ def test_inside_its_bounds_everyone_pays_the_same_price(make_situation, noise):
 
 @BOTH
 @pytest.mark.parametrize("trained", ["full", "lora"])
-def test_by_default_it_takes_no_longer_than_ubfp_and_prunes_less(
-    make_situation, noise, trained
-):
+def test_by_default_it_takes_no_longer_than_ubfp_and_prunes_less(noise, trained):
     for seed in SEEDS[noise]:
         situation = make_situation(seed, noise=noise, beta_bar=0.45)
         ubfp = Ubfp(adapter=trained).plan(situation)
@@ -202,7 +199,7 @@ def test_by_default_it_takes_no_longer_than_ubfp_and_prunes_less(
 
 
 @pytest.mark.parametrize("notches", [10, 44, 3_000])
-def test_real_sizes_stay_within_the_budget(make_situation, with_costs, notches):
+def test_real_sizes_stay_within_the_budget(notches):
     for seed in range(4):
         drawn = make_situation(seed)
         sizes = np.arange(notches // 10, notches + 1) * drawn.costs.emulator_params
@@ -218,7 +215,7 @@ def test_real_sizes_stay_within_the_budget(make_situation, with_costs, notches):
         assert np.sum(plan.bandwidth_hz) == pytest.approx(100e6, rel=1e-12)
 
 
-def test_the_smallest_real_size_decides_who_is_in_time(make_situation, with_costs):
+def test_the_smallest_real_size_decides_who_is_in_time():
     drawn = make_situation(0)
     # Nothing between 0.1 and 0.5 of the emulator: who is served keeps at least half.
     sizes = drawn.costs.emulator_params * np.array([1, 5, 6, 7, 8, 10]) // 10
@@ -233,7 +230,7 @@ def test_the_smallest_real_size_decides_who_is_in_time(make_situation, with_cost
     assert np.min(kept_of(plan)[plan.scheduled]) == pytest.approx(0.5)
 
 
-def test_permuting_the_clients_permutes_the_plan(make_situation):
+def test_permuting_the_clients_permutes_the_plan():
     order = np.random.default_rng(3).permutation(8)
     for seed, budget_s in ((0, None), (1, None), (0, 9.0), (2, 9.0)):
         situation = make_situation(seed)
@@ -246,7 +243,7 @@ def test_permuting_the_clients_permutes_the_plan(make_situation):
         )
 
 
-def test_c5_is_not_a_constraint(make_situation):
+def test_c5_is_not_a_constraint():
     situation = make_situation(0, beta_bar=0.21)
     plan = plan_within(situation, 15.0)
     assert np.mean(plan.prune_rate) > 0.3
@@ -254,7 +251,7 @@ def test_c5_is_not_a_constraint(make_situation):
     assert np.array_equal(plan.prune_rate, other.prune_rate)
 
 
-def test_memory_and_its_lack(make_situation, with_cell):
+def test_memory_and_its_lack():
     situation = make_situation(0)
     work = situation.costs.workload()
     memory = situation.cell.memory_bytes.copy()
@@ -268,9 +265,7 @@ def test_memory_and_its_lack(make_situation, with_cell):
 
 
 @BOTH
-def test_a_budget_that_nobody_meets_names_the_smallest_that_works(
-    make_situation, noise
-):
+def test_a_budget_that_nobody_meets_names_the_smallest_that_works(noise):
     for seed in range(3):
         situation = make_situation(seed, noise=noise)
         with pytest.raises(

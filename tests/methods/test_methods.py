@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers import make_situation, with_cell, with_costs
 
 from trimwave.base.errors import InfeasibleError
 from trimwave.methods import Jcpba, Ubfp, parse_method
@@ -23,24 +24,17 @@ def trained_in(text):
     return "lora" if "adapter=lora" in text else "full"
 
 
-@pytest.fixture(scope="module")
-def on_grid(with_costs):
+def on_grid(situation, notches):
     """Allow the sizes i / notches of the emulator from a tenth of it on."""
-
-    def _on_grid(situation, notches):
-        steps = np.arange(max(1, notches // 10), notches + 1)
-        sizes = steps * situation.costs.emulator_params // notches
-        return with_costs(situation, emulator_sizes=sizes)
-
-    return _on_grid
+    steps = np.arange(max(1, notches // 10), notches + 1)
+    sizes = steps * situation.costs.emulator_params // notches
+    return with_costs(situation, emulator_sizes=sizes)
 
 
 @pytest.mark.parametrize("text", METHOD_TEXTS)
 @pytest.mark.parametrize("notches", [10, 44, 3_000])
 @pytest.mark.parametrize("noise", ["fixed", "psd"])
-def test_real_sizes_keep_every_constraint(
-    make_situation, on_grid, text, notches, noise
-):
+def test_real_sizes_keep_every_constraint(text, notches, noise):
     for seed in range(4 if noise == "fixed" else 1):
         drawn = make_situation(seed, noise=noise, beta_bar=0.47)
         situation = on_grid(drawn, notches)
@@ -53,7 +47,7 @@ def test_real_sizes_keep_every_constraint(
         assert np.sum(plan.bandwidth_hz) == pytest.approx(100e6, rel=1e-12)
 
 
-def test_rounding_spends_what_c5_asks_for_and_no_more(make_situation, on_grid):
+def test_rounding_spends_what_c5_asks_for_and_no_more():
     situation = on_grid(make_situation(0, beta_bar=0.47), 100)
     problem = situation.problem()
     kept = 1 - parse_method("jcpba").plan(situation).prune_rate
@@ -62,7 +56,7 @@ def test_rounding_spends_what_c5_asks_for_and_no_more(make_situation, on_grid):
     assert float(problem.avoided(kept)[0]) - problem.avoid_min < 1.01 * notch
 
 
-def test_rounding_raises_the_client_that_ends_first(make_situation, on_grid, with_cell):
+def test_rounding_raises_the_client_that_ends_first():
     situation = make_situation(0, beta_bar=0.45)
     cell = situation.cell
     names = ("memory_bytes", "snr_down", "snr_up")
@@ -78,9 +72,7 @@ def test_rounding_raises_the_client_that_ends_first(make_situation, on_grid, wit
 
 
 @pytest.mark.parametrize("text", METHOD_TEXTS)
-def test_rounding_spends_on_nobody_whose_memory_is_full(
-    make_situation, on_grid, with_cell, text
-):
+def test_rounding_spends_on_nobody_whose_memory_is_full(text):
     situation = make_situation(0, beta_bar=0.45)
     fast = int(np.argmax(situation.cell.speed_flops_per_s))
     memory = situation.cell.memory_bytes.copy()
@@ -94,7 +86,7 @@ def test_rounding_spends_on_nobody_whose_memory_is_full(
     assert kept[fast] == pytest.approx(0.3, abs=1e-6)
 
 
-def test_jcpba_splits_the_band_again_for_the_real_sizes(make_situation, on_grid):
+def test_jcpba_splits_the_band_again_for_the_real_sizes():
     for text in ("jcpba", "jcpba:solver=bcd"):
         plan = parse_method(text).plan(on_grid(make_situation(0), 10))
         assert np.ptp(plan.total_s) < 1e-9 * plan.latency_s
@@ -110,9 +102,7 @@ def test_jcpba_splits_the_band_again_for_the_real_sizes(make_situation, on_grid)
     ],
 )
 @pytest.mark.parametrize("notches", [None, 3_000])
-def test_jcpba_is_faster_than_ubfp_at_the_same_mean_pruning(
-    make_situation, on_grid, text, peer, notches
-):
+def test_jcpba_is_faster_than_ubfp_at_the_same_mean_pruning(text, peer, notches):
     for seed in range(10):
         situation = make_situation(seed)
         situation = situation if notches is None else on_grid(situation, notches)
@@ -123,7 +113,7 @@ def test_jcpba_is_faster_than_ubfp_at_the_same_mean_pruning(
         assert abs(difference) <= 1e-9 + (0 if notches is None else 1 / notches)
 
 
-def test_without_sizes_the_plan_is_the_solvers_own(make_situation):
+def test_without_sizes_the_plan_is_the_solvers_own():
     situation = make_situation(3)
     plan, solution = Jcpba().plan(situation), solve(situation.problem(), Exact())
     np.testing.assert_allclose(1 - plan.prune_rate, solution.kept, rtol=1e-12)
@@ -131,14 +121,14 @@ def test_without_sizes_the_plan_is_the_solvers_own(make_situation):
     assert plan.latency_s == pytest.approx(solution.latency_s, rel=1e-14)
 
 
-def test_ubfp_gives_everyone_the_same(make_situation):
+def test_ubfp_gives_everyone_the_same():
     plan = Ubfp().plan(make_situation(0, beta_bar=0.4))
     np.testing.assert_allclose(plan.prune_rate, np.full(8, 0.4), rtol=1e-12)
     np.testing.assert_allclose(plan.bandwidth_hz, np.full(8, 12.5e6), rtol=1e-12)
 
 
 @pytest.mark.parametrize("trained", ["full", "lora"])
-def test_a_plan_adds_up(make_situation, on_grid, trained):
+def test_a_plan_adds_up(trained):
     situation = on_grid(make_situation(0), 44)
     plan = Jcpba(adapter=trained).plan(situation)
     problem = situation.problem(trained)
@@ -160,7 +150,7 @@ def test_a_plan_adds_up(make_situation, on_grid, trained):
     assert 0 < plan.spectrum_utilisation < 1
 
 
-def test_overheads_are_charged(make_situation, with_costs):
+def test_overheads_are_charged():
     situation = make_situation(0)
     more = with_costs(situation, overhead_down_bits=10**9, overhead_up_bits=10**8)
     here, there = Ubfp().plan(situation), Ubfp().plan(more)
@@ -170,7 +160,7 @@ def test_overheads_are_charged(make_situation, with_costs):
     np.testing.assert_allclose(there.down_s - here.down_s, extra_s, rtol=1e-9)
 
 
-def test_binding_names_the_bound(make_situation, with_cell):
+def test_binding_names_the_bound():
     situation = make_situation(0, beta_min=0.45, beta_max=0.55)
     memory = situation.cell.memory_bytes.copy()
     work = situation.costs.workload()
@@ -185,7 +175,7 @@ def test_binding_names_the_bound(make_situation, with_cell):
 
 
 @pytest.mark.parametrize("text", METHOD_TEXTS)
-def test_a_plan_is_pure_and_plain(make_situation, on_grid, text):
+def test_a_plan_is_pure_and_plain(text):
     situation = on_grid(make_situation(0), 44)
     cell = situation.cell
     before = {name: np.copy(value) for name, value in vars(cell).items()}
@@ -198,7 +188,7 @@ def test_a_plan_is_pure_and_plain(make_situation, on_grid, text):
     assert json.loads(json.dumps(first)) == first
 
 
-def test_no_size_between_the_bounds_is_named(make_situation, on_grid):
+def test_no_size_between_the_bounds_is_named():
     situation = make_situation(0, beta_min=0.42, beta_max=0.48, beta_bar=0.45)
     message = r"C4: no real sub-model keeps between 0\.5200 and 0\.5800 .*client 0"
     for text in METHOD_TEXTS:
@@ -206,7 +196,7 @@ def test_no_size_between_the_bounds_is_named(make_situation, on_grid):
             parse_method(text).plan(on_grid(situation, 10))
 
 
-def test_c5_beyond_the_largest_size_is_named(make_situation, on_grid):
+def test_c5_beyond_the_largest_size_is_named():
     situation = on_grid(make_situation(0, beta_min=0.25, beta_bar=0.26), 10)
     message = r"C5: .* prune 0\.3000 on average, over `beta_bar` = 0\.26 by 0\.0400"
     for text in METHOD_TEXTS:
@@ -215,7 +205,7 @@ def test_c5_beyond_the_largest_size_is_named(make_situation, on_grid):
 
 
 @pytest.mark.parametrize("text", METHOD_TEXTS)
-def test_an_infeasible_problem_is_refused_before_solving(make_situation, text):
+def test_an_infeasible_problem_is_refused_before_solving(text):
     situation = replace(make_situation(0), limits=Limits(beta_bar=0.1))
     with pytest.raises(InfeasibleError, match="C5"):
         parse_method(text).plan(situation)
@@ -223,9 +213,7 @@ def test_an_infeasible_problem_is_refused_before_solving(make_situation, text):
 
 @pytest.mark.parametrize("method", [Jcpba, Ubfp])
 @pytest.mark.parametrize("trained", ["full", "lora"])
-def test_the_pruning_methods_test_on_the_emulator_at_beta_bar(
-    make_situation, method, trained
-):
+def test_the_pruning_methods_test_on_the_emulator_at_beta_bar(method, trained):
     situation = make_situation(0, beta_bar=0.37)
     scheme = method(adapter=trained).scheme(situation.costs, situation.limits)
     assert scheme.submodel == situation.costs.pruned(0.63, trained)
@@ -233,7 +221,7 @@ def test_the_pruning_methods_test_on_the_emulator_at_beta_bar(
     assert scheme.align is None
 
 
-def test_lora_moves_fewer_bits_up_and_needs_less_memory(make_situation):
+def test_lora_moves_fewer_bits_up_and_needs_less_memory():
     situation = make_situation(0)
     full, lora = (Ubfp(adapter=one).plan(situation) for one in ("full", "lora"))
     assert {one.trained for one in full.submodels} == {"full"}

@@ -2,6 +2,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import pytest
+from helpers import make_situation
 
 from trimwave import methods
 from trimwave.base.errors import InputError
@@ -195,7 +196,7 @@ def test_labels_name_numbers_and_say_choices(fake):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_has_a_step_size(name, make_situation):
+def test_every_method_has_a_step_size(name):
     situation = make_situation(0)
     plain, tuned = (parse_method(name + text) for text in ("", ":learning_rate=3e-4"))
     schemes = [one.scheme(situation.costs, situation.limits) for one in (plain, tuned)]

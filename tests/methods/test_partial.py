@@ -3,23 +3,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers import LETTER_COSTS, with_cell
 
 from trimwave.base.errors import InfeasibleError, InputError
 from trimwave.cell.cell import Cell
 from trimwave.methods.partial import Partial
 from trimwave.methods.ubfp import Ubfp
-from trimwave.model.costs import Costs
-from trimwave.model.shape import SHAPES
 from trimwave.plan.plan import Situation
 from trimwave.problem.limits import Limits
 
-COSTS = Costs(
-    shape=SHAPES["gpt2-medium"],
-    split_index=22,
-    batch_size=1,
-    seq_len=256,
-    num_local_steps=30,
-)
 BAND = 100e6
 # By hand, GPT-2 Medium, N = 1, s = 256, M = 30: half of 22 blocks and the adapter's 2.
 BLOCK_PARAMS = 12_596_224
@@ -42,11 +34,7 @@ def situation_of(seed, num_clients, *, noise="fixed", samples=None, **carried):
         total_bandwidth_hz=BAND,
         noise=noise,
     )
-    return Situation(cell=cell, costs=COSTS, carried=carried)
-
-
-def with_cell(situation, **changes):
-    return replace(situation, cell=replace(situation.cell, **changes))
+    return Situation(cell=cell, costs=LETTER_COSTS, carried=carried)
 
 
 def subsets_of(num_clients):
@@ -235,11 +223,11 @@ def test_lora_adapters_are_priced_and_planned():
 
 
 def test_real_sizes_and_tight_memory_as_ubfp():
-    sizes = np.arange(1, 11) * COSTS.emulator_params // 10
+    sizes = np.arange(1, 11) * LETTER_COSTS.emulator_params // 10
     situation = situation_of(0, 6, queue_s=1.0)
     situation = replace(
         situation,
-        costs=replace(COSTS, emulator_sizes=sizes),
+        costs=replace(LETTER_COSTS, emulator_sizes=sizes),
         limits=Limits(beta_bar=0.45),
     )
     work = situation.problem().workload
@@ -259,8 +247,8 @@ def test_an_infeasible_cell_is_named():
 
 def test_the_scheme_is_ubfps():
     limits = Limits(beta_bar=0.4)
-    assert Partial().scheme(COSTS, limits) == Ubfp().scheme(COSTS, limits)
-    assert Partial().scheme(COSTS, limits).submodel.kept_fraction == 0.6
+    assert Partial().scheme(LETTER_COSTS, limits) == Ubfp().scheme(LETTER_COSTS, limits)
+    assert Partial().scheme(LETTER_COSTS, limits).submodel.kept_fraction == 0.6
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, np.nan, np.inf])

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers import make_situation, with_cell, with_costs
 
 from trimwave.base.errors import InfeasibleError, InputError
 from trimwave.methods import Ubfp
@@ -32,7 +33,7 @@ def rule(situation, bandwidth_hz, threshold_s):
 
 
 @BOTH
-def test_with_an_even_band_everyone_follows_the_rule(make_situation, noise):
+def test_with_an_even_band_everyone_follows_the_rule(noise):
     situation = make_situation(0, noise=noise)
     latency = situation.problem().latency
     bounds_s = [latency.total_s(np.full(8, x), EVEN_HZ) for x in (0.2, 0.8)]
@@ -50,7 +51,7 @@ def test_with_an_even_band_everyone_follows_the_rule(make_situation, noise):
         np.testing.assert_allclose(plan.total_s[between], threshold_s, rtol=1e-12)
 
 
-def test_two_clients_by_hand(make_situation, with_cell):
+def test_two_clients_by_hand():
     situation = with_cell(
         make_situation(0, num_clients=2),
         speed_flops_per_s=np.array([1e12, 0.4e12]),
@@ -78,7 +79,7 @@ def test_two_clients_by_hand(make_situation, with_cell):
 
 
 @BOTH
-def test_where_all_can_meet_it_the_split_is_the_latency_budgets(make_situation, noise):
+def test_where_all_can_meet_it_the_split_is_the_latency_budgets(noise):
     for seed in SEEDS[noise]:
         situation = make_situation(seed, noise=noise)
         threshold_s = 0.85 * Ubfp().plan(situation).latency_s
@@ -94,7 +95,7 @@ def test_where_all_can_meet_it_the_split_is_the_latency_budgets(make_situation, 
 
 
 @BOTH
-def test_it_is_the_dual_of_p1(make_situation, noise):
+def test_it_is_the_dual_of_p1(noise):
     for seed in SEEDS[noise]:
         for beta_bar in (0.35, 0.6):
             situation = make_situation(seed, noise=noise, beta_bar=beta_bar)
@@ -104,7 +105,7 @@ def test_it_is_the_dual_of_p1(make_situation, noise):
 
 
 @BOTH
-def test_no_split_on_a_grid_prunes_two_clients_less(make_situation, noise):
+def test_no_split_on_a_grid_prunes_two_clients_less(noise):
     situation = make_situation(1, num_clients=2, noise=noise, speed_factor=(0.3, 2))
     threshold_s = 0.9 * Ubfp().plan(situation).latency_s
     best, latency = np.inf, situation.problem().latency
@@ -121,7 +122,7 @@ def test_no_split_on_a_grid_prunes_two_clients_less(make_situation, noise):
 
 
 @BOTH
-def test_where_somebody_cannot_meet_it_the_band_is_even(make_situation, noise):
+def test_where_somebody_cannot_meet_it_the_band_is_even(noise):
     for seed in SEEDS[noise]:
         situation = make_situation(seed, noise=noise)
         latency = situation.problem().latency
@@ -135,7 +136,7 @@ def test_where_somebody_cannot_meet_it_the_band_is_even(make_situation, noise):
 
 
 @pytest.mark.parametrize("bandwidth", ["kkt", "uniform"])
-def test_more_time_prunes_less(make_situation, bandwidth):
+def test_more_time_prunes_less(bandwidth):
     situation = make_situation(2)
     thresholds_s = np.linspace(9, 40, 30)
     plans = [plan_at(situation, one, bandwidth=bandwidth) for one in thresholds_s]
@@ -147,7 +148,7 @@ def test_more_time_prunes_less(make_situation, bandwidth):
 
 @pytest.mark.parametrize("bandwidth", ["kkt", "uniform"])
 @pytest.mark.parametrize("trained", ["full", "lora"])
-def test_by_default_the_threshold_is_ubfps_time(make_situation, bandwidth, trained):
+def test_by_default_the_threshold_is_ubfps_time(bandwidth, trained):
     for seed in range(4):
         situation = make_situation(seed, beta_bar=0.45)
         ubfp = Ubfp(adapter=trained).plan(situation)
@@ -163,7 +164,7 @@ def test_by_default_the_threshold_is_ubfps_time(make_situation, bandwidth, train
 
 @pytest.mark.parametrize("bandwidth", ["kkt", "uniform"])
 @pytest.mark.parametrize("notches", [10, 44, 3_000])
-def test_real_sizes_are_in_time(make_situation, with_costs, bandwidth, notches):
+def test_real_sizes_are_in_time(bandwidth, notches):
     for seed in range(3):
         drawn = make_situation(seed)
         sizes = np.arange(notches // 10, notches + 1) * drawn.costs.emulator_params
@@ -184,7 +185,7 @@ def test_real_sizes_are_in_time(make_situation, with_costs, bandwidth, notches):
 
 
 @pytest.mark.parametrize("bandwidth", ["kkt", "uniform"])
-def test_permuting_the_clients_permutes_the_plan(make_situation, bandwidth):
+def test_permuting_the_clients_permutes_the_plan(bandwidth):
     order = np.random.default_rng(3).permutation(8)
     for seed, threshold_s in ((0, None), (1, 5.0), (2, 15.0)):
         situation = make_situation(seed)
@@ -199,7 +200,7 @@ def test_permuting_the_clients_permutes_the_plan(make_situation, bandwidth):
 
 @BOTH
 @pytest.mark.parametrize("bandwidth", ["kkt", "uniform"])
-def test_one_client_has_the_whole_band(make_situation, noise, bandwidth):
+def test_one_client_has_the_whole_band(noise, bandwidth):
     situation = make_situation(4, num_clients=1, noise=noise)
     latency = situation.problem().latency
     threshold_s = float(latency.total_s(np.array([0.63]), np.array([100e6]))[0])
@@ -209,7 +210,7 @@ def test_one_client_has_the_whole_band(make_situation, noise, bandwidth):
 
 
 @pytest.mark.parametrize("bandwidth", ["kkt", "uniform"])
-def test_memory_and_its_lack(make_situation, with_cell, bandwidth):
+def test_memory_and_its_lack(bandwidth):
     situation = make_situation(0)
     work = situation.costs.workload()
     memory = situation.cell.memory_bytes.copy()
@@ -222,7 +223,7 @@ def test_memory_and_its_lack(make_situation, with_cell, bandwidth):
         plan_at(with_cell(situation, memory_bytes=memory), 30.0, bandwidth=bandwidth)
 
 
-def test_c5_is_not_a_constraint(make_situation):
+def test_c5_is_not_a_constraint():
     situation = make_situation(0, beta_bar=0.21)
     plan = plan_at(situation, 15.0)
     assert np.mean(plan.prune_rate) > 0.3
@@ -242,7 +243,7 @@ def test_a_threshold_is_positive(threshold_s):
     ("method", "label"),
     [(Personalised, "personalised"), (LatencyBudget, "budget pruning")],
 )
-def test_label_and_scheme(make_situation, method, label):
+def test_label_and_scheme(method, label):
     situation = make_situation(0, beta_bar=0.4)
     given = method(adapter="lora")
     assert given.label == label

@@ -3,22 +3,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers import LETTER_COSTS, with_cell
 
 from trimwave.base.errors import InfeasibleError, InputError
 from trimwave.cell.cell import Cell
 from trimwave.methods.lyapunov import next_carry
 from trimwave.methods.split_lora import SplitLora
-from trimwave.model.costs import Costs
-from trimwave.model.shape import SHAPES
 from trimwave.plan.plan import Situation
 
-COSTS = Costs(
-    shape=SHAPES["gpt2-medium"],
-    split_index=22,
-    batch_size=1,
-    seq_len=256,
-    num_local_steps=30,
-)
 BAND = 100e6
 # By hand, GPT-2 Medium, N = 1, s = 256, M = 30, LoRA r = 8.
 HEAD_LORA = 8 * (1024 + 50_257)
@@ -44,11 +36,7 @@ def situation_of(seed, num_clients, *, server=50e12, noise="fixed", **carried):
         noise=noise,
         server_speed_flops_per_s=server,
     )
-    return Situation(cell=cell, costs=COSTS, carried=carried)
-
-
-def with_cell(situation, **changes):
-    return replace(situation, cell=replace(situation.cell, **changes))
+    return Situation(cell=cell, costs=LETTER_COSTS, carried=carried)
 
 
 def one_client():
@@ -189,7 +177,9 @@ def test_bytes_and_flops_of_gpt2_medium():
     assert DEVICE_FLOPS == 30 * 53_328_424_960
     # 24 blocks forward and back to the input 322.1 GFLOP, the factors in them 1.2.
     (submodel, *_) = plan.submodels
-    assert COSTS.bill(submodel).server_step_flops == 322_122_547_200 + 1_207_959_552
+    assert (
+        LETTER_COSTS.bill(submodel).server_step_flops == 322_122_547_200 + 1_207_959_552
+    )
 
 
 def test_one_client_has_the_band_and_the_server_to_itself():
@@ -306,7 +296,9 @@ def test_a_server_of_unknown_speed_is_named():
 
 
 def test_a_client_without_the_memory_is_left_out():
-    need = COSTS.bill(SplitLora().plan(situation_of(0, 1)).submodels[0]).memory_bytes
+    need = LETTER_COSTS.bill(
+        SplitLora().plan(situation_of(0, 1)).submodels[0]
+    ).memory_bytes
     memory = np.array([8e9, 0.99 * need, need, 0.5 * need])
     situation = with_cell(situation_of(0, 4), memory_bytes=memory)
     for method in (SplitLora(), SplitLora(scheduling="everyone")):
@@ -328,7 +320,7 @@ def test_no_client_with_the_memory_is_infeasible():
 
 
 def test_the_scheme_is_the_whole_model():
-    scheme = SplitLora().scheme(COSTS, situation_of(0, 1).limits)
+    scheme = SplitLora().scheme(LETTER_COSTS, situation_of(0, 1).limits)
     submodel = scheme.submodel
     assert (submodel.runs, submodel.trained) == ("split", "lora")
     assert submodel.trains_head

@@ -1,10 +1,11 @@
 from dataclasses import replace
 
 import pytest
+from helpers import letter_costs
 
 from trimwave.base.errors import InputError
 from trimwave.base.units import BITS_PER_BYTE, MIB_BYTES
-from trimwave.model.costs import QUANTISED_BITS, Costs
+from trimwave.model.costs import QUANTISED_BITS
 from trimwave.model.shape import SHAPES
 from trimwave.model.submodel import Submodel
 
@@ -18,17 +19,6 @@ LOGITS = 12 * 256 * 50_257  # [byte]
 LORA = 8 * (1024 + 3072)  # factors of one block at rank 8
 ALL = tuple(range(24))
 ADAPTER = (22, 23)
-
-
-def letter(**changes):
-    options = {
-        "shape": MEDIUM,
-        "split_index": 22,
-        "batch_size": 1,
-        "seq_len": 256,
-        "num_local_steps": 30,
-    }
-    return Costs(**(options | changes))
 
 
 def mib(bits):
@@ -50,7 +40,7 @@ def dropped(trained, **fields):
 
 def test_what_a_round_moves_is_as_in_the_tables():
     """methods.md, 11.4; LoRA factors are charged down as well as up."""
-    costs = letter()
+    costs = letter_costs()
 
     def moved(submodel):
         bill = costs.bill(submodel)
@@ -68,14 +58,14 @@ def test_what_a_round_moves_is_as_in_the_tables():
     deft = costs.whole((0, 1, 2), "full")
     assert moved(deft) == mib(27 * BLOCK * 16)
     assert moved(deft) == pytest.approx(648.69, abs=0.005)
-    sent = letter(send_embeddings=True).bill(costs.whole(ALL, "full"))
+    sent = letter_costs(send_embeddings=True).bill(costs.whole(ALL, "full"))
     assert sent.down_bits == 354_823_168 * 16
     assert mib(sent.down_bits) == pytest.approx(676.77, abs=0.005)
     assert sent.install_bits == 0
 
 
 def test_the_model_that_lies_on_the_device():
-    costs = letter()
+    costs = letter_costs()
     bill = costs.bill(costs.whole(ALL, "lora", sends_frozen=False))
     assert bill.install_bits == 354_823_168 * 16
     assert mib(bill.install_bits) == pytest.approx(676.77, abs=0.005)
@@ -87,14 +77,14 @@ def test_the_model_that_lies_on_the_device():
     assert sent.up_bits == bill.up_bits
     assert sent.step_flops == bill.step_flops
     assert sent.memory_bytes == bill.memory_bytes
-    wider = letter(bits_per_param=32)
+    wider = letter_costs(bits_per_param=32)
     assert wider.bill(wider.whole(ALL, "lora", sends_frozen=False)).install_bits == (
         354_823_168 * 32
     )
 
 
 def test_only_what_is_shared_travels_beside_what_lies_on_the_device():
-    costs = letter()
+    costs = letter_costs()
     for shared in (ADAPTER, (3, *ADAPTER), (*range(18), *ADAPTER)):
         here = dropped("lora", shared_blocks=shared, sends_frozen=False)
         bill = costs.bill(here)
@@ -117,7 +107,7 @@ def test_only_what_is_shared_travels_beside_what_lies_on_the_device():
 def test_the_gradient_goes_down_to_the_lowest_trained_block(
     trained_blocks, inputs, weights
 ):
-    costs = letter()
+    costs = letter_costs()
     bill = costs.bill(costs.whole(trained_blocks, "full"))
     passes = 24 + inputs + weights
     assert bill.step_flops == passes * BLOCK_FLOPS + 2 * HEAD_FLOPS
@@ -136,19 +126,19 @@ def test_the_gradient_goes_down_to_the_lowest_trained_block(
 
 def test_e0_and_a_are_as_in_the_tables():
     """methods.md, 11.4."""
-    costs = letter()
+    costs = letter_costs()
     assert costs.bill(costs.pruned(0.0)).step_flops == pytest.approx(93.0e9, rel=1e-3)
     difference = (
         costs.bill(costs.pruned(1.0)).step_flops
         - costs.bill(costs.pruned(0.0)).step_flops
     )
     assert difference == pytest.approx(147.6e9, rel=1e-3)
-    once = letter(head_passes=1)
+    once = letter_costs(head_passes=1)
     assert once.bill(once.pruned(0.0)).step_flops == pytest.approx(66.6e9, rel=1e-3)
 
 
 def test_a_dropped_block_costs_nothing():
-    costs = letter()
+    costs = letter_costs()
     bill = costs.bill(dropped("full"))
     assert bill.step_flops == pytest.approx(24 * BLOCK_FLOPS + 2 * HEAD_FLOPS)
     expected = 2 * (EMBEDDINGS + 20 * BLOCK) + 16 * 2 * BLOCK
@@ -158,7 +148,7 @@ def test_a_dropped_block_costs_nothing():
 
 @pytest.mark.parametrize(("bits", "stored"), [(4, 4.5), (8, 8.125), (16, 16.0)])
 def test_a_quantised_base_takes_less_of_the_device(bits, stored):
-    costs = letter()
+    costs = letter_costs()
     assert QUANTISED_BITS[bits] == stored
     plain = costs.bill(costs.whole(ALL, "lora", sends_frozen=False))
     bill = costs.bill(costs.whole(ALL, "lora", sends_frozen=False, weight_bits=bits))
@@ -171,7 +161,7 @@ def test_a_quantised_base_takes_less_of_the_device(bits, stored):
 
 @pytest.mark.parametrize("bits", [4, 8])
 def test_low_rank_terms_lie_beside_a_quantised_base(bits):
-    costs = letter()
+    costs = letter_costs()
     plain = costs.whole(ALL, "lora", sends_frozen=False, weight_bits=bits)
     here, there = costs.bill(plain), costs.bill(replace(plain, compensation_rank=6))
     # Inputs and outputs of c_attn, c_fc and the two projections.
@@ -188,7 +178,7 @@ def split(costs, **fields):
 
 def test_blocks_at_the_server_cost_the_link_and_not_the_device():
     """methods.md, 5.1: 0.5 MiB up, down and up again per step, and a LoRA head."""
-    costs = letter()
+    costs = letter_costs()
     bill = costs.bill(split(costs))
     head = 8 * (1024 + 50_257)
     assert costs.head_lora_params == head == 410_248
@@ -206,12 +196,12 @@ def test_blocks_at_the_server_cost_the_link_and_not_the_device():
 
 
 def test_without_a_trained_head_only_features_travel():
-    costs = letter()
+    costs = letter_costs()
     bill = costs.bill(split(costs, trains_head=False))
     assert bill.down_bits == 30 * 256 * 1024 * 16
     assert bill.up_bits == 2 * bill.down_bits
     assert bill.step_flops == 2 * HEAD_FLOPS
-    sent = letter(send_embeddings=True, overhead_down_bits=9, overhead_up_bits=4)
+    sent = letter_costs(send_embeddings=True, overhead_down_bits=9, overhead_up_bits=4)
     more = sent.bill(split(costs, trains_head=False))
     assert more.down_bits - bill.down_bits == EMBEDDINGS * 16 + 9
     assert more.up_bits - bill.up_bits == 4
@@ -219,7 +209,7 @@ def test_without_a_trained_head_only_features_travel():
 
 
 def test_a_submodel_may_bring_its_own_number_of_steps():
-    costs = letter()
+    costs = letter_costs()
     one = costs.bill(split(costs, num_local_steps=1))
     assert one.num_local_steps == 1
     assert one.up_bits == (2 * 256 * 1024 + 410_248) * 16
@@ -232,7 +222,7 @@ def test_a_submodel_may_bring_its_own_number_of_steps():
 
 
 def test_the_submodels_that_costs_make():
-    costs = letter()
+    costs = letter_costs()
     assert costs.num_blocks == 24
     assert costs.all_blocks == ALL
     assert costs.adapter_blocks == ADAPTER
@@ -259,7 +249,7 @@ def test_the_submodels_that_costs_make():
     ],
 )
 def test_blocks_that_the_model_does_not_have_are_named(changes, message):
-    costs = letter()
+    costs = letter_costs()
     with pytest.raises(InputError, match=message):
         costs.bill(dropped("full", **changes))
 
@@ -275,4 +265,4 @@ def test_blocks_that_the_model_does_not_have_are_named(changes, message):
 )
 def test_costs_out_of_range_are_named_at_once(changes, message):
     with pytest.raises(InputError, match=message):
-        letter(**changes)
+        letter_costs(**changes)

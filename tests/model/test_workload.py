@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
+from helpers import LETTER_COSTS, letter_costs, make_situation
 
 from trimwave.base.errors import InputError
 from trimwave.base.units import BITS_PER_BYTE, MIB_BYTES
 from trimwave.methods import parse_method
-from trimwave.model.costs import Costs
 from trimwave.model.shape import SHAPES, ModelShape
 from trimwave.model.workload_of import workload_of
 
@@ -16,24 +16,9 @@ FULL_AND_LORA = pytest.mark.parametrize("trained", ["full", "lora"])
 
 
 def letter(**changes):
-    options = {
-        "split_index": 22,
-        "batch_size": 1,
-        "seq_len": 256,
-        "num_local_steps": 30,
-    }
+    sizes = ("split_index", "batch_size", "seq_len", "num_local_steps")
+    options = {name: getattr(LETTER_COSTS, name) for name in sizes}
     return workload_of(MEDIUM, **(options | changes))
-
-
-def costs_of(**changes):
-    options = {
-        "shape": MEDIUM,
-        "split_index": 22,
-        "batch_size": 1,
-        "seq_len": 256,
-        "num_local_steps": 30,
-    }
-    return Costs(**(options | changes))
 
 
 def mib(bits):
@@ -99,7 +84,7 @@ def test_letters_bits():
     assert sent.update_bits == work.update_bits
 
 
-def test_a_plans_bits_are_those_of_fig_3(make_situation):
+def test_a_plans_bits_are_those_of_fig_3():
     plan = parse_method("ubfp").plan(make_situation(0, beta_bar=0.5))
     assert np.all(plan.down_bits + plan.up_bits == 15 * BLOCK * 16)
     np.testing.assert_allclose(mib(plan.down_bits + plan.up_bits), 360.38, atol=0.005)
@@ -205,7 +190,7 @@ CONVENTIONS = (
 @FULL_AND_LORA
 @pytest.mark.parametrize("changes", CONVENTIONS, ids=lambda one: "+".join(one) or "-")
 def test_a_pruned_bill_is_the_workload(trained, changes):
-    costs = costs_of(**changes)
+    costs = letter_costs(**changes)
     work = costs.workload(trained)
     for kept in (0.0, 0.125, 0.25, 0.5, 0.8125, 1.0):  # exact in binary
         bill = costs.bill(costs.pruned(kept, trained))
@@ -222,7 +207,7 @@ def test_a_pruned_bill_is_the_workload(trained, changes):
 
 @FULL_AND_LORA
 def test_at_real_sizes_a_pruned_bill_is_whole_after_rounding(trained):
-    costs = costs_of()
+    costs = letter_costs()
     work = costs.workload(trained)
     sizes = np.random.default_rng(0).integers(0, costs.emulator_params, 500)
     for size in sizes.tolist():
@@ -235,14 +220,14 @@ def test_at_real_sizes_a_pruned_bill_is_whole_after_rounding(trained):
 
 def test_the_workload_takes_the_overheads_and_the_sizes():
     sizes = np.array([22 * BLOCK // 4, 22 * BLOCK])
-    costs = costs_of(overhead_down_bits=7, overhead_up_bits=5, emulator_sizes=sizes)
+    costs = letter_costs(overhead_down_bits=7, overhead_up_bits=5, emulator_sizes=sizes)
     for trained in ("full", "lora"):
         work = costs.workload(trained)
         assert (work.overhead_down_bits, work.overhead_up_bits) == (7, 5)
         assert work.emulator_sizes is sizes
-    assert costs_of().workload().emulator_sizes is None
+    assert letter_costs().workload().emulator_sizes is None
     with pytest.raises(ValueError, match="is not the emulator's"):
-        costs_of(emulator_sizes=sizes - 1)
+        letter_costs(emulator_sizes=sizes - 1)
 
 
 def test_shapes_from_a_config():

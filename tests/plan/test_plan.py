@@ -3,13 +3,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers import LETTER_COSTS, make_problem, make_situation, with_cell
 
 from trimwave.base.curve import PiecewiseLinear
 from trimwave.base.errors import InfeasibleError, InputError
 from trimwave.cell.cell import Cell
 from trimwave.methods import ALL, parse_method
-from trimwave.model.costs import Costs
-from trimwave.model.shape import SHAPES
 from trimwave.plan.plan import Situation
 from trimwave.plan.predict import best_band, even_band, latency_of, plan_of
 
@@ -22,13 +21,6 @@ CELL = Cell(
     num_samples=np.array([10.0, 30.0]),
     total_bandwidth_hz=10e6,
 )
-COSTS = Costs(
-    shape=SHAPES["gpt2-medium"],
-    split_index=22,
-    batch_size=1,
-    seq_len=256,
-    num_local_steps=30,
-)
 BLOCK_BITS = 12_596_224 * 16
 BLOCK_FLOPS, HEAD_FLOPS = 6_710_886_400, 26_349_142_016
 EMBEDDING_BITS = (51_463_168 + 1_048_576 + 2_048) * 16
@@ -37,11 +29,11 @@ SHARE_HZ = np.array([4e6, 6e6])
 
 @pytest.fixture
 def situation():
-    return Situation(cell=CELL, costs=COSTS)
+    return Situation(cell=CELL, costs=LETTER_COSTS)
 
 
 def submodels(*kept):
-    return [None if x is None else COSTS.pruned(x) for x in kept]
+    return [None if x is None else LETTER_COSTS.pruned(x) for x in kept]
 
 
 def test_a_plan_of_two_clients_by_hand(situation):
@@ -61,7 +53,7 @@ def test_a_plan_of_two_clients_by_hand(situation):
     assert plan.straggler == 1
     np.testing.assert_allclose(plan.prune_rate, [0.5, 0.0])
     assert plan.memory_bytes.tolist() == [
-        round(COSTS.bill(one).memory_bytes) for one in submodels(0.5, 1.0)
+        round(LETTER_COSTS.bill(one).memory_bytes) for one in submodels(0.5, 1.0)
     ]
     assert plan.binding == ("-", "-")
     assert plan.solution is None
@@ -73,8 +65,8 @@ def test_the_one_time_download_by_hand(situation):
     assert plan.install_bits.tolist() == [EMBEDDING_BITS, EMBEDDING_BITS]
     # Both end together when sum of bits / (efficiency T) is the band.
     assert plan.install_s == pytest.approx(EMBEDDING_BITS * (1 / 10 + 1 / 5) / 10e6)
-    lora = COSTS.whole(COSTS.all_blocks, "lora", sends_frozen=False)
-    plan = plan_of(situation, [lora, COSTS.pruned(0.5)], SHARE_HZ)
+    lora = LETTER_COSTS.whole(LETTER_COSTS.all_blocks, "lora", sends_frozen=False)
+    plan = plan_of(situation, [lora, LETTER_COSTS.pruned(0.5)], SHARE_HZ)
     whole_bits = EMBEDDING_BITS + 24 * BLOCK_BITS
     assert plan.install_bits.tolist() == [whole_bits, EMBEDDING_BITS]
     expected_s = (whole_bits / 10 + EMBEDDING_BITS / 5) / 10e6
@@ -91,7 +83,7 @@ def test_under_a_noise_density_the_one_time_download_is_no_slower_than_even(situ
 
 
 def test_nothing_is_installed_where_everything_is_sent(situation):
-    costs = replace(COSTS, send_embeddings=True)
+    costs = replace(LETTER_COSTS, send_embeddings=True)
     plan = plan_of(replace(situation, costs=costs), submodels(0.5, 1.0), SHARE_HZ)
     assert plan.install_bits.tolist() == [0, 0]
     assert plan.install_s == 0.0
@@ -143,7 +135,7 @@ def test_a_plan_for_nobody_is_refused(situation):
 
 
 def test_c3_names_every_client_and_its_shortfall(situation):
-    need = COSTS.bill(COSTS.pruned(1.0)).memory_bytes
+    need = LETTER_COSTS.bill(LETTER_COSTS.pruned(1.0)).memory_bytes
     cell = replace(CELL, memory_bytes=np.array([need - 0.25e9, need - 0.5e9]))
     with pytest.raises(InfeasibleError) as caught:
         plan_of(replace(situation, cell=cell), submodels(1.0, 1.0), SHARE_HZ)
@@ -173,13 +165,13 @@ def test_another_accounting_of_the_flops_changes_the_time_alone(situation):
 
 
 def at_server(**fields):
-    return COSTS.whole(COSTS.all_blocks, "lora", runs="split", **fields)
+    return LETTER_COSTS.whole(LETTER_COSTS.all_blocks, "lora", runs="split", **fields)
 
 
 def test_the_server_is_shared_by_whoever_takes_part(situation):
     served = replace(CELL, server_speed_flops_per_s=50e12)
     device_s = 30 * 2 * HEAD_FLOPS / CELL.speed_flops_per_s
-    server_s = 30 * COSTS.bill(at_server()).server_step_flops / 50e12
+    server_s = 30 * LETTER_COSTS.bill(at_server()).server_step_flops / 50e12
     here = replace(situation, cell=served)
     plan = plan_of(here, [at_server(), at_server()], SHARE_HZ)
     np.testing.assert_allclose(plan.compute_s, device_s + 2 * server_s, rtol=1e-12)
@@ -198,7 +190,7 @@ def test_a_server_of_unknown_speed_is_minded_only_if_it_computes(situation):
     assert plan_of(situation, submodels(0.5, 0.5), SHARE_HZ).latency_s > 0
 
 
-def test_the_best_band_ends_everyone_together(make_situation):
+def test_the_best_band_ends_everyone_together():
     for noise in ("fixed", "psd"):
         drawn = make_situation(2, noise=noise)
         chosen = [drawn.costs.pruned(x) for x in np.linspace(0.2, 0.8, 8)]
@@ -213,7 +205,7 @@ def test_the_best_band_ends_everyone_together(make_situation):
         assert np.sum(best.bandwidth_hz) == pytest.approx(100e6, rel=1e-12)
 
 
-def test_latency_of_some_clients_is_theirs(make_situation):
+def test_latency_of_some_clients_is_theirs():
     drawn = make_situation(4)
     chosen = [drawn.costs.pruned(x) for x in np.linspace(0.2, 0.8, 8)]
     bills = [drawn.costs.bill(one) for one in chosen]
@@ -224,7 +216,7 @@ def test_latency_of_some_clients_is_theirs(make_situation):
     assert np.array_equal(some_s, all_s[some])
 
 
-def test_permuting_the_clients_permutes_the_plan(make_situation):
+def test_permuting_the_clients_permutes_the_plan():
     drawn = make_situation(6)
     chosen = [drawn.costs.pruned(x) for x in np.linspace(0.2, 0.8, 8)]
     chosen[2] = None
@@ -261,7 +253,7 @@ def test_a_servers_speed_is_positive(speed):
         replace(CELL, server_speed_flops_per_s=speed)
 
 
-def test_a_situations_problem_is_p1(make_situation, make_problem):
+def test_a_situations_problem_is_p1():
     here, there = make_situation(3, beta_bar=0.4).problem(), make_problem(3)
     assert here.limits.beta_bar == 0.4
     assert here.workload == there.workload
@@ -274,18 +266,13 @@ def test_a_situations_problem_is_p1(make_situation, make_problem):
 TABLE = PiecewiseLinear(np.array([0.0, 0.4, 0.7, 1.0]), np.array([0.1, 0.3, 0.6, 1.0]))
 
 
-@pytest.fixture(scope="module")
-def measured(make_situation, with_cell):
+def measured(seed, *names, **drawn):
     """Draw a situation whose cell holds parts of the emulator, and has a table."""
-
-    def _measured(seed, *names, **drawn):
-        held = np.random.default_rng(seed).uniform(0, 0.8, 8)
-        held[0] = 0.0
-        given = {"held": held, "emulator_time": TABLE}
-        situation = make_situation(seed, **drawn)
-        return with_cell(situation, **{name: given[name] for name in names})
-
-    return _measured
+    held = np.random.default_rng(seed).uniform(0, 0.8, 8)
+    held[0] = 0.0
+    given = {"held": held, "emulator_time": TABLE}
+    situation = make_situation(seed, **drawn)
+    return with_cell(situation, **{name: given[name] for name in names})
 
 
 MEASURED = pytest.mark.parametrize(
@@ -298,7 +285,7 @@ PRUNE = ("jcpba", "jcpba:solver=bcd", "jcpba:adapter=lora", "ubfp", "personalise
 @MEASURED
 @pytest.mark.parametrize("text", [*PRUNE, "latency_budget", "partial"])
 @pytest.mark.parametrize("noise", ["fixed", "psd"])
-def test_what_is_held_and_measured_is_in_the_plan(measured, names, text, noise):
+def test_what_is_held_and_measured_is_in_the_plan(names, text, noise):
     situation = measured(3, *names, noise=noise)
     plan = parse_method(text).plan(situation)
     trained = "lora" if "lora" in text else "full"
@@ -313,7 +300,7 @@ def test_what_is_held_and_measured_is_in_the_plan(measured, names, text, noise):
         assert plan.latency_s == pytest.approx(plan.solution.latency_s, rel=1e-9)
 
 
-def test_what_is_held_is_not_sent_by_hand(with_cell, situation):
+def test_what_is_held_is_not_sent_by_hand(situation):
     held = with_cell(situation, held=np.array([0.3, 1.0]))
     problem = held.problem()
     plan = plan_of(held, submodels(0.5, 0.9), SHARE_HZ, problem=problem)
@@ -327,7 +314,7 @@ def test_what_is_held_is_not_sent_by_hand(with_cell, situation):
         )
 
 
-def test_a_measured_time_takes_the_place_of_the_flops_by_hand(with_cell, situation):
+def test_a_measured_time_takes_the_place_of_the_flops_by_hand(situation):
     timed = with_cell(situation, emulator_time=TABLE)
     plan = plan_of(timed, submodels(0.4, 1.0), SHARE_HZ, problem=timed.problem())
     # 6 passes over two adapter blocks and two over the head; h(0.4) = 0.3, h(1) = 1.
@@ -338,7 +325,7 @@ def test_a_measured_time_takes_the_place_of_the_flops_by_hand(with_cell, situati
         np.testing.assert_allclose(getattr(plan, name), getattr(whole, name), rtol=1e-8)
 
 
-def test_held_parts_and_times_follow_the_clients_that_take_part(measured):
+def test_held_parts_and_times_follow_the_clients_that_take_part():
     situation = measured(4, "held", "emulator_time")
     problem, share_hz = situation.problem(), np.full(8, 12.5e6)
     kept = np.linspace(0.3, 0.8, 8)
@@ -355,9 +342,7 @@ def test_held_parts_and_times_follow_the_clients_that_take_part(measured):
 
 @pytest.mark.parametrize("text", ["fedbiot", "deft", "lora", "fedqlora", "split_lora"])
 @pytest.mark.parametrize("name", ["held", "emulator_time"])
-def test_methods_of_whole_blocks_say_that_it_has_no_effect(
-    measured, with_cell, text, name
-):
+def test_methods_of_whole_blocks_say_that_it_has_no_effect(text, name):
     situation = with_cell(measured(5, name), server_speed_flops_per_s=50e12)
     with pytest.warns(UserWarning, match=f"`{name}` of the cell has no effect on this"):
         plan = parse_method(text).plan(situation)
@@ -365,7 +350,7 @@ def test_methods_of_whole_blocks_say_that_it_has_no_effect(
     assert plan.record() == parse_method(text).plan(bare).record()
 
 
-def test_methods_that_do_not_heed_bounds_of_shares_say_so(make_situation, with_cell):
+def test_methods_that_do_not_heed_bounds_of_shares_say_so():
     situation = make_situation(0)
     narrow = with_cell(situation, bandwidth_max_hz=np.full(8, 13e6))
     wide = with_cell(situation, bandwidth_min_hz=np.full(8, 12e6))
@@ -383,7 +368,7 @@ def test_methods_that_do_not_heed_bounds_of_shares_say_so(make_situation, with_c
 
 
 @pytest.mark.parametrize("text", ALL)
-def test_no_method_takes_an_uplink_with_its_own_band(make_situation, with_cell, text):
+def test_no_method_takes_an_uplink_with_its_own_band(text):
     bands = {"up_bandwidth_hz": 20e6, "server_speed_flops_per_s": 50e12}
     situation = with_cell(make_situation(0), **bands)
     with pytest.raises(InputError, match="takes one band for both directions, got `up"):

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from helpers import make_problem, with_cell, with_workload
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -58,7 +59,7 @@ def test_two_clients_by_hand(noise):
 
 
 @BOTH
-def test_a_cells_cap_reaches_the_transfers(make_problem, with_cell, noise):
+def test_a_cells_cap_reaches_the_transfers(noise):
     problem = with_cell(make_problem(0, noise=noise), max_spectral_efficiency=4.0)
     bandwidth_hz, bits = np.full(8, 12.5e6), problem.workload.update_bits
     expected = np.full(8, bits / (4.0 * 12.5e6))
@@ -78,7 +79,7 @@ def test_the_inverses_by_hand(noise):
 
 
 @BOTH
-def test_price_by_hand_and_in_closed_form(make_problem, noise):
+def test_price_by_hand_and_in_closed_form(noise):
     if noise == "fixed":
         # Client 0 at B = 2 MHz, T = 19.5: per unit of x, 12 s of compute and 10 s of
         # download; a hertz saves (30 / 2 + 6 / 1) Mbit / B^2 = 5.25e-6 s.
@@ -104,7 +105,7 @@ def test_price_by_hand_and_in_closed_form(make_problem, noise):
     slower=st.floats(1.05, 20),
 )
 def test_share_kept_and_deadline_invert_each_other(
-    make_problem, seed, noise, path_loss_db, kept, slower
+    seed, noise, path_loss_db, kept, slower
 ):
     latency = make_problem(seed, noise=noise, path_loss_db=path_loss_db).latency
     x = np.full(8, kept)
@@ -125,7 +126,7 @@ def test_share_kept_and_deadline_invert_each_other(
 
 
 @BOTH
-def test_an_impossible_deadline_is_told_apart(make_problem, noise):
+def test_an_impossible_deadline_is_told_apart(noise):
     latency = make_problem(0, noise=noise).latency
     kept = np.full(8, 0.5)
     compute_s = latency.compute_s(kept)
@@ -138,7 +139,7 @@ def test_an_impossible_deadline_is_told_apart(make_problem, noise):
     assert np.all(latency.kept_at(np.full(8, 100e6), 0.5) < 0)
 
 
-def test_psd_reports_more_than_the_whole_band_as_unreachable(make_problem):
+def test_psd_reports_more_than_the_whole_band_as_unreachable():
     latency = make_problem(0, noise="psd", path_loss_db=120).latency
     kept = np.full(8, 0.5)
     alone_s = latency.total_s(kept, np.full(8, 100e6))
@@ -146,9 +147,7 @@ def test_psd_reports_more_than_the_whole_band_as_unreachable(make_problem):
     assert np.array_equal(np.isinf(need), alone_s > np.median(alone_s))
 
 
-def test_a_time_that_does_not_depend_on_x_allows_all_or_nothing(
-    make_problem, with_workload
-):
+def test_a_time_that_does_not_depend_on_x_allows_all_or_nothing():
     problem = with_workload(make_problem(0), emulator_params=0, emulator_flops=0)
     bandwidth_hz = np.full(8, 12.5e6)
     total_s = problem.latency.total_s(np.ones(8), bandwidth_hz)

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers import make_problem, with_cell, with_workload
 
 from trimwave.base.errors import InfeasibleError, InputError
 from trimwave.cell.cell import Cell
@@ -24,24 +25,24 @@ def changed(values, client, value):
     return values
 
 
-def test_the_even_point_violates_nothing(make_problem):
+def test_the_even_point_violates_nothing():
     assert make_problem(0).violations(HALF, EVEN_HZ) == []
 
 
-def test_c1_names_the_excess(make_problem):
+def test_c1_names_the_excess():
     found = only(make_problem(0).violations(HALF, changed(EVEN_HZ, 2, 12.6e6)))
     assert (found.constraint, found.client) == ("C1", None)
     assert found.shortfall == pytest.approx(0.1e6)
     assert make_problem(0).violations(HALF, EVEN_HZ * (1 + 1e-12)) == []
 
 
-def test_c2_names_the_client(make_problem):
+def test_c2_names_the_client():
     found = only(make_problem(0).violations(HALF, changed(EVEN_HZ, 5, -3.0)))
     assert (found.constraint, found.client, found.shortfall) == ("C2", 5, 3.0)
     assert "client 5" in found.message
 
 
-def test_c3_names_the_client_and_the_bytes(make_problem, with_cell):
+def test_c3_names_the_client_and_the_bytes():
     problem = make_problem(0)
     work = problem.workload
     memory = problem.cell.memory_bytes.copy()
@@ -51,7 +52,7 @@ def test_c3_names_the_client_and_the_bytes(make_problem, with_cell):
     assert found.shortfall == pytest.approx(0.2 * work.emulator_memory_bytes)
 
 
-def test_c4_names_the_client_both_ways(make_problem):
+def test_c4_names_the_client_both_ways():
     problem = make_problem(0)
     found = only(problem.violations(changed(HALF + 0.1, 1, 0.15), EVEN_HZ))
     assert (found.constraint, found.client) == ("C4", 1)
@@ -63,22 +64,20 @@ def test_c4_names_the_client_both_ways(make_problem):
     assert "`beta_min`" in found.message
 
 
-def test_c5_names_the_mean(make_problem):
+def test_c5_names_the_mean():
     found = only(make_problem(0).violations(changed(HALF, 0, 0.42), EVEN_HZ))
     assert (found.constraint, found.client) == ("C5", None)
     assert found.shortfall == pytest.approx(0.01)
 
 
 @pytest.mark.parametrize("what", ["kept", "bandwidth"])
-def test_not_a_number_is_no_feasible_point(make_problem, what):
+def test_not_a_number_is_no_feasible_point(what):
     kept = changed(HALF, 4, np.nan) if what == "kept" else HALF
     bandwidth_hz = changed(EVEN_HZ, 4, np.nan) if what == "bandwidth" else EVEN_HZ
     assert make_problem(0).violations(kept, bandwidth_hz)
 
 
-def test_an_emulator_without_memory_leaves_c3_to_the_fixed_part(
-    make_problem, with_workload
-):
+def test_an_emulator_without_memory_leaves_c3_to_the_fixed_part():
     problem = with_workload(make_problem(0), emulator_memory_bytes=0)
     assert problem.violations(HALF, EVEN_HZ) == []
     short = with_workload(problem, fixed_memory_bytes=10**11)
@@ -89,7 +88,7 @@ def test_an_emulator_without_memory_leaves_c3_to_the_fixed_part(
         short.check()
 
 
-def test_check_names_every_client_short_of_memory(make_problem, with_cell):
+def test_check_names_every_client_short_of_memory():
     problem = make_problem(0)
     work = problem.workload
     least = work.fixed_memory_bytes + 0.2 * work.emulator_memory_bytes
@@ -106,7 +105,7 @@ def test_check_names_every_client_short_of_memory(make_problem, with_cell):
     with_cell(problem, memory_bytes=memory).check()
 
 
-def test_check_names_the_floor_that_pruning_cannot_pass(make_problem):
+def test_check_names_the_floor_that_pruning_cannot_pass():
     problem = make_problem(0)
     params = problem.workload.emulator_params
     sizes = np.array([params * 3 // 10, params])
@@ -116,7 +115,7 @@ def test_check_names_the_floor_that_pruning_cannot_pass(make_problem):
     replace(floored, limits=Limits(beta_max=0.7)).check()
 
 
-def test_check_names_what_makes_c5_unreachable(make_problem, with_cell):
+def test_check_names_what_makes_c5_unreachable():
     said = r"C5: .*0\.1, but `beta_min` of C4.*at least 0\.2000"
     with pytest.raises(InfeasibleError, match=said):
         make_problem(0, beta_bar=0.1).check()
@@ -130,7 +129,7 @@ def test_check_names_what_makes_c5_unreachable(make_problem, with_cell):
         with_cell(problem, memory_bytes=memory).check()
 
 
-def test_the_tightest_feasible_limits_pass(make_problem):
+def test_the_tightest_feasible_limits_pass():
     make_problem(0, beta_bar=0.2).check()
     make_problem(0, beta_min=0.5, beta_max=0.5, beta_bar=0.5).check()
     make_problem(0, beta_min=0.0, beta_bar=0.0).check()
@@ -161,7 +160,7 @@ FIELDS = ("speed_flops_per_s", "memory_bytes", "snr_down", "snr_up", "num_sample
 
 @pytest.mark.parametrize("name", FIELDS)
 @pytest.mark.parametrize("value", [np.nan, -1.0, 0.0, np.inf])
-def test_a_cell_names_the_client_with_an_impossible_value(make_problem, name, value):
+def test_a_cell_names_the_client_with_an_impossible_value(name, value):
     cell = make_problem(0).cell
     message = f"`{name}` must be positive and finite, got {value} for client 6"
     with pytest.raises(InputError, match=message):
@@ -169,7 +168,7 @@ def test_a_cell_names_the_client_with_an_impossible_value(make_problem, name, va
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_a_cell_of_arrays_that_do_not_fit_is_refused(make_problem, name):
+def test_a_cell_of_arrays_that_do_not_fit_is_refused(name):
     cell = make_problem(0).cell
     with pytest.raises(InputError, match=r"has \d clients"):
         replace(cell, **{name: np.ones(7)})
@@ -183,12 +182,12 @@ def test_a_cell_without_clients_is_refused():
 
 
 @pytest.mark.parametrize("value", [np.nan, -1.0, 0.0, np.inf])
-def test_a_cell_without_a_band_is_refused(make_problem, value):
+def test_a_cell_without_a_band_is_refused(value):
     with pytest.raises(InputError, match="`total_bandwidth_hz` must be positive"):
         replace(make_problem(0).cell, total_bandwidth_hz=value)
 
 
-def test_a_cell_checks_noise_and_cap(make_problem):
+def test_a_cell_checks_noise_and_cap():
     with pytest.raises(InputError, match="`noise` must be one of .* got 'white'"):
         replace(make_problem(0).cell, noise="white")
     with pytest.raises(InputError, match="`max_spectral_efficiency`"):

@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 import pytest
+from helpers import make_situation
 from rich.console import Console
 
 from trimwave.methods import METHODS
@@ -14,7 +15,7 @@ from trimwave.report.plan_table import plan_json, plan_lines, plan_table
 
 
 @pytest.fixture
-def lora_plan(make_situation):
+def lora_plan():
     """Three clients of whole models, the middle one left out."""
     situation = make_situation(0, num_clients=3)
     bill = situation.costs.pruned(1.0, "lora")

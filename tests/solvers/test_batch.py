@@ -46,8 +46,8 @@ def assert_same(one: Solution, other: Solution):
     ("kind", "shape"),
     [("all", (2, 2)), ("base", (2, 3)), *((k, (3,)) for k in VARIANTS)],
 )
-def test_many_draws_are_solved_as_one_by_one(make_problem, noise, kind, shape):
-    problem = random_variant(make_problem, 21, noise, kind, num_clients=6)
+def test_many_draws_are_solved_as_one_by_one(noise, kind, shape):
+    problem = random_variant(21, noise, kind, num_clients=6)
     drawn = many(problem, shape)
     found = Exact().solve_batch(drawn)
     assert found.kept.shape == found.bandwidth_hz.shape == (*shape, 6)
@@ -64,8 +64,8 @@ def test_many_draws_are_solved_as_one_by_one(make_problem, noise, kind, shape):
 
 
 @BOTH
-def test_a_batch_of_a_single_draw_and_of_none_is_the_problem(make_problem, noise):
-    problem = random_variant(make_problem, 22, noise, "base", num_clients=5)
+def test_a_batch_of_a_single_draw_and_of_none_is_the_problem(noise):
+    problem = random_variant(22, noise, "base", num_clients=5)
     single = solve(problem, Exact())
     plain = Exact().solve_batch(problem)
     assert plain.kept.shape == (5,) and plain.latency_s.shape == (1,)
@@ -78,8 +78,8 @@ def test_a_batch_of_a_single_draw_and_of_none_is_the_problem(make_problem, noise
 
 @BOTH
 @pytest.mark.parametrize("fading", [ARRAYS, ("speed_flops_per_s",), ("num_samples",)])
-def test_any_array_of_the_cell_may_be_drawn(make_problem, noise, fading):
-    problem = random_variant(make_problem, 23, noise, "weights", num_clients=5)
+def test_any_array_of_the_cell_may_be_drawn(noise, fading):
+    problem = random_variant(23, noise, "weights", num_clients=5)
     roomy = replace(problem.cell, memory_bytes=np.full(5, 1e12))
     drawn = many(replace(problem, cell=roomy), (3,), fading=fading)
     found = Exact().solve_batch(drawn)
@@ -88,8 +88,8 @@ def test_any_array_of_the_cell_may_be_drawn(make_problem, noise, fading):
     assert np.ptp(found.latency_s) > 0
 
 
-def test_each_draw_may_have_its_own_bounds_of_shares(make_problem):
-    problem = random_variant(make_problem, 24, "fixed", "bounds", num_clients=5)
+def test_each_draw_may_have_its_own_bounds_of_shares():
+    problem = random_variant(24, "fixed", "bounds", num_clients=5)
     bounds = {
         name: getattr(problem.cell, name) * np.array([[1.0], [0.5], [0.0]])
         for name in ("held", "bandwidth_min_hz")
@@ -104,8 +104,8 @@ def test_each_draw_may_have_its_own_bounds_of_shares(make_problem):
 
 @BOTH
 @pytest.mark.parametrize("kind", ["base", "bounds", "all"])
-def test_a_draw_without_a_solution_leaves_the_others_alone(make_problem, noise, kind):
-    problem = random_variant(make_problem, 25, noise, kind, num_clients=5)
+def test_a_draw_without_a_solution_leaves_the_others_alone(noise, kind):
+    problem = random_variant(25, noise, kind, num_clients=5)
     work = problem.workload
     need = work.fixed_memory_bytes + work.emulator_memory_bytes * problem.kept_min
     drawn = many(problem, (4,))
@@ -125,8 +125,8 @@ def test_a_draw_without_a_solution_leaves_the_others_alone(make_problem, noise, 
 
 
 @BOTH
-def test_a_draw_may_fail_at_c5_or_at_the_least_shares(make_problem, noise):
-    problem = random_variant(make_problem, 26, noise, "base", num_clients=4)
+def test_a_draw_may_fail_at_c5_or_at_the_least_shares(noise):
+    problem = random_variant(26, noise, "base", num_clients=4)
     work, limits = problem.workload, replace(problem.limits, beta_min=0.1, beta_bar=0.2)
     problem = replace(problem, limits=replace(limits, beta_max=0.8))
     memory = np.full((3, 4), 1e12)  # C5: four that keep 0.3 cannot make 0.8 on average
@@ -140,8 +140,8 @@ def test_a_draw_may_fail_at_c5_or_at_the_least_shares(make_problem, noise):
 
 
 @BOTH
-def test_all_draws_may_fail(make_problem, noise):
-    problem = random_variant(make_problem, 27, noise, "base", num_clients=4)
+def test_all_draws_may_fail(noise):
+    problem = random_variant(27, noise, "base", num_clients=4)
     none = replace(problem, cell=replace(problem.cell, memory_bytes=np.ones((3, 4))))
     found = Exact().solve_batch(none)
     assert np.all(found.status == Status.INFEASIBLE)
@@ -149,8 +149,8 @@ def test_all_draws_may_fail(make_problem, noise):
 
 
 @BOTH
-def test_a_batch_holds_what_it_says(make_problem, noise):
-    drawn = many(random_variant(make_problem, 28, noise, "base", num_clients=7), (2, 3))
+def test_a_batch_holds_what_it_says(noise):
+    drawn = many(random_variant(28, noise, "base", num_clients=7), (2, 3))
     found = Exact().solve_batch(drawn)
     np.testing.assert_array_equal(
         found.gap, (found.latency_s - found.bound_s) / found.latency_s
@@ -169,9 +169,9 @@ def test_a_batch_holds_what_it_says(make_problem, noise):
 
 
 @BOTH
-def test_where_one_draw_is_hard_the_others_are_as_exact(make_problem, noise):
+def test_where_one_draw_is_hard_the_others_are_as_exact(noise):
     """A cell whose draws end the searches at very different steps."""
-    problem = random_variant(make_problem, 29, noise, "base", num_clients=6)
+    problem = random_variant(29, noise, "base", num_clients=6)
     speed = problem.cell.speed_flops_per_s * np.array([[1.0], [1e-6], [1e6], [1.0]])
     speed[3] *= 10.0 ** np.arange(-3, 3)
     snr = problem.cell.snr_down * np.array([[1.0], [1e-3], [1e3], [1.0]])
@@ -185,8 +185,8 @@ def test_where_one_draw_is_hard_the_others_are_as_exact(make_problem, noise):
         assert found[draw].status is single.status
 
 
-def test_ten_thousand_draws_at_once(make_problem):
-    problem = random_variant(make_problem, 30, "fixed", "base", num_clients=8)
+def test_ten_thousand_draws_at_once():
+    problem = random_variant(30, "fixed", "base", num_clients=8)
     found = Exact().solve_batch(many(problem, (10_000,)))
     assert np.all(found.status == Status.OPTIMAL)
     assert np.max(found.gap) <= 1e-11 and np.max(found.kkt_residual) <= 1e-9

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from helpers import make_problem, with_cell
 
 from trimwave.base.errors import InfeasibleError, InputError
 from trimwave.problem.solution import Status, solve
@@ -8,7 +9,7 @@ from trimwave.solvers import BlockDescent, Exact, Uniform
 SOLVERS = pytest.mark.parametrize("solver", [BlockDescent(), Uniform()])
 
 
-def test_algorithm_1_stalls_after_two_sweeps_on_the_even_band(make_problem):
+def test_algorithm_1_stalls_after_two_sweeps_on_the_even_band():
     inside = 0
     for seed in range(30):
         problem = make_problem(seed)
@@ -25,7 +26,7 @@ def test_algorithm_1_stalls_after_two_sweeps_on_the_even_band(make_problem):
     assert inside >= 20
 
 
-def test_algorithm_1_from_the_other_block_never_prunes(make_problem):
+def test_algorithm_1_from_the_other_block_never_prunes():
     for seed in range(10):
         found = solve(make_problem(seed), BlockDescent(first="bandwidth"))
         np.testing.assert_allclose(found.kept, np.full(8, 0.5), rtol=1e-6)
@@ -33,7 +34,7 @@ def test_algorithm_1_from_the_other_block_never_prunes(make_problem):
 
 
 @pytest.mark.parametrize("first", ["prune", "bandwidth"])
-def test_algorithm_1_never_gets_worse_than_its_start(make_problem, first):
+def test_algorithm_1_never_gets_worse_than_its_start(first):
     for seed in range(20):
         problem = make_problem(seed, speed_factor=(0.2, 2.5), path_loss_db=94)
         trace = np.array(solve(problem, BlockDescent(first=first)).trace)
@@ -41,7 +42,7 @@ def test_algorithm_1_never_gets_worse_than_its_start(make_problem, first):
         assert np.all(np.diff(trace) <= 1e-12 * trace[0])
 
 
-def test_algorithm_1_says_when_it_ran_out_of_sweeps(make_problem):
+def test_algorithm_1_says_when_it_ran_out_of_sweeps():
     found = solve(make_problem(0), BlockDescent(max_sweeps=1))
     assert found.status is Status.ITERATION_LIMIT
     assert found.sweeps == 1
@@ -56,9 +57,7 @@ def test_algorithm_1_says_when_it_ran_out_of_sweeps(make_problem):
         ({"bandwidth_min_hz": [0.3, 0, 0, 0], "bandwidth_max_hz": [1, 0.1, 1, 1]}, 0),
     ],
 )
-def test_bounds_without_the_even_share_are_refused(
-    make_problem, with_cell, solver, bounds, client
-):
+def test_bounds_without_the_even_share_are_refused(solver, bounds, client):
     shares = {name: 100e6 * np.array(value) for name, value in bounds.items()}
     problem = with_cell(make_problem(0, num_clients=4), **shares)
     message = (
@@ -71,7 +70,7 @@ def test_bounds_without_the_even_share_are_refused(
 
 
 @SOLVERS
-def test_bounds_that_hold_the_even_share_are_kept(make_problem, with_cell, solver):
+def test_bounds_that_hold_the_even_share_are_kept(solver):
     for seed in range(6):
         problem = make_problem(seed, num_clients=4, speed_factor=(0.2, 2.5))
         bounds = {"bandwidth_min_hz": 0.22, "bandwidth_max_hz": 0.27}
@@ -88,7 +87,7 @@ def test_bounds_that_hold_the_even_share_are_kept(make_problem, with_cell, solve
 
 
 @SOLVERS
-def test_an_uplink_with_its_own_band_is_refused(make_problem, with_cell, solver):
+def test_an_uplink_with_its_own_band_is_refused(solver):
     problem = with_cell(make_problem(0), up_bandwidth_hz=20e6)
     message = f"solver `{solver.name}` takes one band for both directions, got "
     with pytest.raises(InputError, match=message):

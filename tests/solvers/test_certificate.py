@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from helpers import make_problem, with_cell, with_workload
 
 from trimwave.problem.solution import Status, solve
 from trimwave.solvers import BlockDescent, Exact
@@ -23,7 +24,7 @@ BOTH = pytest.mark.parametrize("noise", ["fixed", "psd"])
 
 
 @BOTH
-def test_the_certificate_tells_optimal_from_not(make_problem, noise):
+def test_the_certificate_tells_optimal_from_not(noise):
     for seed in range(4):
         problem = make_problem(seed, noise=noise)
         exact = solve(problem, Exact())
@@ -37,7 +38,7 @@ def test_the_certificate_tells_optimal_from_not(make_problem, noise):
 
 
 @BOTH
-def test_the_bound_of_a_wrong_claim_shows_it(make_problem, noise):
+def test_the_bound_of_a_wrong_claim_shows_it(noise):
     problem = make_problem(1, noise=noise)
     exact = solve(problem, Exact())
     best_s, price_hz = exact.latency_s, exact.price_hz
@@ -54,7 +55,7 @@ def test_the_bound_of_a_wrong_claim_shows_it(make_problem, noise):
     assert 0 < lower_bound_s(problem, descent.latency_s, price_hz) <= best_s
 
 
-def test_the_residual_notices_each_condition(make_problem):
+def test_the_residual_notices_each_condition():
     problem = make_problem(1)
     exact = solve(problem, Exact())
     kept, bandwidth_hz, price_hz = exact.kept, exact.bandwidth_hz, exact.price_hz
@@ -74,7 +75,7 @@ def test_the_residual_notices_each_condition(make_problem):
     assert kkt_residual(problem, descent.kept, descent.bandwidth_hz, price_hz) > 1e-2
 
 
-def test_the_residual_measures_each_primal_condition(make_problem):
+def test_the_residual_measures_each_primal_condition():
     problem = make_problem(1)
     exact = solve(problem, Exact())
     kept, bandwidth_hz = exact.kept, exact.bandwidth_hz
@@ -94,9 +95,7 @@ def test_the_residual_measures_each_primal_condition(make_problem):
 
 
 @pytest.mark.parametrize(("path_loss_db", "seed"), [(100, 3), (105, 0), (110, 10)])
-def test_a_share_at_a_modems_cap_counts_as_stationary(
-    make_problem, with_cell, path_loss_db, seed
-):
+def test_a_share_at_a_modems_cap_counts_as_stationary(path_loss_db, seed):
     # Where the efficiency just reaches the cap the rate has a kink, and the price any
     # value between its two sides: an optimum there is still one.
     problem = make_problem(seed, noise="psd", path_loss_db=path_loss_db)
@@ -105,9 +104,7 @@ def test_a_share_at_a_modems_cap_counts_as_stationary(
     assert exact.kkt_residual <= 1e-8
 
 
-def test_no_proof_is_claimed_where_the_problem_is_not_quasi_convex(
-    make_problem, with_cell, with_workload
-):
+def test_no_proof_is_claimed_where_the_problem_is_not_quasi_convex():
     # A noise density, a downlink at the modem's cap and a weak uplink: the band that
     # one more unit of kept costs falls with the share, so for equal clients the even
     # point is the worst of all and not the best.

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers import make_problem, with_cell
 
 from trimwave.base.curve import PiecewiseLinear
 from trimwave.base.errors import InputError
@@ -13,13 +14,9 @@ from trimwave.solvers.split import split_band
 UP_HZ = 40e6
 
 
-@pytest.fixture
-def two_bands(make_problem, with_cell):
-    def _two_bands(seed, up_hz=UP_HZ, cell=None, **drawn):
-        problem = make_problem(seed, **drawn)
-        return with_cell(problem, up_bandwidth_hz=up_hz, **(cell or {}))
-
-    return _two_bands
+def two_bands(seed, up_hz=UP_HZ, cell=None, **drawn):
+    problem = make_problem(seed, **drawn)
+    return with_cell(problem, up_bandwidth_hz=up_hz, **(cell or {}))
 
 
 def assert_feasible(problem, found):
@@ -37,7 +34,7 @@ def assert_feasible(problem, found):
     assert (found.status is Status.OPTIMAL) == (found.gap <= 1e-9)
 
 
-def test_one_client_has_both_bands(two_bands):
+def test_one_client_has_both_bands():
     problem = two_bands(0, num_clients=1, beta_bar=0.37)
     found = solve(problem, Exact())
     latency, kept = problem.latency, np.array([0.63])
@@ -49,7 +46,7 @@ def test_one_client_has_both_bands(two_bands):
     assert found.gap <= 1e-9
 
 
-def test_a_clients_split_by_hand(two_bands):
+def test_a_clients_split_by_hand():
     # Fixed noise: (sqrt(d) + sqrt(mu g))^2 / slack, shares in the ratio of the roots.
     problem = two_bands(1, num_clients=3)
     latency, kept = problem.latency, np.array([0.3, 0.5, 0.7])
@@ -68,7 +65,7 @@ def test_a_clients_split_by_hand(two_bands):
 
 
 @pytest.mark.parametrize("noise", ["fixed", "psd"])
-def test_a_clients_split_is_the_cheapest_and_its_slopes_are_slopes(two_bands, noise):
+def test_a_clients_split_is_the_cheapest_and_its_slopes_are_slopes(noise):
     problem = two_bands(2, num_clients=4, noise=noise, path_loss_db=90)
     latency, kept = problem.latency, np.array([0.3, 0.4, 0.6, 0.7])
     mu, deadline_s = np.array([1.7]), np.array([60.0])
@@ -109,7 +106,7 @@ def sampled_rates(link, k, around_hz):
     return one.rate_bps(share), share
 
 
-def test_two_clients_against_a_grid(two_bands):
+def test_two_clients_against_a_grid():
     for seed in (3, 4):
         problem = two_bands(seed, num_clients=2, speed_factor=(0.3, 3.0))
         found = solve(problem, Exact())
@@ -128,7 +125,7 @@ def test_two_clients_against_a_grid(two_bands):
         assert found.latency_s <= best_s * (1 + 1e-3)
 
 
-def test_the_shares_of_fixed_kept_fractions_are_the_best(two_bands):
+def test_the_shares_of_fixed_kept_fractions_are_the_best():
     problem = two_bands(5, num_clients=2)
     kept = np.array([0.4, 0.6])
     down_hz, up_hz = paired_shares(problem, kept)
@@ -148,7 +145,7 @@ def test_the_shares_of_fixed_kept_fractions_are_the_best(two_bands):
 
 
 @pytest.mark.parametrize("kind", ["held", "table", "damage", "weights"])
-def test_the_general_model_under_fdd(two_bands, kind):
+def test_the_general_model_under_fdd(kind):
     cell, limits = {}, {}
     if kind == "held":
         cell["held"] = np.array([0.0, 0.4, 0.6])
@@ -167,7 +164,7 @@ def test_the_general_model_under_fdd(two_bands, kind):
     assert found.gap <= 0.02
 
 
-def test_more_of_either_band_never_hurts(two_bands, with_cell):
+def test_more_of_either_band_never_hurts():
     problem = two_bands(7, num_clients=4)
     before = solve(problem, Exact())
     for more in ({"total_bandwidth_hz": 120e6}, {"up_bandwidth_hz": 60e6}):
@@ -176,7 +173,7 @@ def test_more_of_either_band_never_hurts(two_bands, with_cell):
         assert after.latency_s < before.latency_s
 
 
-def test_numbering_the_clients_otherwise_permutes_the_answer(two_bands, with_cell):
+def test_numbering_the_clients_otherwise_permutes_the_answer():
     problem = two_bands(8, num_clients=4)
     here, order = solve(problem, Exact()), np.array([2, 0, 3, 1])
     assert here.gap <= 1e-9  # convex here, so the optimum is one point
@@ -187,7 +184,7 @@ def test_numbering_the_clients_otherwise_permutes_the_answer(two_bands, with_cel
     np.testing.assert_allclose(there.kept, here.kept[order], atol=1e-5)
 
 
-def test_a_batch_is_its_draws(two_bands, with_cell):
+def test_a_batch_is_its_draws():
     problem = two_bands(9, num_clients=3)
     rng = np.random.default_rng(0)
     fading = rng.exponential(size=(4, 3))
@@ -201,7 +198,7 @@ def test_a_batch_is_its_draws(two_bands, with_cell):
 
 
 @pytest.mark.slow
-def test_a_noise_density_under_fdd(two_bands):
+def test_a_noise_density_under_fdd():
     problem = two_bands(0, num_clients=2, noise="psd", path_loss_db=90)
     found = solve(problem, Exact())
     assert_feasible(problem, found)
@@ -209,13 +206,13 @@ def test_a_noise_density_under_fdd(two_bands):
 
 
 @pytest.mark.parametrize("bound", ["bandwidth_min_hz", "bandwidth_max_hz"])
-def test_bounds_of_shares_are_refused(two_bands, bound):
+def test_bounds_of_shares_are_refused(bound):
     problem = two_bands(0, cell={bound: np.full(8, 10e6)})
     with pytest.raises(InputError, match=f"`{bound}` bounds a share that serves both"):
         solve(problem, Exact())
 
 
 @pytest.mark.parametrize("solver", [BlockDescent(), Uniform()])
-def test_the_other_solvers_split_one_band(two_bands, solver):
+def test_the_other_solvers_split_one_band(solver):
     with pytest.raises(InputError, match="takes one band for both directions"):
         solve(two_bands(0), solver)

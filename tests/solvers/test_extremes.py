@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers import make_problem
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from variants import VARIANTS, vary
@@ -228,7 +229,7 @@ def test_a_crowd(noise, clients):
 @pytest.mark.parametrize(
     ("noise", "clients"), [("fixed", 10**5), ("fixed", 10**6), ("psd", 10**5)]
 )
-def test_a_crowd_in_the_letters_cell(make_problem, noise, clients):
+def test_a_crowd_in_the_letters_cell(noise, clients):
     problem = make_problem(0, num_clients=clients, noise=noise)
     assert judge(problem) is Status.OPTIMAL
 

@@ -3,6 +3,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from helpers import make_problem, with_cell
 from variants import NOISES, vary
 
 from trimwave.base.errors import InfeasibleError, InputError
@@ -31,24 +32,19 @@ def with_blocks(problem, blocks):
     )
 
 
-@pytest.fixture(scope="module")
-def draw(make_problem):
+def draw(seed, num_clients, kind="base", noise="fixed", **limits):
     """Draw a problem of a variant whose limits leave room for coarse sizes."""
-
-    def _draw(seed, num_clients, kind="base", noise="fixed", **limits):
-        rng = np.random.default_rng(seed)
-        drawn = {"beta_min": 0.1, "beta_max": 0.9, "beta_bar": rng.uniform(0.3, 0.7)}
-        problem = make_problem(
-            seed,
-            num_clients=num_clients,
-            noise=noise,
-            speed_factor=(0.3, 2.5),
-            path_loss_db=rng.uniform(60, 100),
-            **(drawn | limits),
-        )
-        return vary(problem, kind, seed)
-
-    return _draw
+    rng = np.random.default_rng(seed)
+    drawn = {"beta_min": 0.1, "beta_max": 0.9, "beta_bar": rng.uniform(0.3, 0.7)}
+    problem = make_problem(
+        seed,
+        num_clients=num_clients,
+        noise=noise,
+        speed_factor=(0.3, 2.5),
+        path_loss_db=rng.uniform(60, 100),
+        **(drawn | limits),
+    )
+    return vary(problem, kind, seed)
 
 
 def bounds_of(problem):
@@ -105,7 +101,7 @@ def assert_real(problem, continuous, real):
     assert real.kkt_residual is None
 
 
-def test_where_there_is_nothing_to_round_the_solution_comes_back(make_problem):
+def test_where_there_is_nothing_to_round_the_solution_comes_back():
     for solver in (Exact(), BlockDescent()):
         problem = make_problem(0)
         found = solve(problem, solver)
@@ -117,7 +113,7 @@ REAL = [(what, "fixed") for what in ("sizes", "blocks", "both")]
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("what", "noise"), [*REAL, ("both", "psd")])
-def test_real_points_are_real_and_feasible(draw, noise, kind, what):
+def test_real_points_are_real_and_feasible(noise, kind, what):
     for seed in range(2 if noise == "fixed" else 1):
         problem = draw(seed, 7, kind, noise)
         if what != "blocks":
@@ -129,7 +125,7 @@ def test_real_points_are_real_and_feasible(draw, noise, kind, what):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_real_sizes_against_brute_force(draw, kind):
+def test_real_sizes_against_brute_force(kind):
     ratios = []
     for seed in range(6):
         problem = with_sizes(draw(seed, 4, kind), 10)
@@ -148,7 +144,7 @@ def test_real_sizes_against_brute_force(draw, kind):
 
 
 @pytest.mark.parametrize("noise", NOISES)
-def test_real_sizes_against_brute_force_for_either_noise(draw, noise):
+def test_real_sizes_against_brute_force_for_either_noise(noise):
     for seed in range(20, 23):
         problem = with_sizes(draw(seed, 3, noise=noise), 10)
         kept = legal_kept(problem)
@@ -159,7 +155,7 @@ def test_real_sizes_against_brute_force_for_either_noise(draw, noise):
 
 @pytest.mark.parametrize("noise", NOISES)
 @pytest.mark.parametrize("kind", ["base", "bounds", "all"])
-def test_whole_blocks_are_the_best_for_fixed_sizes(draw, noise, kind):
+def test_whole_blocks_are_the_best_for_fixed_sizes(noise, kind):
     for seed in range(8 if noise == "fixed" else 3):
         problem = with_blocks(draw(seed, 3, kind, noise), 14)
         shares = legal_shares_hz(problem)
@@ -175,7 +171,7 @@ def test_whole_blocks_are_the_best_for_fixed_sizes(draw, noise, kind):
         assert here == pytest.approx(best_s(problem, kept, shares), rel=1e-9)
 
 
-def test_blocks_and_any_sizes_jointly_are_within_ten_percent(draw):
+def test_blocks_and_any_sizes_jointly_are_within_ten_percent():
     ratios = []
     for seed in range(10):
         problem = with_blocks(draw(seed, 3), 12)
@@ -188,7 +184,7 @@ def test_blocks_and_any_sizes_jointly_are_within_ten_percent(draw):
     assert np.mean(ratios) <= 1.01
 
 
-def test_blocks_and_sizes_jointly_are_within_six_percent(draw):
+def test_blocks_and_sizes_jointly_are_within_six_percent():
     ratios = []
     for seed in range(8):
         problem = with_sizes(with_blocks(draw(seed, 3), 12), 10)
@@ -201,7 +197,7 @@ def test_blocks_and_sizes_jointly_are_within_six_percent(draw):
     assert np.mean(ratios) <= 1.02
 
 
-def test_finer_sizes_and_blocks_close_the_gap(draw):
+def test_finer_sizes_and_blocks_close_the_gap():
     for seed in range(3):
         problem = draw(seed, 6)
         for finer in (with_sizes, with_blocks):
@@ -213,19 +209,14 @@ def test_finer_sizes_and_blocks_close_the_gap(draw):
             assert gaps[2] < 2e-3
 
 
-@pytest.fixture(scope="module")
-def alike(make_problem):
+def alike(num_clients, **limits):
     """Return a problem of identical clients."""
-
-    def _alike(num_clients, **limits):
-        problem = make_problem(0, num_clients=1, **limits)
-        cell = problem.cell.take(np.zeros(num_clients, dtype=int))
-        return replace(problem, cell=cell)
-
-    return _alike
+    problem = make_problem(0, num_clients=1, **limits)
+    cell = problem.cell.take(np.zeros(num_clients, dtype=int))
+    return replace(problem, cell=cell)
 
 
-def test_what_is_real_already_stays_and_is_the_optimum(alike):
+def test_what_is_real_already_stays_and_is_the_optimum():
     problem = with_blocks(with_sizes(alike(5), 10), 20)
     found = solve(problem, Exact())
     real = realise(problem, found)
@@ -234,7 +225,7 @@ def test_what_is_real_already_stays_and_is_the_optimum(alike):
     assert real.status is Status.OPTIMAL
 
 
-def test_what_is_left_over_goes_to_those_who_end_last(alike):
+def test_what_is_left_over_goes_to_those_who_end_last():
     # Eight blocks for three alike: two each, and two more for two of them.
     problem = with_blocks(alike(3), 8)
     blocks = whole_blocks(problem, np.full(3, 0.5)) / 12.5e6
@@ -244,20 +235,20 @@ def test_what_is_left_over_goes_to_those_who_end_last(alike):
     assert np.rint(blocks).tolist() == [3, 2, 3]
 
 
-def test_a_part_of_a_block_at_the_edge_of_the_band_is_left(alike):
+def test_a_part_of_a_block_at_the_edge_of_the_band_is_left():
     problem = alike(2)
     cell = replace(problem.cell, resource_block_hz=30e6)
     shares = whole_blocks(replace(problem, cell=cell), np.array([0.5, 0.6]))
     np.testing.assert_allclose(shares, [30e6, 60e6])
 
 
-def test_c5_that_is_slack_leaves_everyone_at_the_least_size(draw):
+def test_c5_that_is_slack_leaves_everyone_at_the_least_size():
     problem = with_sizes(draw(0, 5, beta_bar=0.95), 10)
     real = realise(problem, solve(problem, Exact()))
     np.testing.assert_allclose(real.kept, np.full(5, 0.1))
 
 
-def test_one_client_keeps_the_next_size_and_has_every_block(draw):
+def test_one_client_keeps_the_next_size_and_has_every_block():
     for kept_s, keeps in ((0.5, 0.5), (0.501, 0.6), (0.58, 0.6)):
         problem = with_sizes(draw(1, 1, beta_bar=1 - kept_s), 10)
         problem = with_blocks(problem, 7)
@@ -271,7 +262,7 @@ def test_one_client_keeps_the_next_size_and_has_every_block(draw):
 @pytest.mark.parametrize(
     ("kind", "noise"), [("base", "fixed"), ("all", "fixed"), ("base", "psd")]
 )
-def test_numbering_the_clients_otherwise_permutes_the_answer(draw, noise, kind):
+def test_numbering_the_clients_otherwise_permutes_the_answer(noise, kind):
     problem = with_sizes(with_blocks(draw(3, 6, kind, noise), 200), 30)
     order = np.random.default_rng(0).permutation(6)
     other = replace(problem, cell=problem.cell.take(order))
@@ -281,7 +272,7 @@ def test_numbering_the_clients_otherwise_permutes_the_answer(draw, noise, kind):
     np.testing.assert_allclose(there.bandwidth_hz, here.bandwidth_hz[order], rtol=1e-12)
 
 
-def test_a_hundred_thousand_clients(make_problem):
+def test_a_hundred_thousand_clients():
     drawn = make_problem(0, num_clients=100_000, speed_factor=(0.3, 2.5))
     problem = with_blocks(with_sizes(drawn, 3_000), 2_000_000)
     found = solve(problem, Exact())
@@ -290,7 +281,7 @@ def test_a_hundred_thousand_clients(make_problem):
     assert real.gap < 0.05
 
 
-def test_another_solvers_point_is_rounded_without_a_claim(draw):
+def test_another_solvers_point_is_rounded_without_a_claim():
     problem = with_sizes(draw(2, 6), 20)
     found = solve(problem, BlockDescent())
     real = realise(problem, found)
@@ -300,7 +291,7 @@ def test_another_solvers_point_is_rounded_without_a_claim(draw):
     assert real.trace == found.trace
 
 
-def test_fewer_blocks_than_clients_are_refused(draw):
+def test_fewer_blocks_than_clients_are_refused():
     problem = with_blocks(draw(0, 4), 3)
     message = (
         "C1: the clients need 4 resource blocks of 3.33333e[+]07 Hz at the least, the "
@@ -311,7 +302,7 @@ def test_fewer_blocks_than_clients_are_refused(draw):
     realise(with_blocks(problem, 4), solve(problem, Exact()))  # one each is enough
 
 
-def test_least_shares_of_more_blocks_than_the_band_has_are_refused(draw, with_cell):
+def test_least_shares_of_more_blocks_than_the_band_has_are_refused():
     least_hz = np.array([31e6, 31e6, 31e6])  # 93 MHz, but two blocks of 20 each
     problem = with_cell(draw(0, 3), bandwidth_min_hz=least_hz, resource_block_hz=20e6)
     message = "clients need 6 resource blocks of 2e[+]07 Hz .* the band has 5"
@@ -319,7 +310,7 @@ def test_least_shares_of_more_blocks_than_the_band_has_are_refused(draw, with_ce
         realise(problem, solve(problem, Exact()))
 
 
-def test_a_largest_share_that_holds_no_block_is_refused(draw, with_cell):
+def test_a_largest_share_that_holds_no_block_is_refused():
     most_hz = np.array([np.inf, 19e6, 40e6])
     problem = with_cell(draw(0, 3), bandwidth_max_hz=most_hz, resource_block_hz=20e6)
     message = (
@@ -330,14 +321,14 @@ def test_a_largest_share_that_holds_no_block_is_refused(draw, with_cell):
         realise(problem, solve(problem, Exact()))
 
 
-def test_bounds_without_a_size_between_are_refused(draw):
+def test_bounds_without_a_size_between_are_refused():
     problem = with_sizes(draw(0, 3, beta_min=0.51, beta_max=0.58, beta_bar=0.55), 10)
     message = "C4: no real sub-model keeps between 0.4200 and 0.4900 .* for client 0"
     with pytest.raises(InfeasibleError, match=message):
         realise(problem, solve(problem, Exact()))
 
 
-def test_sizes_that_cannot_give_what_c5_asks_are_refused(draw):
+def test_sizes_that_cannot_give_what_c5_asks_are_refused():
     # Sizes end at 0.8 under a bound of 0.85; everyone would have to keep 0.83.
     problem = with_sizes(draw(0, 3, beta_min=0.15, beta_bar=0.17), 10)
     problem = replace(
@@ -348,7 +339,7 @@ def test_sizes_that_cannot_give_what_c5_asks_are_refused(draw):
         round_to_sizes(problem, np.full(3, 0.83), np.full(3, BAND_HZ / 3))
 
 
-def test_an_uplink_with_its_own_band_is_refused(draw, with_cell):
+def test_an_uplink_with_its_own_band_is_refused():
     problem = with_cell(with_blocks(draw(0, 3), 20), up_bandwidth_hz=20e6)
     with pytest.raises(InputError, match="realise takes one band for both directions"):
         realise(problem, solve(problem, Exact()))

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers import make_problem
 from variants import VARIANTS, brute_force, random_variant, vary
 
 from trimwave.base.curve import PiecewiseLinear
@@ -20,7 +21,7 @@ def bound_of(problem, found):
     return float(enclosed_bound_s(problem, latency_s, price_hz)[0])
 
 
-def weak_uplinks(make_problem, seed, kind="base", num_clients=2):
+def weak_uplinks(seed, kind="base", num_clients=2):
     """Draw clients under a noise density, heard far worse than they hear."""
     rng = np.random.default_rng(seed)
     limits = {"beta_min": 0.05, "beta_max": 0.95, "beta_bar": rng.uniform(0.3, 0.7)}
@@ -39,7 +40,7 @@ def weak_uplinks(make_problem, seed, kind="base", num_clients=2):
 
 
 @pytest.fixture(scope="module")
-def alike(make_problem):
+def alike():
     """Return two alike clients for whom equal pruning is stationary and not best."""
     problem = make_problem(0, num_clients=2, noise="psd")
     cell = replace(
@@ -53,9 +54,9 @@ def alike(make_problem):
     return replace(problem, cell=cell, workload=work)
 
 
-def test_where_the_band_is_convex_the_bound_is_the_certificates(make_problem):
+def test_where_the_band_is_convex_the_bound_is_the_certificates():
     for seed, kind in ((0, "base"),):
-        problem = random_variant(make_problem, seed, "psd", kind, num_clients=3)
+        problem = random_variant(seed, "psd", kind, num_clients=3)
         found = solve(problem, Exact())
         assert price_rises(problem, row(found.latency_s)).all()
         bound_s = bound_of(problem, found)
@@ -104,21 +105,21 @@ def assert_no_wrong_claim(problem):
     ("seed", "kind"),
     [(9, "base"), (2, "held"), (11, "bounds"), (9, "all")],
 )
-def test_weak_uplinks_against_brute_force(make_problem, seed, kind):
-    assert assert_no_wrong_claim(weak_uplinks(make_problem, seed, kind))
+def test_weak_uplinks_against_brute_force(seed, kind):
+    assert assert_no_wrong_claim(weak_uplinks(seed, kind))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", VARIANTS)
-def test_weak_uplinks_against_brute_force_many_times(make_problem, kind):
-    problems = (weak_uplinks(make_problem, seed, kind) for seed in range(12, 20))
+def test_weak_uplinks_against_brute_force_many_times(kind):
+    problems = (weak_uplinks(seed, kind) for seed in range(12, 20))
     assert sum(assert_no_wrong_claim(one) for one in problems) >= 2
 
 
-def test_radios_that_leave_band_unused_are_no_gap(make_problem):
+def test_radios_that_leave_band_unused_are_no_gap():
     # The optimum is where C5 can just be met within the largest share; however dear
     # C5 is, no band makes an earlier deadline possible.
-    problem = weak_uplinks(make_problem, 9, "all")
+    problem = weak_uplinks(9, "all")
     found = solve(problem, Exact())
     assert np.sum(found.bandwidth_hz) < 0.95 * problem.cell.total_bandwidth_hz
     assert not price_rises(problem, row(found.latency_s)).all()
@@ -146,8 +147,8 @@ def least_by_grid_hz(problem, deadline_s, price_hz, size=4_001):
 
 
 @pytest.mark.parametrize("kind", ["held", "bounds", "all"])
-def test_the_enclosed_minimum_is_that_of_a_fine_grid(make_problem, kind):
-    problem = weak_uplinks(make_problem, 1, kind, num_clients=3)
+def test_the_enclosed_minimum_is_that_of_a_fine_grid(kind):
+    problem = weak_uplinks(1, kind, num_clients=3)
     found, band = solve(problem, Exact()), problem.cell.total_bandwidth_hz
     for late, dear in ((1.0, 1.0), (1.3, 0.4), (1.0, 0.0)):
         deadline_s, price_hz = late * found.latency_s, dear * found.price_hz
@@ -157,8 +158,8 @@ def test_the_enclosed_minimum_is_that_of_a_fine_grid(make_problem, kind):
         assert enclosed_hz == pytest.approx(grid_hz, abs=2e-5 * band)
 
 
-def test_a_coarse_enclosure_is_from_below_too(make_problem, monkeypatch):
-    problem = random_variant(make_problem, 0, "psd", "base", num_clients=4)
+def test_a_coarse_enclosure_is_from_below_too(monkeypatch):
+    problem = random_variant(0, "psd", "base", num_clients=4)
     found, band = solve(problem, Exact()), problem.cell.total_bandwidth_hz
     asked = row(1.2 * found.latency_s), row(0.7 * found.price_hz)
     fine_hz = least_band_hz(problem, *asked)[0]
@@ -181,8 +182,8 @@ def test_a_deadline_that_nobody_reaches_needs_an_infinite_band(alike):
     assert 0 < needs_hz[3] < needs_hz[2] < 1e8
 
 
-def test_many_draws_at_once_are_the_same(make_problem):
-    problems = [weak_uplinks(make_problem, seed, num_clients=3) for seed in (0, 1)]
+def test_many_draws_at_once_are_the_same():
+    problems = [weak_uplinks(seed, num_clients=3) for seed in (0, 1)]
     cells, first = [one.cell for one in problems], problems[0]
     names = ("speed_flops_per_s", "memory_bytes", "snr_down", "snr_up", "num_samples")
     arrays = {name: np.stack([getattr(c, name) for c in cells]) for name in names}
@@ -213,7 +214,7 @@ STEPS = (
 @pytest.mark.parametrize(
     ("noise", "at"), [("fixed", 0), ("fixed", 1), ("fixed", 2), ("psd", 0)]
 )
-def test_a_table_that_is_not_convex_against_brute_force(make_problem, noise, at):
+def test_a_table_that_is_not_convex_against_brute_force(noise, at):
     table = STEPS[at]
     assert not table.is_convex
     for seed in range(2 if noise == "fixed" else 1):
@@ -231,7 +232,7 @@ def test_a_table_that_is_not_convex_against_brute_force(make_problem, noise, at)
 
 
 @pytest.mark.parametrize("table", STEPS)
-def test_many_clients_hide_that_a_table_is_not_convex(make_problem, table):
+def test_many_clients_hide_that_a_table_is_not_convex(table):
     gaps = []
     for seed in range(3):
         rng = np.random.default_rng(seed)

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers import make_problem, with_cell, with_workload
 
 from trimwave.problem.limits import Limits
 from trimwave.problem.solution import solve
@@ -11,9 +12,7 @@ BOTH = pytest.mark.parametrize("noise", ["fixed", "psd"])
 
 
 @BOTH
-def test_numbering_the_clients_otherwise_permutes_the_answer(
-    make_problem, with_cell, noise
-):
+def test_numbering_the_clients_otherwise_permutes_the_answer(noise):
     problem = make_problem(1, noise=noise, path_loss_db=94)
     order = np.random.default_rng(0).permutation(8)
     names = ("speed_flops_per_s", "memory_bytes", "snr_down", "snr_up")
@@ -30,7 +29,7 @@ def test_numbering_the_clients_otherwise_permutes_the_answer(
 
 @BOTH
 @pytest.mark.parametrize("factor", [3.0, 1 / 7])
-def test_units_do_not_matter(make_problem, with_cell, with_workload, noise, factor):
+def test_units_do_not_matter(noise, factor):
     problem = make_problem(2, noise=noise)
     work, cell = problem.workload, problem.cell
     bits = {
@@ -59,7 +58,7 @@ def test_units_do_not_matter(make_problem, with_cell, with_workload, noise, fact
 
 
 @BOTH
-def test_more_of_anything_helps(make_problem, with_cell, noise):
+def test_more_of_anything_helps(noise):
     problem = make_problem(3, noise=noise)
     speed = problem.cell.speed_flops_per_s
     one_faster = np.where(np.arange(8) == 4, 2 * speed, speed)

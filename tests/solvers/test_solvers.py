@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from helpers import make_problem, with_cell, with_workload
 
 from trimwave.base.errors import InputError
 from trimwave.problem.solution import Status, solve
@@ -14,7 +15,7 @@ BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "solvers.py"
 BOTH = pytest.mark.parametrize("noise", ["fixed", "psd"])
 
 
-def random_problem(make_problem, seed, noise):
+def random_problem(seed, noise):
     """Draw the cell's size, loss and speeds and the limits too."""
     rng = np.random.default_rng(seed)
     slowest, beta_min = rng.uniform(0.1, 1), rng.uniform(0, 0.4)
@@ -41,11 +42,11 @@ def solve_all(problem):
 
 
 @pytest.fixture(scope="module")
-def cases(make_problem):
+def cases():
     """Return 150 random instances under a noise power and 12 under a density."""
     seeds = [(seed, "fixed") for seed in range(150)]
     seeds += [(seed, "psd") for seed in range(150, 162)]
-    return [solve_all(random_problem(make_problem, *seed)) for seed in seeds]
+    return [solve_all(random_problem(*seed)) for seed in seeds]
 
 
 def assert_certified(case):
@@ -92,20 +93,18 @@ def test_exact_bcd_uniform_in_this_order(cases):
 
 @pytest.mark.slow
 @BOTH
-def test_a_thousand_instances(make_problem, noise):
+def test_a_thousand_instances(noise):
     for seed in range(1000, 2000 if noise == "fixed" else 1100):
-        case = solve_all(random_problem(make_problem, seed, noise))
+        case = solve_all(random_problem(seed, noise))
         assert_certified(case)
         assert_ordered(case)
 
 
-def test_slsqp_finds_nothing_better(make_problem):
+def test_slsqp_finds_nothing_better():
     pytest.importorskip("scipy")
     slsqp_latency_s = runpy.run_path(str(BENCHMARK))["slsqp_latency_s"]
     for seed in range(10):
-        problem = random_problem(
-            make_problem, seed, "psd" if seed % 5 == 4 else "fixed"
-        )
+        problem = random_problem(seed, "psd" if seed % 5 == 4 else "fixed")
         peer_s = slsqp_latency_s(problem, np.random.default_rng(seed))
         exact_s = solve(problem, Exact()).latency_s
         assert exact_s <= peer_s * (1 + 1e-9)
@@ -113,7 +112,7 @@ def test_slsqp_finds_nothing_better(make_problem):
 
 
 @BOTH
-def test_brute_force_over_two_clients(make_problem, noise):
+def test_brute_force_over_two_clients(noise):
     problem = make_problem(5, num_clients=2, speed_factor=(0.3, 3.0), noise=noise)
     first = np.linspace(0.2, 0.8, 301)  # the second keeps 1 - first: C5 is tight
     share = np.linspace(0, 100e6, 1001)[1:-1]
@@ -143,7 +142,7 @@ def columns(latency):
 
 
 @BOTH
-def test_one_client_gets_the_whole_band(make_problem, noise):
+def test_one_client_gets_the_whole_band(noise):
     for seed in range(40 if noise == "fixed" else 10):
         problem = make_problem(seed, num_clients=1, noise=noise, beta_bar=0.37)
         case = solve_all(problem)
@@ -154,7 +153,7 @@ def test_one_client_gets_the_whole_band(make_problem, noise):
 
 
 @BOTH
-def test_equal_clients_get_equal_parts(make_problem, with_cell, noise):
+def test_equal_clients_get_equal_parts(noise):
     for seed in range(8):
         problem = make_problem(seed, noise=noise)
         cell = problem.cell
@@ -170,7 +169,7 @@ def test_equal_clients_get_equal_parts(make_problem, with_cell, noise):
 
 @BOTH
 @pytest.mark.parametrize("beta_bar", [0.8, 0.9])
-def test_where_c5_is_slack_everyone_prunes_the_most(make_problem, noise, beta_bar):
+def test_where_c5_is_slack_everyone_prunes_the_most(noise, beta_bar):
     case = solve_all(make_problem(0, noise=noise, beta_bar=beta_bar))
     assert_certified(case)
     assert_ordered(case)
@@ -180,7 +179,7 @@ def test_where_c5_is_slack_everyone_prunes_the_most(make_problem, noise, beta_ba
 
 
 @BOTH
-def test_where_c5_asks_for_everything_everyone_prunes_the_least(make_problem, noise):
+def test_where_c5_asks_for_everything_everyone_prunes_the_least(noise):
     case = solve_all(make_problem(0, noise=noise, beta_bar=0.2))
     assert_certified(case)
     for one in (case.exact, case.bcd, case.uniform):
@@ -188,7 +187,7 @@ def test_where_c5_asks_for_everything_everyone_prunes_the_least(make_problem, no
 
 
 @BOTH
-def test_a_client_short_of_memory_sits_at_its_bound(make_problem, with_cell, noise):
+def test_a_client_short_of_memory_sits_at_its_bound(noise):
     problem = make_problem(0, noise=noise)
     work = problem.workload
     fast = int(np.argmax(solve(problem, Exact()).kept))
@@ -216,14 +215,14 @@ DEGENERATE = (
 
 @BOTH
 @pytest.mark.parametrize("changes", DEGENERATE, ids=lambda one: "+".join(one))
-def test_workloads_without_a_part(make_problem, with_workload, noise, changes):
+def test_workloads_without_a_part(noise, changes):
     case = solve_all(with_workload(make_problem(0, noise=noise), **changes))
     assert_certified(case)
     assert_ordered(case)
 
 
 @BOTH
-def test_a_nearly_dead_link_is_still_solved(make_problem, with_cell, noise):
+def test_a_nearly_dead_link_is_still_solved(noise):
     problem = make_problem(0, noise=noise)
     faded = np.where(np.arange(8) == 3, 1e-6, 1.0)
     cell = problem.cell
