@@ -17,8 +17,7 @@ from trimwave.lm.local import LocalBackend, clients_of
 from trimwave.lm.server import LmServer
 from trimwave.lm.workbench import Workbench, build_workbench
 from trimwave.methods import label_of, parse_method
-from trimwave.plan.plan import Situation
-from trimwave.recipe.environment import Environment, limits_of
+from trimwave.recipe.environment import Environment
 from trimwave.recipe.recipe import find_recipe, load_config
 from trimwave.runs.comparison import method_texts
 
@@ -42,15 +41,15 @@ def exchanges(bench: Workbench, method: str, rounds: int) -> list[tuple[float, f
     """Return what each round's exchange took, and its local steps within [s]."""
     config = replace(bench.config, method=method)
     bench = replace(bench, config=config)
-    rule, limits = parse_method(method, config.options), limits_of(config)
-    scheme = rule.scheme(bench.costs, limits)
-    server, environment = LmServer(bench, scheme), Environment.from_config(config)
+    rule = parse_method(method, config.options)
+    environment = Environment.from_config(config)
+    scheme = rule.scheme(bench.costs, environment.limits)
+    server = LmServer(bench, scheme)
     backend = LocalBackend(server, clients_of(bench, scheme, server.template))
     found, carried = [], {}
     for number in range(1, rounds + 1):
-        cell = environment.cell(number - 1, server.num_samples)
         plan = rule.plan(
-            Situation(cell=cell, costs=server.costs, limits=limits, carried=carried)
+            environment.situation(number - 1, server.costs, server.num_samples, carried)
         )
         carried, watch = plan.carry, Stopwatch(client_module.fine_tune)
         client_module.fine_tune, steps = watch, watch._function

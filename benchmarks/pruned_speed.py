@@ -21,7 +21,7 @@ from trimwave.lm import prune_emulator, rank_units, score, split_model
 from trimwave.lm.data.encode import IGNORED, Batch
 from trimwave.lm.source.models import load_model
 from trimwave.lm.train.tune import fine_tune
-from trimwave.model.costs import workload_of
+from trimwave.model.workload_of import workload_of
 from trimwave.recipe.config import TrainConfig
 
 BETAS = (0.0, 0.25, 0.5, 0.75)

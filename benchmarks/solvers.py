@@ -20,8 +20,8 @@ import numpy as np
 import scipy
 from scipy.optimize import minimize
 
-from trimwave.model.costs import workload_of
 from trimwave.model.shape import SHAPES
+from trimwave.model.workload_of import workload_of
 from trimwave.problem.problem import Problem
 from trimwave.problem.solution import solve
 from trimwave.recipe.environment import Environment, limits_of

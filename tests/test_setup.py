@@ -257,3 +257,16 @@ def test_issue_forms_ask_for_what_a_reader_needs(name):
     text = str(form)
     for asked in ("command", "recipe", "manifest.json"):
         assert asked in text.lower()
+
+
+def test_nothing_of_the_package_is_ignored_by_git():
+    """A folder that .gitignore names is missing from clones and from the wheel."""
+    files = [str(path) for path in (ROOT / "src").rglob("*.py")]
+    if not shutil.which("git") or not (ROOT / ".git").exists():
+        pytest.skip("this is no clone")
+    done = subprocess.run(
+        ["git", "-C", str(ROOT), "check-ignore", "--no-index", *files],
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == ""

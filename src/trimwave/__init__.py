@@ -56,10 +56,11 @@ if TYPE_CHECKING:
         Ubfp,
         parse_method,
     )
-    from trimwave.model.costs import Costs, workload_of
+    from trimwave.model.costs import Costs
     from trimwave.model.shape import SHAPES, ModelShape
     from trimwave.model.submodel import Submodel
     from trimwave.model.workload import Workload
+    from trimwave.model.workload_of import workload_of
     from trimwave.plan.plan import Plan, Scheme, Situation
     from trimwave.problem.limits import Limits
     from trimwave.problem.problem import Problem
@@ -122,7 +123,7 @@ _HOMES = {
     "parse_method": "methods",
     "realise": "solvers",
     "solve": "problem.solution",
-    "workload_of": "model.costs",
+    "workload_of": "model.workload_of",
 }
 """Module by public name."""
 

@@ -5,8 +5,8 @@ from helpers import LETTER_COSTS, letter_costs, make_situation
 from trimwave.base.errors import InputError
 from trimwave.base.units import BITS_PER_BYTE, MIB_BYTES
 from trimwave.methods import parse_method
-from trimwave.model.costs import workload_of
 from trimwave.model.shape import SHAPES, ModelShape
+from trimwave.model.workload_of import workload_of
 
 MEDIUM = SHAPES["gpt2-medium"]
 BLOCK = 12_596_224

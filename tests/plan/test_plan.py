@@ -156,9 +156,8 @@ def test_c3_names_every_client_and_its_shortfall(situation):
 def test_another_accounting_of_the_flops_changes_the_time_alone(situation):
     chosen = submodels(None, 0.5)
     here = plan_of(situation, chosen, SHARE_HZ)
-    there = plan_of(
-        situation, chosen, SHARE_HZ, step_flops=np.array([np.nan, 5_000_000_000.0])
-    )
+    bill = replace(situation.costs.bill(chosen[1]), step_flops=5_000_000_000.0)
+    there = plan_of(situation, chosen, SHARE_HZ, bills=[bill])
     assert there.flops.tolist() == [0, 30 * 5_000_000_000]
     np.testing.assert_allclose(there.compute_s, [0, 30 * 5e9 / 2e12])
     for name in ("down_s", "up_s", "memory_bytes", "install_bits"):

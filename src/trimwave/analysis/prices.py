@@ -5,17 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from trimwave.base.errors import InputError
+from trimwave.base.tolerances import AT_BOUND_COARSE, AT_END, ROUNDING
 from trimwave.base.units import FloatArray
 from trimwave.problem.pieces import weight_at
 from trimwave.problem.problem import Problem
 from trimwave.problem.solution import Solution
-from trimwave.problem.violation import ROUNDING
-
-NEAR = 1e-7
-"""Distance of x_k to a bound that counts as at it; of B_k, relative."""
-
-ENDS = 1e-9
-"""Relative time before the round's end that counts as at it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -75,9 +69,9 @@ def prices_of(problem: Problem, solution: Solution) -> Prices:
     excess_s = worth.client * per_kept_s
     excess_s = excess_s - worth.c5_s * weight_at(problem.pieces, kept)
     at_top = problem.memory_kept_max <= 1 - limits.beta_min
-    at_top &= kept >= problem.memory_kept_max - NEAR
+    at_top &= kept >= problem.memory_kept_max - AT_BOUND_COARSE
     per_byte = problem.workload.emulator_memory_bytes
-    at_bottom = kept <= problem.kept_min + NEAR
+    at_bottom = kept <= problem.kept_min + AT_BOUND_COARSE
     compute_s = problem.latency.compute_s(kept)
     return Prices(
         band_s_per_hz=0.0 - worth.band_s_per_hz,
@@ -116,12 +110,16 @@ def _worth(problem: Problem, solution: Solution) -> _Worth:
     per_kept_s = latency.per_kept_s(kept, share_hz)
     per_hz_s = latency.saved_per_hz(kept, share_hz)
     least_hz, most_hz = cell.bandwidth_min_hz, cell.bandwidth_max_hz
-    at_least = share_hz <= (0.0 if least_hz is None else least_hz) * (1 + NEAR)
-    at_most = share_hz >= (np.inf if most_hz is None else most_hz) * (1 - NEAR)
+    at_least = share_hz <= (0.0 if least_hz is None else least_hz) * (
+        1 + AT_BOUND_COARSE
+    )
+    at_most = share_hz >= (np.inf if most_hz is None else most_hz) * (
+        1 - AT_BOUND_COARSE
+    )
     at_most |= per_hz_s <= 0  # nothing is sent: more band is no help
-    ends = latency.total_s(kept, share_hz) >= solution.latency_s * (1 - ENDS)
-    at_bottom = kept <= problem.kept_min + NEAR
-    at_top = kept >= problem.kept_max - NEAR
+    ends = latency.total_s(kept, share_hz) >= solution.latency_s * (1 - AT_END)
+    at_bottom = kept <= problem.kept_min + AT_BOUND_COARSE
+    at_top = kept >= problem.kept_max - AT_BOUND_COARSE
     moves = ends & ~at_bottom & ~at_top & (per_kept_s > 0)
     kept_per_s = np.divide(weight, per_kept_s, out=np.zeros_like(kept), where=moves)
     shares = ends & ~at_least & ~at_most

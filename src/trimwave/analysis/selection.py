@@ -1,6 +1,6 @@
 """A deadline with client selection: whom to drop, and what that buys.
 
-Who is tried is said by prices (`planner.sets`), which also bound what any could do.
+Who is tried is said by prices (`analysis.sets`), which also bound what any could do.
 """
 
 from collections.abc import Iterable
@@ -18,17 +18,15 @@ from trimwave.analysis.sets import (
 )
 from trimwave.base.errors import InfeasibleError, InputError
 from trimwave.base.roots import bracket_root
+from trimwave.base.tolerances import DEADLINE_RTOL, ROUNDING, TIME_ROUNDING
 from trimwave.base.units import FloatArray, IntArray
 from trimwave.problem.problem import Problem
 from trimwave.problem.solution import Solution, Status, solve
-from trimwave.problem.violation import ROUNDING, Violation
+from trimwave.problem.violation import Violation
 from trimwave.solvers.exact import Exact
 
 DOUBLINGS = 60
 """How often a deadline is doubled at the most until a set can meet it."""
-
-DEADLINE_RTOL = 1e-10
-"""How finely the deadline of the fastest set is searched."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,7 +95,7 @@ def select_clients(problem: Problem, deadline_s: float) -> Selection:
         tried = _Tried(problem)
         for sets in (tops(orders, size), swaps(orders, size)):
             tried.add(sets)
-            if tried.best_s <= deadline_s * (1 + 1e-12):
+            if tried.best_s <= deadline_s * (1 + TIME_ROUNDING):
                 return tried.selection(most)
     raise InfeasibleError([_nobody(problem, deadline_s)])
 
@@ -221,25 +219,17 @@ def _nobody(problem: Problem, deadline_s: float) -> Violation:
     first = int(np.argmin(alone_s))
     if not np.isfinite(alone_s[first]):
         return _no_set(1)
-    return Violation(
-        constraint="deadline",
-        client=first,
-        shortfall=float(alone_s[first]) - deadline_s,
-        message=(
-            f"deadline: nobody can end within {deadline_s:g} s with C5; client "
-            f"{first}, alone, needs {alone_s[first] * (1 + 5e-6):.6g} s; raise "
-            "`deadline_s`."
-        ),
+    message = (
+        f"deadline: nobody can end within {deadline_s:g} s with C5; client "
+        f"{first}, alone, needs {alone_s[first] * (1 + 5e-6):.6g} s; raise "
+        "`deadline_s`."
     )
+    return Violation.of("deadline", first, alone_s[first] - deadline_s, message)
 
 
 def _no_set(wanted: int) -> Violation:
-    return Violation(
-        constraint="C5",
-        client=None,
-        shortfall=float(wanted),
-        message=(
-            f"no {wanted} clients have a plan together: memory (C3) or C5 forbid it; "
-            "drop more, or raise `beta_bar`."
-        ),
+    message = (
+        f"no {wanted} clients have a plan together: memory (C3) or C5 forbid it; "
+        "drop more, or raise `beta_bar`."
     )
+    return Violation.of("C5", None, wanted, message)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from trimwave.base.errors import InputError
+from trimwave.base.tolerances import PROVEN
 from trimwave.base.units import FloatArray, IntArray
 from trimwave.problem.latency import RoundLatency
 from trimwave.problem.problem import Problem
@@ -20,9 +21,6 @@ from trimwave.solvers.exact import Exact
 
 MAX_ORDERS = 20
 """Orders that are tried at the most."""
-
-PROVEN = 1e-9
-"""Relative gap below which a plan is the optimum."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from trimwave.base.errors import InputError
+from trimwave.base.tolerances import SLOPE_ROUNDING
 from trimwave.base.units import FloatArray, IntArray
 
 
@@ -93,7 +94,7 @@ class PiecewiseLinear:
     @property
     def is_convex(self) -> bool:
         """Whether its slope never falls, but for rounding."""
-        room = 1e-12 * np.max(np.abs(self.slopes), axis=0)
+        room = SLOPE_ROUNDING * np.max(np.abs(self.slopes), axis=0)
         return bool(np.all(np.diff(self.slopes, axis=0) >= -room))
 
     def convex_minorant(self) -> "PiecewiseLinear":

@@ -60,7 +60,7 @@ MODULES = {
     "streams": "base.streams",
     "submodel": "model.submodel",
     "units": "base.units",
-    "workload": "model.workload and model.costs",
+    "workload": "model.workload and model.workload_of",
     "zoo": "model.names",
 }
 """Old module to new, both inside ``trimwave``."""

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
+from trimwave.base.tolerances import ROOT_RTOL
 from trimwave.base.units import FloatArray
 
 MAX_ITERATIONS = 200
@@ -101,10 +102,6 @@ def _next_fraction(
     return np.where(newest_is_high, 1 - step, step)
 
 
-ROUNDING = 4 * float(np.finfo(np.float64).eps)
-"""Relative width below which a bracket is one point."""
-
-
 def newton_root(
     function: Callable[[FloatArray], tuple[FloatArray, FloatArray]],
     lower: ArrayLike,
@@ -112,7 +109,7 @@ def newton_root(
     start: ArrayLike,
     *,
     tolerance: ArrayLike = 0.0,
-    rtol: float = ROUNDING,
+    rtol: float = ROOT_RTOL,
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Find the roots of an increasing function by safeguarded Newton, elementwise.
 
@@ -159,7 +156,7 @@ def newton_root(
         size = np.abs(point)
         done = (np.abs(value) <= tolerance) | (high - low <= rtol * size)
         # A slope beyond all numbers makes no step, and says nothing of the root.
-        done |= (np.abs(step) <= ROUNDING * size) & (step != 0)
+        done |= (np.abs(step) <= ROOT_RTOL * size) & (step != 0)
         if done.all() or iteration == MAX_ITERATIONS:
             break
         size = np.abs(value)

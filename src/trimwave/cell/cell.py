@@ -1,8 +1,11 @@
 """The cell: what the base station can see of its clients this round."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trimwave.base.curve import PiecewiseLinear
 from trimwave.base.errors import InputError
@@ -17,6 +20,27 @@ MAY_BE_UNKNOWN = "server_speed_flops_per_s", "resource_block_hz", "up_bandwidth_
 
 OPTIONAL = ("held", "bandwidth_min_hz", "bandwidth_max_hz")
 """Fields that may have one."""
+
+
+class Rule(NamedTuple):
+    """What the values of a field must be."""
+
+    holds: Callable[[FloatArray], NDArray[np.bool_]]
+    words: str
+
+
+POSITIVE = Rule(lambda x: np.isfinite(x) & (x > 0), "positive and finite")
+
+RULES = dict.fromkeys((*ARRAYS, *MAY_BE_UNKNOWN), POSITIVE) | {
+    "held": Rule(lambda x: (x >= 0) & (x <= 1), "in [0, 1]"),
+    "bandwidth_min_hz": Rule(
+        lambda x: np.isfinite(x) & (x >= 0), "at least 0 and finite"
+    ),
+    "bandwidth_max_hz": Rule(lambda x: x > 0, "positive"),
+    "total_bandwidth_hz": Rule(POSITIVE.holds, "positive"),
+    "max_spectral_efficiency": Rule(lambda x: x > 0, "positive"),
+}
+"""By field: what a number, or every client's, must be."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,41 +87,23 @@ class Cell:
     one's, for all clients or for each; None = the kept fraction, as in eq. (5)."""
 
     def __post_init__(self) -> None:
-        given = [name for name in OPTIONAL if getattr(self, name) is not None]
-        for name in (*ARRAYS, *given):
+        arrays = self._arrays()
+        for name in arrays:
             self._take_array(name)
-        batched = [np.shape(getattr(self, name)) for name in (*ARRAYS, *given)]
-        if len(set(batched)) > 1:
-            try:
-                shape = np.broadcast_shapes(*batched)
-            except ValueError:
-                raise InputError(
-                    f"the leading axes of the cell's arrays do not fit: {batched}."
-                ) from None
-            for name in (*ARRAYS, *given):
-                spread = np.broadcast_to(getattr(self, name), shape)
-                object.__setattr__(self, name, spread)
-        for name in ("total_bandwidth_hz", "max_spectral_efficiency"):
-            value = getattr(self, name)
-            finite = np.isfinite(value) or name == "max_spectral_efficiency"
-            if not (finite and value > 0):
-                raise InputError(f"`{name}` must be positive, got {value}.")
-        for name in MAY_BE_UNKNOWN:
-            value = getattr(self, name)
-            if value is not None and not (np.isfinite(value) and value > 0):
-                raise InputError(f"`{name}` must be positive and finite, got {value}.")
+        self._broadcast(arrays)
+        for name in ("total_bandwidth_hz", "max_spectral_efficiency", *MAY_BE_UNKNOWN):
+            self._check_number(name)
         if self.noise not in NOISE_MODES:
             raise InputError(
                 f"`noise` must be one of {NOISE_MODES}, got {self.noise!r}."
             )
-
         if self.emulator_time is not None:
-            if not isinstance(self.emulator_time, PiecewiseLinear):
-                raise InputError(
-                    "`emulator_time` must be a `PiecewiseLinear`, got "
-                    f"{type(self.emulator_time).__name__}."
-                )
             self._check_emulator_time(self.emulator_time)
+
+    def _arrays(self) -> list[str]:
+        """Names of the fields that hold a value per client."""
+        given = [name for name in OPTIONAL if getattr(self, name) is not None]
+        return [*ARRAYS, *given]
 
     def _take_array(self, name: str) -> None:
         """Check one array and keep it as float64."""
@@ -113,22 +119,45 @@ class Cell:
                 f"`{name}` has {values.shape[-1]} clients, `speed_flops_per_s` has "
                 f"{self.num_clients}."
             )
-        legal, what = np.isfinite(values) & (values > 0), "positive and finite"
-        if name == "held":
-            legal, what = (values >= 0) & (values <= 1), "in [0, 1]"
-        if name == "bandwidth_min_hz":
-            legal, what = np.isfinite(values) & (values >= 0), "at least 0 and finite"
-        if name == "bandwidth_max_hz":
-            legal, what = values > 0, "positive"
+        rule = RULES[name]
+        legal = rule.holds(values)
         if not legal.all():
             client = int(np.argwhere(~legal)[0][-1])
             value = values[~legal][0]
             raise InputError(
-                f"`{name}` must be {what}, got {value} for client {client}; take the "
-                "client out of the cell or correct it."
+                f"`{name}` must be {rule.words}, got {value} for client {client}; take "
+                "the client out of the cell or correct it."
             )
 
+    def _broadcast(self, names: list[str]) -> None:
+        """Give all arrays the same leading axes, of draws."""
+        shapes = [np.shape(getattr(self, name)) for name in names]
+        if len(set(shapes)) == 1:
+            return
+        try:
+            shape = np.broadcast_shapes(*shapes)
+        except ValueError:
+            raise InputError(
+                f"the leading axes of the cell's arrays do not fit: {shapes}."
+            ) from None
+        for name in names:
+            spread = np.broadcast_to(getattr(self, name), shape)
+            object.__setattr__(self, name, spread)
+
+    def _check_number(self, name: str) -> None:
+        """Check a number of the whole cell."""
+        value, rule = getattr(self, name), RULES[name]
+        if value is None and name in MAY_BE_UNKNOWN:
+            return
+        if not rule.holds(value):
+            raise InputError(f"`{name}` must be {rule.words}, got {value}.")
+
     def _check_emulator_time(self, curve: PiecewiseLinear) -> None:
+        if not isinstance(curve, PiecewiseLinear):
+            raise InputError(
+                "`emulator_time` must be a `PiecewiseLinear`, got "
+                f"{type(curve).__name__}."
+            )
         if curve.values.ndim == 2 and curve.values.shape[1] != self.num_clients:
             raise InputError(
                 f"`emulator_time` has {curve.values.shape[1]} curves for "
@@ -152,8 +181,7 @@ class Cell:
 
     def take(self, clients: IntArray) -> "Cell":
         """Return the cell with some of its clients, who have the whole band."""
-        given = (name for name in OPTIONAL if getattr(self, name) is not None)
-        taken = {name: getattr(self, name)[..., clients] for name in (*ARRAYS, *given)}
+        taken = {name: getattr(self, name)[..., clients] for name in self._arrays()}
         if self.emulator_time is not None:
             taken["emulator_time"] = self.emulator_time.take(clients)
         return replace(self, **taken)

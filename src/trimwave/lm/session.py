@@ -13,9 +13,8 @@ from trimwave.lm.server import LmServer
 from trimwave.lm.train.quantise import quantiser
 from trimwave.lm.workbench import Workbench
 from trimwave.methods import parse_method
-from trimwave.plan.plan import Situation
 from trimwave.recipe.config import Config
-from trimwave.recipe.environment import Environment, limits_of
+from trimwave.recipe.environment import Environment
 from trimwave.recipe.recipe import differences
 from trimwave.runs.records import Run
 from trimwave.runs.rounds import run_rounds
@@ -45,12 +44,11 @@ def check_runs(bench: Workbench, configs: Iterable[Config]) -> None:
         If a plan quantises and bitsandbytes is not installed.
     """
     for config in configs:
-        method, limits = parse_method(config.method, config.options), limits_of(config)
-        cell = Environment.from_config(config).cell(0, bench.num_samples)
-        situation = Situation(cell=cell, costs=bench.costs, limits=limits)
+        method = parse_method(config.method, config.options)
+        environment = Environment.from_config(config)
         try:
-            method.scheme(bench.costs, limits)
-            plan = method.plan(situation)
+            method.scheme(bench.costs, environment.limits)
+            plan = method.plan(environment.situation(0, bench.costs, bench.num_samples))
         except InputError as error:
             raise InputError(f"method `{config.method}`: {error}") from error
         if any(one and one.weight_bits < 16 for one in plan.submodels):
@@ -91,11 +89,12 @@ def run_method(
         run = Run.create(folder, config, facts)
     bench = replace(bench, config=config)
     method = parse_method(config.method, config.options)
-    scheme = method.scheme(bench.costs, limits_of(config))
+    environment = Environment.from_config(config)
+    scheme = method.scheme(bench.costs, environment.limits)
     server = LmServer(bench, scheme)
     clients = clients_of(bench, scheme, server.template)
     return run_rounds(
-        Environment.from_config(config),
+        environment,
         method,
         server,
         LocalBackend(server, clients, on_client),

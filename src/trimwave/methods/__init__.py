@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from math import isfinite
 from types import UnionType
-from typing import Any, Literal, Protocol, get_args, get_origin
+from typing import Any, Literal, Protocol, get_args, get_origin, runtime_checkable
 
 from trimwave.base.errors import InputError, nearest
 from trimwave.methods.deft import Deft
@@ -24,6 +24,7 @@ from trimwave.methods.ubfp import Ubfp
 from trimwave.model.costs import Costs
 from trimwave.plan.plan import Plan, Scheme, Situation
 from trimwave.problem.limits import Limits
+from trimwave.problem.problem import Problem
 
 
 class Method(Protocol):
@@ -52,6 +53,14 @@ class Method(Protocol):
         InputError
             If the method cannot serve it: what to change.
         """
+
+
+@runtime_checkable
+class SolvesP1(Protocol):
+    """A method whose plan is an answer to P1, eq. (10)."""
+
+    def problem(self, situation: Situation) -> Problem:
+        """Return P1 of a round, as the method solves it."""
 
 
 METHODS: dict[str, type[Any]] = {
@@ -175,6 +184,7 @@ __all__ = [
     "Method",
     "Partial",
     "Personalised",
+    "SolvesP1",
     "SplitLora",
     "Ubfp",
     "label_of",

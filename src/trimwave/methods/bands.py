@@ -23,10 +23,10 @@ def fixed_plan(
     InfeasibleError
         If a sub-model does not fit its client's memory, C3.
     """
+    bills = [situation.costs.bill(submodel) for submodel in submodels]
     if bandwidth == "uniform":
         share_hz = even_band(situation, len(submodels))
     else:
-        bills = [situation.costs.bill(submodel) for submodel in submodels]
         clients = np.arange(len(submodels))
         share_hz = best_band(latency_of(situation, bills, clients))
-    return plan_of(situation, submodels, share_hz)
+    return plan_of(situation, submodels, share_hz, bills=bills)

@@ -81,10 +81,10 @@ class Deft(CommonOptions):
         submodels: list[Submodel | None] = [None] * cell.num_clients
         for part, owner in zip(parts, owners.tolist(), strict=True):
             submodels[owner] = part
-        bandwidth_hz, step_flops = np.zeros((2, cell.num_clients))
+        bandwidth_hz = np.zeros(cell.num_clients)
         bandwidth_hz[owners] = share_hz
-        step_flops[owners] = [bill.step_flops for bill in bills]
-        return plan_of(situation, submodels, bandwidth_hz, step_flops=step_flops)
+        by_client = [bills[part] for part in np.argsort(owners)]
+        return plan_of(situation, submodels, bandwidth_hz, bills=by_client)
 
     def _check_groups(self, costs: Costs) -> None:
         if self.groups > costs.num_blocks:

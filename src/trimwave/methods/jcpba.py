@@ -9,6 +9,7 @@ from trimwave.model.costs import Costs
 from trimwave.model.submodel import Trained
 from trimwave.plan.plan import Plan, Scheme, Situation
 from trimwave.problem.limits import Limits
+from trimwave.problem.problem import Problem
 from trimwave.problem.solution import solve
 from trimwave.solvers import get_solver
 from trimwave.solvers.integers import realise
@@ -33,11 +34,20 @@ class Jcpba(CommonOptions):
         """Test on the emulator pruned at beta_bar."""
         return pruned_scheme(costs, limits, self.adapter, self.learning_rate)
 
+    def problem(self, situation: Situation) -> Problem:
+        """Return P1 of a round, eq. (10)."""
+        return situation.problem(self.adapter)
+
     def plan(self, situation: Situation) -> Plan:
         """Solve P1, round to real sub-models, and split the band again for those."""
-        problem = situation.problem(self.adapter)
+        problem = self.problem(situation)
         solution = solve(problem, get_solver(self.solver))
         real = realise(problem, solution)
         return pruned_plan(
-            situation, self.adapter, real.kept, real.bandwidth_hz, solution
+            situation,
+            self.adapter,
+            real.kept,
+            real.bandwidth_hz,
+            solution,
+            problem=problem,
         )

@@ -31,6 +31,7 @@ def pruned_plan(
     bandwidth_hz: FloatArray,
     solution: Solution | None = None,
     *,
+    problem: Problem | None = None,
     scheduled: NDArray[np.bool_] | None = None,
     carry: Mapping[str, Any] | None = None,
 ) -> Plan:
@@ -40,6 +41,8 @@ def pruned_plan(
     ----------
     kept, bandwidth_hz : [K]
         x_k and B_k [Hz].
+    problem : Problem, optional
+        P1 of the situation, where the caller has it at hand.
     scheduled : [K] of bool, optional
         Who takes part; everyone if left out.
     """
@@ -48,7 +51,7 @@ def pruned_plan(
         situation.costs.pruned(float(x), trained) if taken else None
         for x, taken in zip(kept, chosen, strict=True)
     ]
-    problem, cell = situation.problem(trained), situation.cell
+    problem, cell = problem or situation.problem(trained), situation.cell
     measured = cell.held is not None or cell.emulator_time is not None
     return plan_of(
         situation,

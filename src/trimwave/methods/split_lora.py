@@ -68,6 +68,7 @@ class SplitLora(CommonOptions):
             situation,
             [submodel if k in taking_part else None for k in range(cell.num_clients)],
             chosen.bandwidth_hz,
+            bills=[bill] * chosen.clients.size,
             carry=next_carry(
                 situation, chosen.round_s, everyone.round_s, self.tau_bar_s
             ),

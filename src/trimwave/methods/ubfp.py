@@ -35,5 +35,10 @@ class Ubfp(CommonOptions):
         solution = solve(problem, get_solver("uniform"))
         kept = round_to_sizes(problem, solution.kept, solution.bandwidth_hz)
         return pruned_plan(
-            situation, self.adapter, kept, solution.bandwidth_hz, solution
+            situation,
+            self.adapter,
+            kept,
+            solution.bandwidth_hz,
+            solution,
+            problem=problem,
         )

@@ -74,7 +74,7 @@ def plan_of(
     binding: tuple[str, ...] = (),
     solution: Solution | None = None,
     carry: Mapping[str, Any] | None = None,
-    step_flops: FloatArray | None = None,
+    bills: Sequence[Bill] | None = None,
     problem: Problem | None = None,
 ) -> Plan:
     """Price what a method decided, eqs. (6), (8), (9).
@@ -89,8 +89,9 @@ def plan_of(
         B_k [Hz]; read where a client takes part.
     binding, solution, carry
         As in `Plan`.
-    step_flops : [K], optional
-        FLOPs of a local step by another accounting, in place of `Costs.bill`'s.
+    bills : sequence of Bill, optional
+        Of who takes part, in the order of the clients, where the caller has them at
+        hand or counts otherwise than `Costs.bill`.
     problem : Problem, optional
         P1 that the kept fractions are of: its times and payloads count, in which the
         cell's `held` and `emulator_time` are.
@@ -107,12 +108,8 @@ def plan_of(
     clients = np.array([k for k, one in enumerate(submodels) if one is not None])
     if not clients.size:
         raise InputError("a plan needs at least one client that takes part.")
-    bills = [situation.costs.bill(one) for one in submodels if one is not None]
-    if step_flops is not None:
-        bills = [
-            replace(bill, step_flops=float(step_flops[k]))
-            for bill, k in zip(bills, clients, strict=True)
-        ]
+    if bills is None:
+        bills = [situation.costs.bill(submodels[k]) for k in clients]
     _check_memory(situation.cell, bills, clients)
     share_hz, kept = bandwidth_hz[clients], np.zeros(clients.size)
     _warn_of_bounds(situation.cell.take(clients), clients, share_hz)

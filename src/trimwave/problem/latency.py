@@ -17,7 +17,8 @@ from functools import cached_property
 import numpy as np
 
 from trimwave.base.curve import PiecewiseLinear
-from trimwave.base.roots import ROUNDING, newton_root
+from trimwave.base.roots import newton_root
+from trimwave.base.tolerances import ROOT_RTOL, TIME_ROUNDING
 from trimwave.base.units import FloatArray
 from trimwave.cell.link import Link
 from trimwave.problem.pieces import Piece
@@ -203,14 +204,14 @@ class RoundLatency:
         with np.errstate(divide="ignore", invalid="ignore"):
             most = np.broadcast_to(most_hz, shape)
             time = bits / self.down.rate_bps(most) + self.up_s(most)
-            reachable = (slack > 0) & (time <= slack * (1 + 1e-12))
+            reachable = (slack > 0) & (time <= slack * (1 + TIME_ROUNDING))
             first = np.log(most / band)
             high = np.where(reachable, first, 0.0)
             if start_hz is not None:
                 first = np.log(start_hz / band)
         low = np.where(reachable, np.log(SMALLEST_SHARE), 0.0)
         start = np.clip(first, low, high)
-        _, found, _ = newton_root(surplus, low, high, start, tolerance=ROUNDING)
+        _, found, _ = newton_root(surplus, low, high, start, tolerance=ROOT_RTOL)
         return np.where(reachable, band * np.exp(found), np.inf)
 
     def kept_at(

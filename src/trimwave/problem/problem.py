@@ -1,5 +1,6 @@
 """P1: the constraints C1-C5, and what violates them, eq. (10)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
@@ -9,10 +10,11 @@ from trimwave.base.errors import InfeasibleError
 from trimwave.base.units import FloatArray
 from trimwave.cell.cell import Cell
 from trimwave.model.workload import Workload
+from trimwave.problem.constraints import Words, c1, c2, c3, c4, c4_of_floor, c5
 from trimwave.problem.latency import RoundLatency
 from trimwave.problem.limits import Limits
 from trimwave.problem.pieces import Piece
-from trimwave.problem.violation import ROUNDING, Violation, first_violations
+from trimwave.problem.violation import Violation, first_violations
 
 NO_WEIGHT = 1.0
 """p_k of C5 where all clients count alike."""
@@ -51,6 +53,11 @@ class Problem:
             emulator_time=cell.emulator_time,
             held=cell.held,
         )
+
+    def memory_at(self, kept: FloatArray) -> FloatArray:
+        """b(x_k) of C3: memory that a sub-model needs, in the shape of x [byte]."""
+        work = self.workload
+        return work.fixed_memory_bytes + work.emulator_memory_bytes * kept
 
     @property
     def memory_kept_max(self) -> FloatArray:
@@ -146,106 +153,85 @@ class Problem:
         self.cell.require_one_cell("a check of C1 to C5")
         found = [*self._least_shares_excess(), *self._unreachable_floor()]
         found += self._memory_shortfalls()
-        found = found or self._mean_shortfall()
+        found = found or [*self._mean_shortfall()]
         if found:
             raise InfeasibleError(first_violations(found))
 
-    def _least_shares_excess(self) -> list[Violation]:
-        least, most = self.cell.bandwidth_min_hz, self.share_max_hz()
-        if least is None:
-            return []
-        found = [
-            Violation(
-                constraint="C2",
-                client=int(k),
-                shortfall=float(least[k] - most[k]),
-                message=(
-                    f"C2: client {k}'s least share {least[k]:g} Hz exceeds its "
-                    f"largest, {most[k]:g} Hz; lower `bandwidth_min_hz`."
-                ),
+    def _least_shares_excess(self) -> Iterator[Violation]:
+        """C2 and C1 where everyone has its least share."""
+        least_hz, most_hz = self.cell.bandwidth_min_hz, self.share_max_hz()
+        if least_hz is None:
+            return
+
+        def above(k: int | None, short: float) -> str:
+            return (
+                f"C2: client {k}'s least share {least_hz[k]:g} Hz exceeds its "
+                f"largest, {most_hz[k]:g} Hz; lower `bandwidth_min_hz`."
             )
-            for k in np.flatnonzero(least > most)
-        ]
-        excess = float(np.sum(least)) - self.cell.total_bandwidth_hz
-        if excess > ROUNDING * self.cell.total_bandwidth_hz:
-            message = (
-                f"C1: the least shares exceed the band by {excess:g} Hz; lower "
+
+        def beyond(k: int | None, short: float) -> str:
+            return (
+                f"C1: the least shares exceed the band by {short:g} Hz; lower "
                 "`bandwidth_min_hz` or drop clients."
             )
-            found.append(
-                Violation(
-                    constraint="C1", client=None, shortfall=excess, message=message
-                )
-            )
-        return found
 
-    def _unreachable_floor(self) -> list[Violation]:
-        floor = self.workload.min_kept
-        excess = floor - (1 - self.limits.beta_max)
-        if excess <= ROUNDING:
-            return []
-        return [
-            Violation(
-                constraint="C4",
-                client=None,
-                shortfall=excess,
-                message=(
-                    f"C4: `beta_max` = {self.limits.beta_max:g} cannot be reached: the "
-                    f"floors per block keep {floor:.4f} of the emulator; lower "
-                    f"`beta_max` to {np.floor((1 - floor) * 1e4) / 1e4:g}, or lower "
-                    "the floors of heads and neurons, `prune.min_neurons` first."
-                ),
-            )
-        ]
+        yield from c2(least_hz, None, most_hz, above, rtol=0.0)
+        yield from c1(least_hz, self.cell.total_bandwidth_hz, words=beyond)
 
-    def _memory_shortfalls(self) -> list[Violation]:
-        work, found = self.workload, []
-        kept = 1 - self.limits.beta_max
-        need = work.fixed_memory_bytes + work.emulator_memory_bytes * kept
-        for k in np.flatnonzero(self.cell.memory_bytes < need * (1 - ROUNDING)):
-            have = self.cell.memory_bytes[k]
-            found.append(
-                Violation(
-                    constraint="C3",
-                    client=int(k),
-                    shortfall=float(need - have),
-                    message=(
-                        f"C3: client {k} has {have / 1e9:.3f} GB, short by "
-                        f"{(need - have) / 1e9:.3f} GB even at `beta_max` = "
-                        f"{self.limits.beta_max:g}; drop the client, raise `beta_max`, "
-                        "or lower the batch size."
-                    ),
-                )
-            )
-        return found
+    def _unreachable_floor(self) -> Iterator[Violation]:
+        """C4 where the floors per block keep more than `beta_max` leaves."""
+        floor, beta_max = self.workload.min_kept, self.limits.beta_max
 
-    def _mean_shortfall(self) -> list[Violation]:
-        num_clients, damage = self.cell.num_clients, self.limits.damage
-        short = (self.avoid_min - float(self.avoided(self.kept_max)[0])) / num_clients
-        if short <= ROUNDING:
-            return []
-        what, allowed = "mean pruning must not exceed", self.limits.beta_bar
-        if damage is not None:
-            allowed = float(damage(np.array([allowed]))[0])
+        def words(k: int | None, short: float) -> str:
+            return (
+                f"C4: `beta_max` = {beta_max:g} cannot be reached: the "
+                f"floors per block keep {floor:.4f} of the emulator; lower "
+                f"`beta_max` to {np.floor((1 - floor) * 1e4) / 1e4:g}, or lower "
+                "the floors of heads and neurons, `prune.min_neurons` first."
+            )
+
+        return c4_of_floor(floor, 1 - beta_max, words)
+
+    def _memory_shortfalls(self) -> Iterator[Violation]:
+        """C3 where everyone keeps the least."""
+        beta_max, have_bytes = self.limits.beta_max, self.cell.memory_bytes
+
+        def words(k: int | None, short: float) -> str:
+            return (
+                f"C3: client {k} has {have_bytes[k] / 1e9:.3f} GB, short by "
+                f"{short / 1e9:.3f} GB even at `beta_max` = "
+                f"{beta_max:g}; drop the client, raise `beta_max`, "
+                "or lower the batch size."
+            )
+
+        return c3(self.memory_at(np.array(1 - beta_max)), have_bytes, words)
+
+    def _mean_shortfall(self) -> Iterator[Violation]:
+        """C5 where everyone keeps the most."""
+        limits = self.limits
+        what, allowed = "mean pruning must not exceed", limits.beta_bar
+        if limits.damage is not None:
+            allowed = float(limits.damage(np.array([allowed]))[0])
             what = f"mean damage must not exceed {allowed:g}, that at"
         cause, remedy = "`beta_min` of C4 forces", "lower `beta_min`"
-        if np.any(self.memory_kept_max < 1 - self.limits.beta_min):
-            tight = np.flatnonzero(self.memory_kept_max < 1 - self.limits.beta_min)
+        if np.any(self.memory_kept_max < 1 - limits.beta_min):
+            tight = np.flatnonzero(self.memory_kept_max < 1 - limits.beta_min)
             cause = f"memory (C3) of clients {tight.tolist()} and C4 force"
             remedy = "give these clients more memory or drop them"
-        return [
-            Violation(
-                constraint="C5",
-                client=None,
-                shortfall=short,
-                message=(
-                    f"C5: {what} `beta_bar` = "
-                    f"{self.limits.beta_bar:g}, but {cause} at least "
-                    f"{allowed + short:.4f}, over by {short:.4f}; "
-                    f"raise `beta_bar`, or {remedy}."
-                ),
+
+        def words(k: int | None, short: float) -> str:
+            return (
+                f"C5: {what} `beta_bar` = "
+                f"{limits.beta_bar:g}, but {cause} at least "
+                f"{allowed + short:.4f}, over by {short:.4f}; "
+                f"raise `beta_bar`, or {remedy}."
             )
-        ]
+
+        return self._c5(self.kept_max, words)
+
+    def _c5(self, kept: FloatArray, words: Words | None = None) -> Iterator[Violation]:
+        avoided = float(self.avoided(kept)[0])
+        return c5(avoided, self.avoid_min, self.cell.num_clients, words)
 
     def violations(
         self,
@@ -253,48 +239,12 @@ class Problem:
         bandwidth_hz: FloatArray,
         up_bandwidth_hz: FloatArray | None = None,
     ) -> list[Violation]:
-        """Return what a candidate violates: constraint, client, shortfall."""
-        cell, found = self.cell, []
-
-        def add(constraint: str, client: int | None, short: float, what: str) -> None:
-            who = "" if client is None else f" client {client}:"
-            found.append(
-                Violation(
-                    constraint=constraint,
-                    client=client,
-                    shortfall=float(short),
-                    message=f"{constraint}:{who} {what} by {short:.6g}.",
-                )
-            )
-
-        excess = float(np.sum(bandwidth_hz)) - cell.total_bandwidth_hz
-        if excess > ROUNDING * cell.total_bandwidth_hz:
-            add("C1", None, excess, "bandwidths exceed the band [Hz]")
+        """Return what a candidate violates: constraint, client, shortfall, eq. (10)."""
+        cell = self.cell
+        found = [*c1(bandwidth_hz, cell.total_bandwidth_hz)]
         if up_bandwidth_hz is not None and cell.up_bandwidth_hz is not None:
-            excess = float(np.sum(up_bandwidth_hz)) - cell.up_bandwidth_hz
-            if excess > ROUNDING * cell.up_bandwidth_hz:
-                add("C1", None, excess, "bandwidths exceed the uplink's band [Hz]")
-        for k in np.flatnonzero(~(bandwidth_hz >= 0)):
-            add("C2", int(k), -bandwidth_hz[k], "negative bandwidth [Hz]")
-        least, most = cell.bandwidth_min_hz, cell.bandwidth_max_hz
-        if least is not None:
-            for k in np.flatnonzero(bandwidth_hz < least * (1 - ROUNDING)):
-                add("C2", int(k), least[k] - bandwidth_hz[k], "below its share [Hz]")
-        if most is not None:
-            for k in np.flatnonzero(bandwidth_hz > most * (1 + ROUNDING)):
-                add("C2", int(k), bandwidth_hz[k] - most[k], "above its share [Hz]")
-        work = self.workload
-        over = work.fixed_memory_bytes + work.emulator_memory_bytes * kept
-        over = over - cell.memory_bytes
-        for k in np.flatnonzero(over > ROUNDING * cell.memory_bytes):
-            add("C3", int(k), over[k], "memory exceeded [byte]")
-        for k in np.flatnonzero(~(kept >= self.kept_min - ROUNDING)):
-            add("C4", int(k), self.kept_min[k] - kept[k], "pruned beyond `beta_max`")
-        for k in np.flatnonzero(kept > 1 - self.limits.beta_min + ROUNDING):
-            short = kept[k] - (1 - self.limits.beta_min)
-            add("C4", int(k), short, "pruned less than `beta_min`")
-        missing = self.avoid_min - float(self.avoided(np.fmin(kept, 1.0))[0])
-        missing /= cell.num_clients
-        if missing > ROUNDING:  # a NaN has been named above
-            add("C5", None, missing, "mean pruning exceeds `beta_bar`")
-        return found
+            found += c1(up_bandwidth_hz, cell.up_bandwidth_hz, "the uplink's band")
+        found += c2(bandwidth_hz, cell.bandwidth_min_hz, cell.bandwidth_max_hz)
+        found += c3(self.memory_at(kept), cell.memory_bytes)
+        found += c4(kept, self.kept_min, 1 - self.limits.beta_min)
+        return [*found, *self._c5(np.fmin(kept, 1.0))]

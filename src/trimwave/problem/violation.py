@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, replace
 
-ROUNDING = 1e-9
-"""Relative excess that is floating point, not a violation."""
+from trimwave.base.tolerances import ROUNDING
+
+__all__ = ["ROUNDING", "Violation", "first_violations"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,6 +19,18 @@ class Violation:
     """By how much, in the constraint's own unit."""
     message: str
     """The sentence for the user, remedy included."""
+
+    @classmethod
+    def of(
+        cls, constraint: str, client: int | None, shortfall: float, message: str
+    ) -> "Violation":
+        """Return one of plain Python numbers, whatever kind these are."""
+        return cls(
+            constraint=constraint,
+            client=None if client is None else int(client),
+            shortfall=float(shortfall),
+            message=message,
+        )
 
     def __str__(self) -> str:
         return self.message

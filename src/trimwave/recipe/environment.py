@@ -1,8 +1,10 @@
 """From a config to the cell of each round: who the clients are and how they hear us."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -12,6 +14,8 @@ from trimwave.base.table import read_csv
 from trimwave.base.units import FloatArray, db_to_linear, dbm_to_w
 from trimwave.cell.cell import Cell
 from trimwave.cell.fading import Rayleigh, Trace
+from trimwave.model.costs import Costs
+from trimwave.plan.plan import Situation
 from trimwave.problem.limits import Limits, beta_bar_from_c5
 from trimwave.recipe.config import Config, LimitsConfig
 
@@ -74,6 +78,38 @@ class Environment:
             noise=radio.noise,
             max_spectral_efficiency=radio.max_spectral_efficiency or np.inf,
             server_speed_flops_per_s=cell.server_speed_flops_per_s,
+        )
+
+    @cached_property
+    def limits(self) -> Limits:
+        """C4 and C5 of the config."""
+        return limits_of(self.config)
+
+    def situation(
+        self,
+        round_index: int,
+        costs: Costs,
+        num_samples: FloatArray,
+        carried: Mapping[str, Any] | None = None,
+    ) -> Situation:
+        """Return what a method sees when it plans a round.
+
+        Parameters
+        ----------
+        round_index : int
+            From 0.
+        costs : Costs
+            What any sub-model costs.
+        num_samples : [K]
+            |D_k|.
+        carried : mapping, optional
+            `Plan.carry` of the round before.
+        """
+        return Situation(
+            cell=self.cell(round_index, num_samples),
+            costs=costs,
+            limits=self.limits,
+            carried=carried or {},
         )
 
 

@@ -18,8 +18,8 @@ from trimwave.base.units import BITS_PER_BYTE, FloatArray
 from trimwave.methods import Method
 from trimwave.model.costs import Costs
 from trimwave.model.submodel import Submodel
-from trimwave.plan.plan import Plan, Situation
-from trimwave.recipe.environment import Environment, limits_of
+from trimwave.plan.plan import Plan
+from trimwave.recipe.environment import Environment
 from trimwave.runs.records import Run
 
 
@@ -112,17 +112,12 @@ def run_rounds(
         run.commit(record, server.save, time.monotonic() - started)
         records.append(record)
         on_record(record)
-    limits = limits_of(environment.config)
     for number in range(len(records), num_rounds + 1):
         started = time.monotonic()
-        cell = environment.cell(number - 1, server.num_samples)
-        situation = Situation(
-            cell=cell,
-            costs=server.costs,
-            limits=limits,
-            carried=records[-1].get("plan", {}).get("carry", {}),
+        carried = records[-1].get("plan", {}).get("carry", {})
+        plan = method.plan(
+            environment.situation(number - 1, server.costs, server.num_samples, carried)
         )
-        plan = method.plan(situation)
         exchange = backend.exchange(plan, number)
         server.aggregate(exchange.updates)
         server.align(number)

@@ -3,18 +3,18 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from trimwave.base.roots import ROUNDING, bracket_root, newton_root
+from trimwave.base.roots import bracket_root, newton_root
+from trimwave.base.tolerances import (
+    BAND_NEARLY_USED,
+    BAND_USED,
+    MARGIN,
+    ROOT_RTOL,
+    ROUNDING,
+)
 from trimwave.base.units import FloatArray
 from trimwave.problem.latency import RoundLatency
 from trimwave.problem.problem import Problem
 from trimwave.solvers.mixing import mixed
-
-SPREAD = 1e-9
-"""Relative room above a feasible deadline, so that rounding cannot hide the least."""
-
-CLOSE, NEAR = 1e-12, 1e-6
-"""Rest of the band, relative, at which the search ends, and which a linear step fills:
-the rounding of a deadline may leave more than the former."""
 
 FILLS = 4
 """Linear steps at the most, each without those whom a bound stopped before."""
@@ -47,8 +47,8 @@ def even_kept(problem: Problem) -> FloatArray:
 def keeps_enough(problem: Problem) -> NDArray[np.bool_]:
     """Whether C3, C4 and C5 leave some kept fractions, but for rounding, [..., 1]."""
     low, high = problem.kept_min, problem.kept_max
-    fits = np.all(high >= low - SPREAD, axis=-1, keepdims=True)
-    enough = problem.avoid_min - SPREAD * problem.cell.num_clients
+    fits = np.all(high >= low - ROUNDING, axis=-1, keepdims=True)
+    enough = problem.avoid_min - ROUNDING * problem.cell.num_clients
     return fits & (problem.avoided(np.maximum(high, low)) >= enough)
 
 
@@ -99,7 +99,7 @@ def bandwidth_block(
     most = np.minimum(band, np.inf if most_hz is None else most_hz)
     start = np.clip(_even_above(shape, least, band), least, most)
     ends = latency.total_s(kept, start)
-    slowest = np.max(ends, axis=-1, keepdims=True) * (1 + SPREAD)
+    slowest = np.max(ends, axis=-1, keepdims=True) * (1 + MARGIN)
     if most_hz is None:
         alone = latency.compute_s(kept)
     else:
@@ -119,11 +119,11 @@ def bandwidth_block(
             slope = np.sum(gained, axis=-1, keepdims=True) / total
             left = band / total - 1
             # Never so short a step that a jump is left on one side of the bracket.
-            steepest = np.abs(left) / (2 * ROUNDING * deadline_s)
+            steepest = np.abs(left) / (2 * ROOT_RTOL * deadline_s)
             return left, np.minimum(band * slope / total, steepest)
 
-    _, point, above = newton_root(spare, fastest, slowest, slowest, tolerance=CLOSE)
-    over = ~(np.sum(need, axis=-1, keepdims=True) <= band * (1 + NEAR))
+    _, point, above = newton_root(spare, fastest, slowest, slowest, tolerance=BAND_USED)
+    over = ~(np.sum(need, axis=-1, keepdims=True) <= band * (1 + BAND_NEARLY_USED))
     if over.any():  # a jump: its far side
         spare(np.where(over, above, point))
     return _filled(need, gained, least, most, band)
@@ -150,7 +150,7 @@ def _filled(
     """
     rest = band - np.sum(need, axis=-1, keepdims=True)
     need = np.minimum(need, most)
-    near = np.abs(rest) <= NEAR * band
+    near = np.abs(rest) <= BAND_NEARLY_USED * band
     for _ in range(FILLS):
         if not near.any():
             break
@@ -160,7 +160,7 @@ def _filled(
         floor = np.maximum(least, 0.5 * need)
         need = np.clip(need + gained * earlier_s, floor, most)
         rest = band - np.sum(need, axis=-1, keepdims=True)
-        near &= np.abs(rest) > CLOSE * band
+        near &= np.abs(rest) > BAND_USED * band
         if near.any():  # without those whom a bound stopped
             gained = np.where((need > floor) & (need < most), gained, 0.0)
     above = need - least

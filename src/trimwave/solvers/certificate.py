@@ -7,18 +7,17 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from trimwave.base.tolerances import COARSE_GAP, ROOT_RTOL, SLOPE_ROUNDING, SUM_RTOL
 from trimwave.base.units import FloatArray
 from trimwave.problem.problem import Problem
 from trimwave.solvers.deadline import AtDeadline
 from trimwave.solvers.search import Cheapest, DeadlineSearch
 
-EPSILON = float(np.finfo(np.float64).eps)
+PRICE_POINTS = 65
+"""How finely a rising price is checked."""
 
-PRICE_POINTS, PRICE_ROUNDING = 65, 1e-12
-"""How finely a rising price is checked, and what counts as rounding."""
-
-COARSE, HALVINGS = 1e-9, 8
-"""Relative gap above which the last step is halved, and how often."""
+HALVINGS = 8
+"""How often the last step towards a bound is halved where that leaves a gap."""
 
 FARTHEST = 40
 """Deadlines tried for a bound, each ten times farther below the latency."""
@@ -39,7 +38,7 @@ def proven_band_hz(at_it: DeadlineSearch, price_hz: FloatArray) -> Cheapest:
     size = np.sum(found.bandwidth_hz, axis=-1, keepdims=True)
     size = size + price_hz * (abs(problem.avoid_min) + problem.cell.num_clients)
     with np.errstate(invalid="ignore"):
-        need_hz = found.need_hz - 16 * EPSILON * size
+        need_hz = found.need_hz - SUM_RTOL * size
     need_hz = np.where(np.isinf(found.need_hz), np.inf, need_hz)
     return replace(found, need_hz=need_hz)
 
@@ -85,9 +84,9 @@ def largest_infeasible_s(
     """
     at_it = proven_band_hz(at(latency_s), price_hz)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        short = np.maximum(band_hz - at_it.need_hz, 0) + 16 * EPSILON * band_hz
+        short = np.maximum(band_hz - at_it.need_hz, 0) + SUM_RTOL * band_hz
         off = 2 * short / -at_it.slope_hz_per_s / latency_s
-    off = np.where(np.isfinite(off), np.clip(off, 4 * EPSILON, 1e-10), 4 * EPSILON)
+    off = np.where(np.isfinite(off), np.clip(off, ROOT_RTOL, 1e-10), ROOT_RTOL)
     bound = np.zeros_like(latency_s)
     for _ in range(FARTHEST):
         deadline_s = latency_s * (1 - np.minimum(off, 1.0))
@@ -98,7 +97,7 @@ def largest_infeasible_s(
             break
         off = np.where(bound > 0, off, 10 * off)
         price_hz = at(deadline_s).cheapest().price_hz
-    if np.all(latency_s - bound <= COARSE * latency_s):
+    if np.all(latency_s - bound <= COARSE_GAP * latency_s):
         return bound
     above = np.where(bound > 0, latency_s * (1 - 0.1 * off), bound)
     for _ in range(HALVINGS):
@@ -134,7 +133,7 @@ def price_rises(problem: Problem, deadline_s: FloatArray) -> NDArray[np.bool_]:
         )
         piece = np.sum([kept >= one.start for one in problem.pieces], axis=0)
         # From one piece to the next it may fall, where a table is not convex.
-        falls = (price < below * (1 - PRICE_ROUNDING)) & (piece == piece_below)
+        falls = (price < below * (1 - SLOPE_ROUNDING)) & (piece == piece_below)
         rises &= ~np.any(falls, axis=-1, keepdims=True)
         below, piece_below = price, piece
     return rises

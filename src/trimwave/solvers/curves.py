@@ -9,7 +9,8 @@ from typing import Protocol
 
 import numpy as np
 
-from trimwave.base.roots import ROUNDING, newton_root
+from trimwave.base.roots import newton_root
+from trimwave.base.tolerances import OFF_PRICE, ROOT_RTOL
 from trimwave.base.units import FloatArray
 from trimwave.problem.latency import RoundLatency
 from trimwave.problem.pieces import Piece
@@ -17,10 +18,6 @@ from trimwave.problem.pieces import Piece
 SMALLEST = 1e-150
 """Least s that is searched, and what a share of nothing is taken for, of the band: so
 that price and rate are numbers."""
-
-JUMP = 1e-6
-"""Distance from the wanted price, relative, from where the price has jumped over it, as
-it does at a modem's cap: there x_k does not depend on the price."""
 
 
 class Curve(Protocol):
@@ -178,12 +175,12 @@ class Searched:
             np.where(wanted <= cheap, low, high),
         )
         start = np.clip(self.point, *bracket)
-        rounding = ROUNDING * (1 + np.abs(wanted))
+        rounding = ROOT_RTOL * (1 + np.abs(wanted))
         _, self.point, _ = newton_root(excess, *bracket, start, tolerance=rounding)
         # dx = dB / (dB/dx), and d log(price) = -2 ds / s along the way.
         inside = (wanted > cheap) & (wanted < dear) & (relative > 0)
         inside &= (kept > self.low) & (kept < self.high)
-        inside &= np.abs(over) < JUMP
+        inside &= np.abs(over) < OFF_PRICE
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             fall = np.exp(self.point - wanted) / relative * 2 / s
         # x from a share is rough where time hardly depends on x; the ends are known.

@@ -4,6 +4,7 @@ import numpy as np
 
 from trimwave.base.errors import InputError
 from trimwave.base.roots import bracket_root, newton_root
+from trimwave.base.tolerances import MARGIN, PROVEN
 from trimwave.base.units import FloatArray
 from trimwave.problem.problem import Problem
 from trimwave.problem.solution import SolutionBatch, Status
@@ -16,12 +17,6 @@ from trimwave.solvers.split import Near, split_band
 
 WIDEST = 16.0
 """Range of log mu on either side of B / B'."""
-
-PROVEN = 1e-9
-"""Relative gap below which a point is the optimum."""
-
-MARGIN = 1e-9
-"""Relative room above a feasible deadline."""
 
 
 def solve_duplex(problem: Problem, name: str) -> SolutionBatch:

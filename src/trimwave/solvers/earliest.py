@@ -5,8 +5,9 @@ from collections.abc import Callable
 import numpy as np
 
 from trimwave.base.roots import newton_root
+from trimwave.base.tolerances import SUM_RTOL
 from trimwave.base.units import FloatArray
-from trimwave.solvers.search import TOLERANCE, Cheapest, DeadlineSearch
+from trimwave.solvers.search import Cheapest, DeadlineSearch
 
 
 def earliest_deadline(
@@ -43,7 +44,7 @@ def earliest_deadline(
     trace : list of [..., 1]
         The deadlines that were tried.
     """
-    tolerance = TOLERANCE * roughness**0.5
+    tolerance = SUM_RTOL * roughness**0.5
     best = near
     trace: list[FloatArray] = []
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimwave.base.roots import newton_root
+from trimwave.base.tolerances import MARGIN, PROVEN
 from trimwave.base.units import FloatArray
 from trimwave.problem.problem import Problem
 from trimwave.problem.solution import Solution, SolutionBatch, Status
@@ -26,13 +27,6 @@ from trimwave.solvers.earliest import earliest_deadline
 from trimwave.solvers.kkt import kkt_residual
 from trimwave.solvers.nonconvex import enclosed_bound_s
 from trimwave.solvers.search import Cheapest
-
-PROVEN = 1e-9
-"""Relative gap below which a point is the optimum."""
-
-MARGIN = 1e-9
-"""Relative room above a feasible deadline, so that rounding cannot hide the optimum
-where it is the even split already."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,10 +7,11 @@ from numpy.typing import NDArray
 
 from trimwave.base.errors import InfeasibleError
 from trimwave.base.roots import newton_root
+from trimwave.base.tolerances import PROVEN, ROUNDING
 from trimwave.base.units import FloatArray
 from trimwave.problem.problem import Problem
 from trimwave.problem.solution import Solution, Status
-from trimwave.problem.violation import ROUNDING, Violation
+from trimwave.problem.violation import Violation
 from trimwave.solvers.blocks import bandwidth_block, prune_block
 
 MAX_TURNS = 20
@@ -21,9 +22,6 @@ MOST_SWAPPED = 12
 
 SWAP_FLOATS = 4e6
 """Kept fractions that are tried at once at the most."""
-
-PROVEN = 1e-9
-"""Relative gap below which a point is the optimum."""
 
 
 def realise(problem: Problem, solution: Solution) -> Solution:
@@ -172,16 +170,8 @@ def _check_blocks(
             f"C2: client {k} needs {least[k]:.0f} resource blocks of {block_hz:g} Hz "
             f"or more, its largest share holds {most[k]:.0f}; use smaller blocks."
         )
-        raise InfeasibleError([_of_blocks("C2", k, float(least[k] - most[k]), message)])
-    raise InfeasibleError([_of_blocks("C1", None, short, message)])
-
-
-def _of_blocks(
-    constraint: str, client: int | None, short: float, message: str
-) -> Violation:
-    return Violation(
-        constraint=constraint, client=client, shortfall=short, message=message
-    )
+        raise InfeasibleError([Violation.of("C2", k, least[k] - most[k], message)])
+    raise InfeasibleError([Violation.of("C1", None, short, message)])
 
 
 def round_to_sizes(
@@ -259,34 +249,24 @@ def _check_sizes_between(
     highest: NDArray[np.integer],
 ) -> None:
     empty = np.flatnonzero(lowest > highest)
-    if empty.size:
-        k = int(empty[0])
-        low, high = problem.kept_min[k], problem.kept_max[k]
-        raise InfeasibleError(
-            [
-                Violation(
-                    constraint="C4",
-                    client=k,
-                    shortfall=float(grid[min(lowest[k], grid.size - 1)] - high),
-                    message=(
-                        f"C4: no real sub-model keeps between {low:.4f} and {high:.4f} "
-                        f"of the emulator for client {k}; widen `beta_min`..`beta_max` "
-                        "or lower `prune.round_to`."
-                    ),
-                )
-            ]
-        )
+    if not empty.size:
+        return
+    k = int(empty[0])
+    low, high = problem.kept_min[k], problem.kept_max[k]
+    short = grid[min(lowest[k], grid.size - 1)] - high
+    message = (
+        f"C4: no real sub-model keeps between {low:.4f} and {high:.4f} "
+        f"of the emulator for client {k}; widen `beta_min`..`beta_max` "
+        "or lower `prune.round_to`."
+    )
+    raise InfeasibleError([Violation.of("C4", k, short, message)])
 
 
 def _c5_out_of_sizes(problem: Problem, kept: FloatArray) -> Violation:
     short = (problem.avoid_min - float(problem.avoided(kept)[0])) / kept.size
-    return Violation(
-        constraint="C5",
-        client=None,
-        shortfall=short,
-        message=(
-            f"C5: the largest attainable sub-models prune {1 - np.mean(kept):.4f} on "
-            f"average, over `beta_bar` = {problem.limits.beta_bar:g} by {short:.4f}; "
-            "raise `beta_bar` or lower `prune.round_to`."
-        ),
+    message = (
+        f"C5: the largest attainable sub-models prune {1 - np.mean(kept):.4f} on "
+        f"average, over `beta_bar` = {problem.limits.beta_bar:g} by {short:.4f}; "
+        "raise `beta_bar` or lower `prune.round_to`."
     )
+    return Violation.of("C5", None, short, message)

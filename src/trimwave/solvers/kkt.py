@@ -3,14 +3,12 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from trimwave.base.tolerances import AT_BOUND
 from trimwave.base.units import FloatArray
 from trimwave.problem.problem import Problem
 
 KINK = 1e-9
 """Relative distance at which the two sides of a kink are looked at."""
-
-NEAR = 1e-9
-"""Distance to a bound, relative to it, that counts as at it."""
 
 
 def kkt_residual(
@@ -28,7 +26,9 @@ def kkt_residual(
     latency_s = np.max(total_s, axis=-1, keepdims=True)
     early = (latency_s - total_s) / np.where(latency_s > 0, latency_s, 1.0)
     if cell.bandwidth_min_hz is not None:
-        early = np.where(bandwidth_hz <= cell.bandwidth_min_hz * (1 + NEAR), 0.0, early)
+        early = np.where(
+            bandwidth_hz <= cell.bandwidth_min_hz * (1 + AT_BOUND), 0.0, early
+        )
     residual = np.max(early, axis=-1, keepdims=True)
     used = np.sum(bandwidth_hz, axis=-1, keepdims=True) / cell.total_bandwidth_hz
     unused = np.abs(1 - used)
@@ -53,9 +53,12 @@ def _held_by_radios(
     """
     most_hz = problem.share_max_hz()
     latency_s = np.max(total_s, axis=-1, keepdims=True)
-    limited = bandwidth_hz >= most_hz * (1 - NEAR)
-    limited &= total_s >= latency_s * (1 - NEAR)
-    least, most = kept <= problem.kept_min + NEAR, kept >= problem.kept_max - NEAR
+    limited = bandwidth_hz >= most_hz * (1 - AT_BOUND)
+    limited &= total_s >= latency_s * (1 - AT_BOUND)
+    least, most = (
+        kept <= problem.kept_min + AT_BOUND,
+        kept >= problem.kept_max - AT_BOUND,
+    )
     alone = np.any(limited & least, axis=-1, keepdims=True)
     return alone | np.all(limited | most, axis=-1, keepdims=True)
 
@@ -73,12 +76,12 @@ def _price_mismatch(
         far = here / price_hz - 1
     dear = np.where(below > price_hz, far, 0.0)  # cheaper to keep less
     cheap = np.where(above < price_hz, -far, 0.0)  # cheaper to keep more
-    at_low = kept <= problem.kept_min + NEAR
+    at_low = kept <= problem.kept_min + AT_BOUND
     if cell.bandwidth_min_hz is not None:  # what the least share buys costs nothing
-        at_low |= bandwidth_hz <= cell.bandwidth_min_hz * (1 + NEAR)
-    at_high = kept >= problem.kept_max - NEAR
+        at_low |= bandwidth_hz <= cell.bandwidth_min_hz * (1 + AT_BOUND)
+    at_high = kept >= problem.kept_max - AT_BOUND
     if cell.bandwidth_max_hz is not None:
-        at_high |= bandwidth_hz >= cell.bandwidth_max_hz * (1 - NEAR)
+        at_high |= bandwidth_hz >= cell.bandwidth_max_hz * (1 - AT_BOUND)
     wrong = np.fmax(np.where(at_low, 0.0, dear), np.where(at_high, 0.0, cheap))
     return np.maximum(np.max(wrong, axis=-1, keepdims=True), 0.0)
 

@@ -11,15 +11,13 @@ from collections.abc import Callable
 
 import numpy as np
 
+from trimwave.base.tolerances import C5_ROUNDING
 from trimwave.base.units import FloatArray
 from trimwave.problem.pieces import weight_at
 from trimwave.problem.problem import Problem
 
 CUTS, LEVELS = 33, 6
 """Shares looked at on each level, and levels."""
-
-ROUNDING = 1e-12
-"""Rounding of what C5 counts, relative."""
 
 FARTHEST, BISECTIONS = 12, 8
 """Deadlines tried for a bound, each ten times farther below the latency, and how often
@@ -39,7 +37,7 @@ def least_band_hz(
     late = np.any(high < problem.kept_min, axis=-1, keepdims=True)
     high = np.maximum(high, problem.kept_min)
     most = problem.avoided(high)  # radios may let no band make up for the time
-    late |= most < problem.avoid_min - ROUNDING * (most + abs(problem.avoid_min))
+    late |= most < problem.avoid_min - C5_ROUNDING * (most + abs(problem.avoid_min))
     least_hz, whole_hz = (
         np.minimum(latency.required_bandwidth_hz(x, deadline_s), most_hz)
         for x in (problem.kept_min, high)

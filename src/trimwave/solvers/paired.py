@@ -15,10 +15,11 @@ least to well inside its bounds. Only who would be in mid-jump keeps a gap open.
 import numpy as np
 
 from trimwave.base.roots import bracket_root, newton_root
+from trimwave.base.tolerances import SUM_RTOL
 from trimwave.base.units import FloatArray
 from trimwave.problem.problem import Problem
 from trimwave.solvers.deadline import HEADROOM
-from trimwave.solvers.search import TOLERANCE, AtPrice, Cheapest, DeadlineSearch
+from trimwave.solvers.search import AtPrice, Cheapest, DeadlineSearch
 from trimwave.solvers.split import Near, Split, split_band
 
 SAMPLES = 17
@@ -151,7 +152,7 @@ class AtPairedDeadline(DeadlineSearch):
             return slope - pays_hz, curvature
 
         start = np.clip(self.points.get(at, 0.5 * (bend + end)), low, high)
-        tolerance = 4 * TOLERANCE * np.broadcast_to(pays_hz, np.shape(start))
+        tolerance = 4 * SUM_RTOL * np.broadcast_to(pays_hz, np.shape(start))
         _, kept, _ = newton_root(excess, low, high, start, tolerance=tolerance)
         self.points[at] = kept
         return kept, np.where(high > low, curvature, 0.0)

@@ -11,19 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trimwave.base.roots import ROUNDING, newton_root
+from trimwave.base.roots import newton_root
+from trimwave.base.tolerances import C5_NEARLY_MET, JUMP_RTOL, ROOT_RTOL, SUM_RTOL
 from trimwave.base.units import FloatArray
 from trimwave.problem.problem import Problem
 from trimwave.solvers.mixing import mixed
-
-TOLERANCE = 16 * float(np.finfo(np.float64).eps)
-"""Rounding of a sum, relative."""
-
-CLOSE = 1e-9
-"""Distance from C5, relative, from where a step along the slopes meets it."""
-
-JUMP_RTOL = 1e-11
-"""How finely a jump of one client's x_k(price) is located."""
 
 WIDENINGS = (0.0, 1e-14, 1e-12, 1e-10)
 """Relative distances from a jump at which its two sides are looked at."""
@@ -124,7 +116,7 @@ class DeadlineSearch(ABC):
         # What C5 counts is a difference of sums: their rounding is that of all of x.
         steepest = max(float(np.mean(piece.weight)) for piece in problem.pieces)
         size = most + abs(problem.avoid_min) + steepest * problem.cell.num_clients
-        self.rounding, self.near_enough = TOLERANCE * size, CLOSE * size
+        self.rounding, self.near_enough = SUM_RTOL * size, C5_NEARLY_MET * size
         self.reachable = ~late & (most >= problem.avoid_min - self.rounding)
         self.tolerance = self.rounding * self.roughness
 
@@ -151,7 +143,7 @@ class DeadlineSearch(ABC):
             met = self.kept(s)
             lacking = self._lacking(met.kept)
             # Never so short a step that a jump is left on one side of the bracket.
-            steepest = np.abs(lacking) / (2 * ROUNDING * s)
+            steepest = np.abs(lacking) / (2 * ROOT_RTOL * s)
             return np.where(slack, 0.0, lacking), np.minimum(met.sum_fall, steepest)
 
         done = self.reachable & ~slack
@@ -162,7 +154,7 @@ class DeadlineSearch(ABC):
             high_s,
             start,
             tolerance=tolerance,
-            rtol=ROUNDING if self.convex else JUMP_RTOL,
+            rtol=ROOT_RTOL if self.convex else JUMP_RTOL,
         )
         assert met is not None
         price = np.where(slack, 0.0, s**-2.0)
@@ -232,11 +224,11 @@ class DeadlineSearch(ABC):
             need = self.required_hz(met.kept)
             left = band_hz - np.sum(need, axis=-1, keepdims=True)
             # Never so short a step that a jump is left on one side of the bracket.
-            steepest = np.abs(left) / (2 * ROUNDING * s)
+            steepest = np.abs(left) / (2 * ROOT_RTOL * s)
             slope = np.minimum(met.sum_fall / s**2, steepest)
             return np.where(rich, 0.0, left), slope
 
-        tolerance = TOLERANCE * band_hz * self.roughness
+        tolerance = SUM_RTOL * band_hz * self.roughness
         below, _, above = newton_root(spare, low_s, high_s, start, tolerance=tolerance)
         over = np.abs(np.sum(need, axis=-1, keepdims=True) - band_hz) > tolerance
         if np.any(over):  # a jump: its cheap side is certain, its dear side is mixed in

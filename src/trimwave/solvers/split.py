@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trimwave.base.roots import ROUNDING, newton_root
+from trimwave.base.roots import newton_root
+from trimwave.base.tolerances import ROOT_RTOL
 from trimwave.base.units import FloatArray
 from trimwave.cell.link import Link
 from trimwave.problem.latency import RoundLatency
@@ -116,7 +117,7 @@ def _searched_split(
     low, high = guess - 60.0, guess + 60.0
     if near.log_rho is not None:
         guess = np.clip(near.log_rho, low, high)
-    _, log_rho, _ = newton_root(early, low, high, guess, tolerance=ROUNDING)
+    _, log_rho, _ = newton_root(early, low, high, guess, tolerance=ROOT_RTOL)
     near.log_rho = log_rho
     return shares[0], shares[1], np.exp(log_rho)
 
@@ -145,6 +146,6 @@ def _share_at(
     low = np.full(np.broadcast_shapes(log_bits.shape, log_s_per_hz.shape), band - 60.0)
     high = np.full_like(low, band + 20.0)
     start = np.full_like(low, band) if start is None else np.clip(start, low, high)
-    _, log_hz, _ = newton_root(excess, low, high, start, tolerance=ROUNDING)
+    _, log_hz, _ = newton_root(excess, low, high, start, tolerance=ROOT_RTOL)
     with np.errstate(divide="ignore", invalid="ignore"):
         return log_hz, np.where(slope > 0, 1 / slope, 0.0)

@@ -65,14 +65,5 @@ def even_shares(problem: Problem, solver: str) -> FloatArray:
                 f"C2: solver `{solver}` starts from B/K = {even_hz:g} Hz, outside the "
                 f"bounds of client {k}; use the exact one, or change the bounds."
             )
-            raise InfeasibleError(
-                [
-                    Violation(
-                        constraint="C2",
-                        client=int(k),
-                        shortfall=float(short_hz[k]),
-                        message=message,
-                    )
-                ]
-            )
+            raise InfeasibleError([Violation.of("C2", k, short_hz[k], message)])
     return np.full(cell.num_clients, even_hz)

@@ -8,9 +8,9 @@ import numpy as np
 from trimwave.base.errors import InputError
 from trimwave.base.units import BITS_PER_BYTE
 from trimwave.methods import label_of, parse_method
-from trimwave.plan.plan import Plan, Situation
+from trimwave.plan.plan import Plan
 from trimwave.recipe.config import Config
-from trimwave.recipe.environment import Environment, limits_of
+from trimwave.recipe.environment import Environment
 from trimwave.recipe.situation import costs_from, shape_named
 
 Row = dict[str, Any]
@@ -60,8 +60,8 @@ def plan_draw(config: Config, methods: Sequence[str], rounds: int) -> list[Row]:
     ]
     try:
         costs = costs_from(config, shape_named(config.model.name))
-        limits = limits_of(config)
         environment = Environment.from_config(config)
+        environment.limits  # noqa: B018 - raises where they are wrong
     except InputError as error:
         return [row | {"status": _one_line(error)} for row in rows]
     speeds = environment.speed_flops_per_s
@@ -72,9 +72,8 @@ def plan_draw(config: Config, methods: Sequence[str], rounds: int) -> list[Row]:
         if row["round"] == 1:
             method, carried = parse_method(row["method_text"], config.options), {}
         try:
-            cell = environment.cell(row["round"] - 1, samples)
             plan = method.plan(
-                Situation(cell=cell, costs=costs, limits=limits, carried=carried)
+                environment.situation(row["round"] - 1, costs, samples, carried)
             )
         except InputError as error:
             row["status"] = _one_line(error)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from trimwave.analysis import Prices, TradeOff, WhatIf, prices_of, trade_off, what_if
 from trimwave.base.errors import InputError
-from trimwave.methods import Jcpba, parse_method
+from trimwave.methods import SolvesP1, parse_method
 from trimwave.plan.plan import Plan, Situation
 from trimwave.problem.solution import solve
 from trimwave.recipe.config import Config
@@ -55,11 +55,11 @@ def tradeoff_cell(
         solve P1.
     """
     rule = parse_method(method, config.options)
-    if not isinstance(rule, Jcpba):
+    if not isinstance(rule, SolvesP1):
         raise InputError(
             f"--pareto is of P1, which `{method}` does not solve; use --method jcpba."
         )
-    problem = situate(config, round_=round_, cell_csv=cell_csv).problem(rule.adapter)
+    problem = rule.problem(situate(config, round_=round_, cell_csv=cell_csv))
     solution = solve(problem, Exact())
     curve = trade_off(problem)
     return curve, prices_of(problem, solution), what_if(problem, solution)
