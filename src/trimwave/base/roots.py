@@ -1,14 +1,18 @@
 """Root finding on arrays: Newton where slopes are at hand, Chandrupatla elsewhere."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from trimwave.base.tolerances import ROOT_RTOL
 from trimwave.base.units import FloatArray
 
 MAX_ITERATIONS = 200
+
+Aux = TypeVar("Aux")
+"""What a function returns beside its value and its slope."""
 
 
 def bracket_root(
@@ -113,6 +117,36 @@ def newton_root(
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Find the roots of an increasing function by safeguarded Newton, elementwise.
 
+    As `newton_root_aux`, of a function that returns its value and its slope alone.
+
+    Returns
+    -------
+    lower, point, upper : [...]
+        The last point, and the bracket around it.
+    """
+    low, point, high, _ = newton_root_aux(
+        lambda x: (*function(x), None),
+        lower,
+        upper,
+        start,
+        tolerance=tolerance,
+        rtol=rtol,
+    )
+    return low, point, high
+
+
+def newton_root_aux(
+    function: Callable[[FloatArray], tuple[FloatArray, FloatArray, Aux]],
+    lower: ArrayLike,
+    upper: ArrayLike,
+    start: ArrayLike,
+    *,
+    tolerance: ArrayLike = 0.0,
+    rtol: float = ROOT_RTOL,
+    over_jumps: bool = False,
+) -> tuple[FloatArray, FloatArray, FloatArray, Aux]:
+    """Find roots, and return what the function computed on the way at the last point.
+
     A step out of the bracket ends at its end, and where that is known already at the
     root of the secant. Where a step has not halved the function the next one is a
     bisection: of the logarithm where the bracket spans magnitudes.
@@ -120,8 +154,8 @@ def newton_root(
     Parameters
     ----------
     function : callable
-        [...] -> value and slope, [...] each. The last point that it is called at is
-        the one that is returned. ``inf``, and slopes that are no number, are allowed.
+        [...] -> value and slope, [...] each, and anything else. ``inf``, and slopes
+        that are no number, are allowed.
     lower, upper : [...]
         Ends with ``function(lower) <= 0 <= function(upper)``; they are not evaluated.
     start : [...]
@@ -130,11 +164,16 @@ def newton_root(
         Absolute value of the function at which to stop.
     rtol : float
         Width of the bracket at which to stop, relative to the point.
+    over_jumps : bool
+        For a function that may jump over 0: never take so short a step that the jump is
+        left on one side of the bracket, as steep slopes beside it would.
 
     Returns
     -------
     lower, point, upper : [...]
         The last point, and the bracket around it.
+    aux
+        What else the function returned there; of all elements at once.
     """
     low, high, point = (
         np.array(one, dtype=np.float64)
@@ -143,39 +182,57 @@ def newton_root(
     before = np.full(point.shape, np.inf)
     value_low, value_high = np.full((2, *point.shape), np.nan)
     for iteration in range(1, MAX_ITERATIONS + 1):
-        value, slope = function(point)
+        value, slope, aux = function(point)
         above, below = value >= 0, value <= 0
         high, value_high = (
             np.where(above, point, high),
             np.where(above, value, value_high),
         )
         low, value_low = np.where(below, point, low), np.where(below, value, value_low)
+        size = np.abs(point)
         with np.errstate(all="ignore"):
+            if over_jumps:
+                slope = np.minimum(slope, np.abs(value) / (2 * ROOT_RTOL * size))
             step = -value / slope
             ahead = np.clip(point + step, low, high)
-        size = np.abs(point)
         done = (np.abs(value) <= tolerance) | (high - low <= rtol * size)
         # A slope beyond all numbers makes no step, and says nothing of the root.
         done |= (np.abs(step) <= ROOT_RTOL * size) & (step != 0)
         if done.all() or iteration == MAX_ITERATIONS:
             break
-        size = np.abs(value)
-        with np.errstate(invalid="ignore"):
-            halved = ~(size > 0.5 * before)
-            # An end that is known needs no second look: the secant of both instead.
-            seen = (ahead <= low) & (value_low <= 0) | (ahead >= high) & (
-                value_high >= 0
-            )
-            secant = low - value_low * ((high - low) / (value_high - value_low))
-            ahead = np.where(seen, secant, ahead)
-            safe = halved & np.isfinite(ahead) & (ahead >= low) & (ahead <= high)
-            safe &= (ahead != point) & (iteration < MAX_ITERATIONS // 2)
-        before = size
+        ahead, safe = _safe_step(
+            ahead, (low, value_low), (high, value_high), np.abs(value), before
+        )
+        safe &= (ahead != point) & (iteration < MAX_ITERATIONS // 2)
+        before = np.abs(value)
         point = np.where(done, point, np.where(safe, ahead, _middle(low, high)))
-    return low, point, high
+    return low, point, high, aux
+
+
+def _safe_step(
+    ahead: FloatArray,
+    lower: tuple[FloatArray, FloatArray],
+    upper: tuple[FloatArray, FloatArray],
+    size: FloatArray,
+    before: FloatArray,
+) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Return where to step, and whether that is better than a bisection.
+
+    An end of the bracket that is known needs no second look: the root of the secant
+    through both ends instead. Not better where the function's `size` is more than half
+    of that `before`.
+    """
+    (low, value_low), (high, value_high) = lower, upper
+    with np.errstate(invalid="ignore"):
+        halved = ~(size > 0.5 * before)
+        seen = (ahead <= low) & (value_low <= 0) | (ahead >= high) & (value_high >= 0)
+        secant = low - value_low * ((high - low) / (value_high - value_low))
+        ahead = np.where(seen, secant, ahead)
+        return ahead, halved & np.isfinite(ahead) & (ahead >= low) & (ahead <= high)
 
 
 def _middle(low: FloatArray, high: FloatArray) -> FloatArray:
+    """Return the middle of a bracket, of its logarithm where that is wide."""
     wide = (low > 0) & (high > 4 * low)
     with np.errstate(invalid="ignore"):
         return np.where(wide, np.sqrt(low) * np.sqrt(high), low + 0.5 * (high - low))

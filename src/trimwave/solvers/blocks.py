@@ -3,12 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from trimwave.base.roots import bracket_root, newton_root
+from trimwave.base.roots import bracket_root, newton_root, newton_root_aux
 from trimwave.base.tolerances import (
     BAND_NEARLY_USED,
     BAND_USED,
     MARGIN,
-    ROOT_RTOL,
     ROUNDING,
 )
 from trimwave.base.units import FloatArray
@@ -105,27 +104,29 @@ def bandwidth_block(
     else:
         alone = latency.total_s(kept, np.broadcast_to(most, shape))
     fastest = np.minimum(np.max(alone, axis=-1, keepdims=True), slowest)
-    need = gained = start
+    last_hz = start  # where the searches under a noise density go on from
 
-    def spare(deadline_s: FloatArray) -> tuple[FloatArray, FloatArray]:
-        nonlocal need, gained
-        need = latency.required_bandwidth_hz(kept, deadline_s, start_hz=need)
+    def spare(
+        deadline_s: FloatArray,
+    ) -> tuple[FloatArray, FloatArray, tuple[FloatArray, FloatArray]]:
+        nonlocal last_hz
+        need = latency.required_bandwidth_hz(kept, deadline_s, start_hz=last_hz)
         gained = latency.hz_per_s(kept, need, deadline_s)
         if least_hz is not None:
             gained = np.where(need > least_hz, gained, 0.0)
             need = np.maximum(need, least_hz)
+        last_hz = need
         total = np.sum(need, axis=-1, keepdims=True)
         with np.errstate(divide="ignore", invalid="ignore"):
             slope = np.sum(gained, axis=-1, keepdims=True) / total
-            left = band / total - 1
-            # Never so short a step that a jump is left on one side of the bracket.
-            steepest = np.abs(left) / (2 * ROOT_RTOL * deadline_s)
-            return left, np.minimum(band * slope / total, steepest)
+            return band / total - 1, band * slope / total, (need, gained)
 
-    _, point, above = newton_root(spare, fastest, slowest, slowest, tolerance=BAND_USED)
+    _, point, above, (need, gained) = newton_root_aux(
+        spare, fastest, slowest, slowest, tolerance=BAND_USED, over_jumps=True
+    )
     over = ~(np.sum(need, axis=-1, keepdims=True) <= band * (1 + BAND_NEARLY_USED))
     if over.any():  # a jump: its far side
-        spare(np.where(over, above, point))
+        _, _, (need, gained) = spare(np.where(over, above, point))
     return _filled(need, gained, least, most, band)
 
 

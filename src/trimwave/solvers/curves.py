@@ -5,13 +5,14 @@ power x_k is piecewise linear in it, so that Newton finds the price in a few ste
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from trimwave.base.roots import newton_root
+from trimwave.base.roots import newton_root_aux
 from trimwave.base.tolerances import OFF_PRICE, ROOT_RTOL
 from trimwave.base.units import FloatArray
+from trimwave.cell.link import Link
 from trimwave.problem.latency import RoundLatency
 from trimwave.problem.pieces import Piece
 
@@ -53,15 +54,7 @@ class Parabola:
     ) -> None:
         self.low, self.high = low, high
         v, spare_s = piece.compute_per_kept_s, deadline_s - piece.compute_fixed_s
-        p = piece.down_fixed_bits / latency.down.efficiency
-        p += latency.up_bits / latency.up.efficiency
-        c = piece.down_per_kept_bits / latency.down.efficiency
-        c *= spare_s
-        p *= v
-        c += p
-        with np.errstate(divide="ignore", invalid="ignore"):
-            c /= piece.weight  # 0 where C5 counts nothing
-        self.root = np.sqrt(np.maximum(c, 0.0, out=c), out=c)
+        self.root = _root_of_c(latency, piece, spare_s)
         self.spare_s, self.v = spare_s, v
         priced = np.min(self.root) > 0 and np.max(self.root) < np.inf
         self.regular = bool(np.min(v) > 0 and priced)
@@ -108,6 +101,47 @@ class Parabola:
         return np.where(priced, at_end, np.inf), np.where(priced, at_start, np.inf)
 
 
+def _root_of_c(latency: RoundLatency, piece: Piece, spare_s: FloatArray) -> FloatArray:
+    """sqrt(C / w) of `Parabola`, [..., K]; in place, for the sake of many clients."""
+    fixed = piece.down_fixed_bits / latency.down.efficiency
+    fixed += latency.up_bits / latency.up.efficiency
+    fixed *= piece.compute_per_kept_s
+    c = piece.down_per_kept_bits / latency.down.efficiency
+    c *= spare_s
+    c += fixed
+    with np.errstate(divide="ignore", invalid="ignore"):
+        c /= piece.weight  # 0 where C5 counts nothing
+    return np.sqrt(np.maximum(c, 0.0, out=c), out=c)
+
+
+class _Airtime(NamedTuple):
+    """What a bit on one link costs at a share of the band, and how that moves."""
+
+    rate_bps: FloatArray
+    """R."""
+    saved: FloatArray
+    """-d(1/R)/dB: seconds that one more hertz saves a bit."""
+    bend: FloatArray
+    """d(saved)/dB."""
+
+
+def _airtime(link: Link, bandwidth_hz: FloatArray) -> _Airtime:
+    rate, slope = link.rate_bps(bandwidth_hz), link.rate_slope(bandwidth_hz)
+    bend = link.rate_curvature(bandwidth_hz) / rate**2 - 2 * slope**2 / rate**3
+    return _Airtime(rate, slope / rate**2, bend)
+
+
+class _AtShare(NamedTuple):
+    """A piece at a share of the band, at its deadline; [..., K] each."""
+
+    kept: FloatArray
+    """x_k that the share lets a client keep."""
+    log_price: FloatArray
+    """log of dB/dx."""
+    relative: FloatArray
+    """Slope of that in log B."""
+
+
 class Searched:
     """A piece under a noise density: the share at the price is searched for."""
 
@@ -128,46 +162,44 @@ class Searched:
         self.point = self.range[1]
         # Outside a piece that is empty the formulas may have no meaning.
         self.empty = ~(self.high > self.low)
-        prices = (self._at(one)[1] for one in self.range)
+        prices = (self._at(one).log_price for one in self.range)
         self.end_prices = tuple(np.where(self.empty, np.inf, one) for one in prices)
 
-    def _at(self, log_hz: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """x, log of dB/dx, and the slope of that in log B."""
+    def _at(self, log_hz: FloatArray) -> _AtShare:
+        """Return what a share, given by its logarithm, lets clients keep, and dB/dx.
+
+        With R_dn, R_up the rates and d + e x, g the bits down and up, one more unit of
+        x takes v + e / R_dn longer, and one more hertz saves
+        (d + e x) R_dn' / R_dn^2 + g R_up' / R_up^2 of the time; dB/dx is the quotient.
+        """
         latency, piece, bandwidth = self.latency, self.piece, np.exp(log_hz)
-        rate, up_rate = latency.down.rate_bps(bandwidth), latency.up.rate_bps(bandwidth)
-        slope, up_slope = (
-            link.rate_slope(bandwidth) for link in (latency.down, latency.up)
-        )
-        saved, up_saved = slope / rate**2, up_slope / up_rate**2  # -d(1/R)/dB
-        per_kept = piece.compute_per_kept_s + piece.down_per_kept_bits / rate
-        spare = self.spare_s - piece.down_fixed_bits / rate - latency.up_bits / up_rate
+        down, up = (_airtime(link, bandwidth) for link in (latency.down, latency.up))
+        e_bits, up_bits = piece.down_per_kept_bits, latency.up_bits
+        per_kept_s = piece.compute_per_kept_s + e_bits / down.rate_bps
+        spare_s = self.spare_s - piece.down_fixed_bits / down.rate_bps
+        spare_s = spare_s - up_bits / up.rate_bps
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            raw = spare / per_kept
+            raw = spare_s / per_kept_s
         kept = np.fmax(np.fmin(raw, self.high), self.low)
-        bits = piece.down_fixed_bits + piece.down_per_kept_bits * kept
-        gain = bits * saved + latency.up_bits * up_saved
-        bend = latency.down.rate_curvature(bandwidth) / rate**2 - 2 * slope**2 / rate**3
-        up_bend = latency.up.rate_curvature(bandwidth) / up_rate**2
-        up_bend -= 2 * up_slope**2 / up_rate**3
+        bits = piece.down_fixed_bits + e_bits * kept
+        gain = bits * down.saved + up_bits * up.saved  # -dT/dB
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            moved = np.where(kept == raw, gain / per_kept, 0.0)  # dx/dB
-            gain_slope = piece.down_per_kept_bits * moved * saved
-            gain_slope += bits * bend + latency.up_bits * up_bend
-            relative = -piece.down_per_kept_bits * saved / per_kept - gain_slope / gain
-            price = np.log(per_kept / gain)
-        return kept, np.where(self.empty, np.inf, price), bandwidth * relative
+            moved = np.where(kept == raw, gain / per_kept_s, 0.0)  # dx/dB
+            gain_slope = e_bits * moved * down.saved
+            gain_slope += bits * down.bend + up_bits * up.bend
+            relative = -e_bits * down.saved / per_kept_s - gain_slope / gain
+            log_price = np.log(per_kept_s / gain)
+        log_price = np.where(self.empty, np.inf, log_price)
+        return _AtShare(kept, log_price, bandwidth * relative)
 
     def kept(self, s: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Newton on log B, where log dB/dx is nearly linear."""
         with np.errstate(divide="ignore"):
             wanted = np.log(self.piece.weight) - 2 * np.log(s)
-        kept = relative = over = np.zeros(())
 
-        def excess(log_hz: FloatArray) -> tuple[FloatArray, FloatArray]:
-            nonlocal kept, relative, over
-            kept, log_price, relative = self._at(log_hz)
-            over = log_price - wanted
-            return over, relative
+        def excess(log_hz: FloatArray) -> tuple[FloatArray, FloatArray, _AtShare]:
+            found = self._at(log_hz)
+            return found.log_price - wanted, found.relative, found
 
         (low, high), (cheap, dear) = self.range, self.end_prices
         bracket = (
@@ -176,15 +208,17 @@ class Searched:
         )
         start = np.clip(self.point, *bracket)
         rounding = ROOT_RTOL * (1 + np.abs(wanted))
-        _, self.point, _ = newton_root(excess, *bracket, start, tolerance=rounding)
+        _, self.point, _, found = newton_root_aux(
+            excess, *bracket, start, tolerance=rounding
+        )
         # dx = dB / (dB/dx), and d log(price) = -2 ds / s along the way.
-        inside = (wanted > cheap) & (wanted < dear) & (relative > 0)
-        inside &= (kept > self.low) & (kept < self.high)
-        inside &= np.abs(over) < OFF_PRICE
+        inside = (wanted > cheap) & (wanted < dear) & (found.relative > 0)
+        inside &= (found.kept > self.low) & (found.kept < self.high)
+        inside &= np.abs(found.log_price - wanted) < OFF_PRICE
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            fall = np.exp(self.point - wanted) / relative * 2 / s
+            fall = np.exp(self.point - wanted) / found.relative * 2 / s
         # x from a share is rough where time hardly depends on x; the ends are known.
-        kept = np.where(wanted >= dear, self.high, kept)
+        kept = np.where(wanted >= dear, self.high, found.kept)
         kept = np.where(wanted <= cheap, self.low, kept)
         return kept, np.where(inside, fall, 0.0)
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trimwave.base.units import FloatArray
 from trimwave.problem.pieces import weight_at
@@ -35,28 +36,34 @@ class AtDeadline(DeadlineSearch):
     def __init__(
         self, problem: Problem, deadline_s: FloatArray, near: Cheapest | None = None
     ) -> None:
-        latency = problem.latency
-        self.problem, self.deadline_s, self.near = problem, deadline_s, near
         self.most_hz = problem.share_max_hz(HEADROOM)
-        self.low = problem.kept_min
-        high = latency.kept_at(self.most_hz, deadline_s)
-        self.high = np.fmin(high, problem.kept_max, out=high)
-        late = np.any(self.high < self.low, axis=-1, keepdims=True)
+        curve = problem.cell.emulator_time
+        super().__init__(
+            problem,
+            deadline_s,
+            near,
+            roughness=SEARCHED[problem.cell.noise],
+            convex=curve is None or curve.is_convex,
+        )
+        self.curves = self._curves()
+
+    def _box(self) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+        """Say what clients can keep within the largest share."""
+        problem, low = self.problem, self.problem.kept_min
+        high = problem.latency.kept_at(self.most_hz, self.deadline_s)
+        high = np.fmin(high, problem.kept_max, out=high)
+        late = np.any(high < low, axis=-1, keepdims=True)
         if problem.limits.damage is not None:  # nothing beyond what C5 counts
             for piece in problem.pieces:
                 useful = np.where(np.asarray(piece.weight) > 0, np.inf, piece.start)
-                self.high = np.minimum(self.high, useful)
-        self.high = np.maximum(self.high, self.low, out=self.high)
+                high = np.minimum(high, useful)
+        high = np.maximum(high, low, out=high)
         if problem.cell.bandwidth_min_hz is not None:  # it buys some of x for nothing
             tiny = SMALLEST * problem.cell.total_bandwidth_hz
             least_hz = np.maximum(problem.cell.bandwidth_min_hz, tiny)
-            self.free = latency.kept_at(least_hz, deadline_s)
-            self.low = np.clip(self.free, self.low, self.high)
-        curve = problem.cell.emulator_time
-        self.convex = curve is None or curve.is_convex
-        self.roughness = SEARCHED[problem.cell.noise]
-        self._size_up(late)
-        self.curves = self._curves()
+            self.free = problem.latency.kept_at(least_hz, self.deadline_s)
+            low = np.clip(self.free, low, high)
+        return low, high, late
 
     def _curves(self) -> list[Curve]:
         latency, pieces = self.problem.latency, self.problem.pieces

@@ -1,9 +1,11 @@
 """P1 under FDD: the price of the uplink's band in hertz of the downlink's."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from trimwave.base.errors import InputError
-from trimwave.base.roots import bracket_root, newton_root
+from trimwave.base.roots import bracket_root, newton_root_aux
 from trimwave.base.tolerances import MARGIN, PROVEN
 from trimwave.base.units import FloatArray
 from trimwave.problem.problem import Problem
@@ -13,7 +15,7 @@ from trimwave.solvers.certificate import largest_infeasible_s
 from trimwave.solvers.earliest import earliest_deadline
 from trimwave.solvers.paired import ROUGHNESS, AtPairedDeadline, total_band_hz
 from trimwave.solvers.search import Cheapest
-from trimwave.solvers.split import Near, split_band
+from trimwave.solvers.split import Near, Split, split_band
 
 WIDEST = 16.0
 """Range of log mu on either side of B / B'."""
@@ -98,11 +100,12 @@ def _priced_uplink(
     """Find the price of the uplink at which its band is used up."""
     fastest_s = problem.latency.compute_s(problem.kept_min)
     fastest_s = np.max(fastest_s, axis=-1, keepdims=True)
-    found: tuple[Cheapest, FloatArray, list[FloatArray]] | None = None
+    last: tuple[Cheapest, FloatArray, list[FloatArray]] | None = None
     shares = Near()
 
-    def unused(at: FloatArray) -> FloatArray:
-        nonlocal found
+    def priced(at: FloatArray) -> tuple[Cheapest, FloatArray, list[FloatArray]]:
+        """Earliest deadline at a price, begun from the last price's."""
+        nonlocal last
         mu = _price(problem, at)
         best, trace = earliest_deadline(
             lambda deadline_s, near: AtPairedDeadline(
@@ -111,21 +114,30 @@ def _priced_uplink(
             total_band_hz(problem, mu),
             np.minimum(fastest_s, slowest_s),
             slowest_s,
-            slowest_s if found is None else found[2][-1],
+            slowest_s if last is None else last[2][-1],
             ROUGHNESS,
-            None if found is None else found[0],
+            None if last is None else last[0],
         )
-        found = best, mu, trace
+        last = best, mu, trace
+        return last
+
+    def unused(at: FloatArray) -> FloatArray:
+        best, mu, trace = priced(at)
         split = split_band(problem.latency, best.kept, trace[-1], mu)
         used = np.sum(split.up_hz, axis=-1, keepdims=True)
         return np.asarray(problem.cell.up_bandwidth_hz) / used - 1
 
     # The deadline is flat in the best price: half the digits of one give all of it.
-    ends = np.ones_like(slowest_s), np.full_like(slowest_s, 1 + 2 * WIDEST)
-    below, above = bracket_root(unused, *ends, rtol=1e-8)
-    unused(0.5 * (below + above))
-    assert found is not None
-    return found
+    return priced(_middle_price(unused, slowest_s, rtol=1e-8))
+
+
+def _middle_price(
+    unused: Callable[[FloatArray], FloatArray], like: FloatArray, rtol: float
+) -> FloatArray:
+    """Search what `_price` takes, [..., 1], for where the uplink's band is used up."""
+    ends = np.ones_like(like), np.full_like(like, 1 + 2 * WIDEST)
+    below, above = bracket_root(unused, *ends, rtol=rtol)
+    return 0.5 * (below + above)
 
 
 def _price(problem: Problem, at: FloatArray) -> FloatArray:
@@ -147,27 +159,28 @@ def paired_shares(problem: Problem, kept: FloatArray) -> tuple[FloatArray, Float
     assert cell.up_bandwidth_hz is not None
     slowest_s = _even_deadline_s(problem, kept)
     fastest_s = np.max(latency.compute_s(kept), axis=-1, keepdims=True)
-    shares, near = [np.zeros(()), np.zeros(())], Near()
+    near = Near()
 
-    def at_price(at: FloatArray) -> FloatArray:
+    def shares_at(at: FloatArray) -> Split:
         mu = _price(problem, at)
         band = total_band_hz(problem, mu)
 
-        def spare(deadline_s: FloatArray) -> tuple[FloatArray, FloatArray]:
+        def spare(deadline_s: FloatArray) -> tuple[FloatArray, FloatArray, Split]:
             split = split_band(latency, kept, deadline_s, mu, near)
-            shares[:] = split.down_hz, split.up_hz
             need = np.sum(split.need_hz, axis=-1, keepdims=True)
             slope = np.sum(split.hz_per_s, axis=-1, keepdims=True)
             with np.errstate(divide="ignore", invalid="ignore"):
-                return band / need - 1, band / need * (slope / need)
+                return band / need - 1, band / need * (slope / need), split
 
-        newton_root(spare, np.minimum(fastest_s, slowest_s), slowest_s, slowest_s)
-        used = np.sum(shares[1], axis=-1, keepdims=True)
+        first_s = np.minimum(fastest_s, slowest_s)
+        return newton_root_aux(spare, first_s, slowest_s, slowest_s)[-1]
+
+    def unused(at: FloatArray) -> FloatArray:
+        used = np.sum(shares_at(at).up_hz, axis=-1, keepdims=True)
         return np.asarray(cell.up_bandwidth_hz) / used - 1
 
-    ends = np.ones_like(slowest_s), np.full_like(slowest_s, 1 + 2 * WIDEST)
-    below, above = bracket_root(at_price, *ends, rtol=1e-13)
-    at_price(0.5 * (below + above))
+    split = shares_at(_middle_price(unused, slowest_s, rtol=1e-13))
+    shares = split.down_hz, split.up_hz
     bands = cell.total_bandwidth_hz, cell.up_bandwidth_hz
     down_hz, up_hz = (
         share * (band / np.sum(share, axis=-1, keepdims=True))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from trimwave.base.roots import newton_root
+from trimwave.base.roots import newton_root_aux
 from trimwave.base.tolerances import SUM_RTOL
 from trimwave.base.units import FloatArray
 from trimwave.solvers.search import Cheapest, DeadlineSearch
@@ -45,21 +45,22 @@ def earliest_deadline(
         The deadlines that were tried.
     """
     tolerance = SUM_RTOL * roughness**0.5
-    best = near
     trace: list[FloatArray] = []
 
-    def spare(deadline_s: FloatArray) -> tuple[FloatArray, FloatArray]:
-        nonlocal best
+    def spare(deadline_s: FloatArray) -> tuple[FloatArray, FloatArray, Cheapest]:
+        nonlocal near
         trace.append(deadline_s)
-        found = at(deadline_s, best).cheapest()
-        best = found if best is None else found.unless_unreachable(best)
+        found = at(deadline_s, near).cheapest()
+        near = found if near is None else found.unless_unreachable(near)
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = band_hz / found.need_hz
             slope = -ratio * (found.slope_hz_per_s / found.need_hz)
         # Where all are at their least shares an earlier deadline needs no more.
         flat = (ratio >= 1 - tolerance) & (found.slope_hz_per_s == 0)
-        return np.where(flat, np.inf, ratio - 1), np.where(flat, np.nan, slope)
+        over = np.where(flat, np.inf, ratio - 1)
+        return over, np.where(flat, np.nan, slope), near
 
-    newton_root(spare, fastest_s, slowest_s, start_s, tolerance=tolerance)
-    assert best is not None
+    _, _, _, best = newton_root_aux(
+        spare, fastest_s, slowest_s, start_s, tolerance=tolerance
+    )
     return best, trace

@@ -13,8 +13,9 @@ least to well inside its bounds. Only who would be in mid-jump keeps a gap open.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
-from trimwave.base.roots import bracket_root, newton_root
+from trimwave.base.roots import bracket_root, newton_root_aux
 from trimwave.base.tolerances import SUM_RTOL
 from trimwave.base.units import FloatArray
 from trimwave.problem.problem import Problem
@@ -57,21 +58,23 @@ class AtPairedDeadline(DeadlineSearch):
         near: Cheapest | None = None,
         shares: Near | None = None,
     ) -> None:
-        self.problem, self.deadline_s, self.up_price = problem, deadline_s, up_price
-        self.near, self.roughness, self.convex = near, ROUGHNESS, False
+        self.up_price = up_price
         self.shares = Near() if shares is None else shares
-        self.low = problem.kept_min
-        self.high = self._reach()
-        late = np.any(self.high < self.low, axis=-1, keepdims=True)
-        self.high = np.maximum(self.high, self.low)
-        self._size_up(late)
+        super().__init__(problem, deadline_s, near, roughness=ROUGHNESS, convex=False)
         self.spans = self._spans()
         self.bends = [self._bend(*span) for span in self.spans]
         self.points: dict[int, FloatArray] = {}
 
+    def _box(self) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+        """Say what clients can keep within the largest share."""
+        low, reach = self.problem.kept_min, self._reach()
+        late = np.any(reach < low, axis=-1, keepdims=True)
+        return low, np.maximum(reach, low), late
+
     def _reach(self) -> FloatArray:
         """Largest x_k within `HEADROOM` bands, [..., K]; below the least if none is."""
-        low, most = self.low, np.maximum(self.problem.kept_max, self.low)
+        low = self.problem.kept_min
+        most = np.maximum(self.problem.kept_max, low)
         band = total_band_hz(self.problem, self.up_price) * HEADROOM
 
         def over(kept: FloatArray) -> FloatArray:
@@ -143,17 +146,17 @@ class AtPairedDeadline(DeadlineSearch):
         (_, end), (bend, least, most) = self.spans[at], self.bends[at]
         low = np.where(pays_hz >= most, end, bend)
         high = np.where(pays_hz <= least, bend, end)
-        curvature = np.zeros(())
 
-        def excess(kept: FloatArray) -> tuple[FloatArray, FloatArray]:
-            nonlocal curvature
+        def excess(kept: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
             slope = self.split(kept).per_kept_hz
             curvature = self._curvature(kept, end, slope)
-            return slope - pays_hz, curvature
+            return slope - pays_hz, curvature, curvature
 
         start = np.clip(self.points.get(at, 0.5 * (bend + end)), low, high)
         tolerance = 4 * SUM_RTOL * np.broadcast_to(pays_hz, np.shape(start))
-        _, kept, _ = newton_root(excess, low, high, start, tolerance=tolerance)
+        _, kept, _, curvature = newton_root_aux(
+            excess, low, high, start, tolerance=tolerance
+        )
         self.points[at] = kept
         return kept, np.where(high > low, curvature, 0.0)
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trimwave.base.roots import newton_root
+from trimwave.base.roots import newton_root_aux
 from trimwave.base.tolerances import C5_NEARLY_MET, JUMP_RTOL, ROOT_RTOL, SUM_RTOL
 from trimwave.base.units import FloatArray
 from trimwave.problem.problem import Problem
@@ -70,13 +70,21 @@ class DeadlineSearch(ABC):
     """The search for the price of C5 at one deadline per draw.
 
     What is abstract says what each client can keep, at what price.
+
+    Parameters
+    ----------
+    problem : Problem
+        P1; leading axes of its arrays are draws.
+    deadline_s : [..., 1]
+        The deadlines.
+    near : Cheapest, optional
+        The answer at a deadline near by, to begin from.
+    roughness : float
+        How much rougher x_k(price) is than a sum's rounding.
+    convex : bool
+        Whether every client's need is convex in x_k.
     """
 
-    problem: Problem
-    deadline_s: FloatArray
-    """[..., 1]"""
-    near: Cheapest | None
-    """The answer at a deadline near by, to begin from."""
     low: FloatArray
     """[..., K] least x_k."""
     high: FloatArray
@@ -89,10 +97,38 @@ class DeadlineSearch(ABC):
     """[..., 1] distance from C5 from where a step along the slopes meets it."""
     tolerance: FloatArray
     """[..., 1] distance from C5 at which the search ends."""
-    roughness: float
-    """How much rougher x_k(price) is than a sum's rounding."""
-    convex: bool
-    """Whether every client's need is convex in x_k."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        deadline_s: FloatArray,
+        near: Cheapest | None,
+        *,
+        roughness: float,
+        convex: bool,
+    ) -> None:
+        self.problem, self.deadline_s, self.near = problem, deadline_s, near
+        self.roughness, self.convex = roughness, convex
+        self.low, self.high, late = self._box()
+        most = problem.avoided(self.high)
+        # What C5 counts is a difference of sums: their rounding is that of all of x.
+        steepest = max(float(np.mean(piece.weight)) for piece in problem.pieces)
+        size = most + abs(problem.avoid_min) + steepest * problem.cell.num_clients
+        self.rounding, self.near_enough = SUM_RTOL * size, C5_NEARLY_MET * size
+        self.reachable = ~late & (most >= problem.avoid_min - self.rounding)
+        self.tolerance = self.rounding * roughness
+
+    @abstractmethod
+    def _box(self) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+        """Say what clients can keep by the deadline.
+
+        Returns
+        -------
+        low, high : [..., K]
+            Least and largest x_k, in this order whatever the deadline.
+        late : [..., 1]
+            Whether somebody cannot meet the deadline even with the least kept.
+        """
 
     @abstractmethod
     def kept(self, s: FloatArray) -> AtPrice:
@@ -110,16 +146,6 @@ class DeadlineSearch(ABC):
     def price_range(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Give s below which all keep the most, one between, from where the least."""
 
-    def _size_up(self, late: NDArray[np.bool_]) -> None:
-        """Say what can be reached, and set the tolerances."""
-        problem, most = self.problem, self.problem.avoided(self.high)
-        # What C5 counts is a difference of sums: their rounding is that of all of x.
-        steepest = max(float(np.mean(piece.weight)) for piece in problem.pieces)
-        size = most + abs(problem.avoid_min) + steepest * problem.cell.num_clients
-        self.rounding, self.near_enough = SUM_RTOL * size, C5_NEARLY_MET * size
-        self.reachable = ~late & (most >= problem.avoid_min - self.rounding)
-        self.tolerance = self.rounding * self.roughness
-
     def _spans(self) -> list[tuple[FloatArray, FloatArray]]:
         """Return the ends of each piece within what the deadline leaves."""
         low, high = self.low, self.high
@@ -136,27 +162,22 @@ class DeadlineSearch(ABC):
         if self.near is not None:
             start = self.near.s * (high_s / self.near.most_s)
         start = np.where(slack, high_s, np.clip(start, low_s, high_s))
-        met: AtPrice | None = None
 
-        def missing(s: FloatArray) -> tuple[FloatArray, FloatArray]:
-            nonlocal met
+        def missing(s: FloatArray) -> tuple[FloatArray, FloatArray, AtPrice]:
             met = self.kept(s)
-            lacking = self._lacking(met.kept)
-            # Never so short a step that a jump is left on one side of the bracket.
-            steepest = np.abs(lacking) / (2 * ROOT_RTOL * s)
-            return np.where(slack, 0.0, lacking), np.minimum(met.sum_fall, steepest)
+            lacking = np.where(slack, 0.0, self._lacking(met.kept))
+            return lacking, met.sum_fall, met
 
         done = self.reachable & ~slack
-        tolerance = np.where(done, self.tolerance, np.inf)
-        below, s, above = newton_root(
+        below, s, above, met = newton_root_aux(
             missing,
             low_s,
             high_s,
             start,
-            tolerance=tolerance,
+            tolerance=np.where(done, self.tolerance, np.inf),
             rtol=ROOT_RTOL if self.convex else JUMP_RTOL,
+            over_jumps=True,
         )
-        assert met is not None
         price = np.where(slack, 0.0, s**-2.0)
         kept = self._corrected(met, done)
         kept = self._mixed(kept, done, below, above)
@@ -216,20 +237,17 @@ class DeadlineSearch(ABC):
         if rich.all():
             return self.high
         low_s, start, high_s = self.price_range()
-        need = most
 
-        def spare(s: FloatArray) -> tuple[FloatArray, FloatArray]:
-            nonlocal need
+        def spare(s: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
             met = self.kept(s)
             need = self.required_hz(met.kept)
             left = band_hz - np.sum(need, axis=-1, keepdims=True)
-            # Never so short a step that a jump is left on one side of the bracket.
-            steepest = np.abs(left) / (2 * ROOT_RTOL * s)
-            slope = np.minimum(met.sum_fall / s**2, steepest)
-            return np.where(rich, 0.0, left), slope
+            return np.where(rich, 0.0, left), met.sum_fall / s**2, need
 
         tolerance = SUM_RTOL * band_hz * self.roughness
-        below, _, above = newton_root(spare, low_s, high_s, start, tolerance=tolerance)
+        below, _, above, need = newton_root_aux(
+            spare, low_s, high_s, start, tolerance=tolerance, over_jumps=True
+        )
         over = np.abs(np.sum(need, axis=-1, keepdims=True) - band_hz) > tolerance
         if np.any(over):  # a jump: its cheap side is certain, its dear side is mixed in
             dear, cheap = (self.required_hz(self.kept(s).kept) for s in (below, above))

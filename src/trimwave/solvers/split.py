@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trimwave.base.roots import newton_root
+from trimwave.base.roots import newton_root_aux
 from trimwave.base.tolerances import ROOT_RTOL
 from trimwave.base.units import FloatArray
 from trimwave.cell.link import Link
@@ -96,20 +96,21 @@ def _searched_split(
         (latency.down, bits, 1.0),
         (latency.up, latency.up_bits, up_price),
     ]
-    shares = [np.zeros(()), np.zeros(())]
 
-    def early(log_rho: FloatArray) -> tuple[FloatArray, FloatArray]:
-        total, falls = np.zeros(()), np.zeros(())
+    def early(
+        log_rho: FloatArray,
+    ) -> tuple[FloatArray, FloatArray, list[FloatArray]]:
+        total, falls, shares = np.zeros(()), np.zeros(()), []
         for at, (link, size, price) in enumerate(links):
             start = near.log_hz[at]
             log_hz, slope = _share_at(link, size, np.log(price) - log_rho, start)
             near.log_hz[at], bandwidth = log_hz, np.exp(log_hz)
-            shares[at] = bandwidth
+            shares.append(bandwidth)
             total = total + size / link.rate_bps(bandwidth)
             # d time / d log rho = (-price / rho) B dlogB / dlog rho.
             falls = falls + price * np.exp(-log_rho) * bandwidth * slope
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.log(slack / total), falls / total
+            return np.log(slack / total), falls / total, shares
 
     with np.errstate(divide="ignore", invalid="ignore"):
         safe = np.where(slack > 0, slack, 1.0)
@@ -117,9 +118,11 @@ def _searched_split(
     low, high = guess - 60.0, guess + 60.0
     if near.log_rho is not None:
         guess = np.clip(near.log_rho, low, high)
-    _, log_rho, _ = newton_root(early, low, high, guess, tolerance=ROOT_RTOL)
+    _, log_rho, _, (down_hz, up_hz) = newton_root_aux(
+        early, low, high, guess, tolerance=ROOT_RTOL
+    )
     near.log_rho = log_rho
-    return shares[0], shares[1], np.exp(log_rho)
+    return down_hz, up_hz, np.exp(log_rho)
 
 
 def _share_at(
@@ -129,23 +132,22 @@ def _share_at(
     start: FloatArray | None,
 ) -> tuple[FloatArray, FloatArray]:
     """Log B at which a hertz more saves so much time, and -dlogB/dlog of that."""
-    band, slope = np.log(link.total_bandwidth_hz), np.zeros(())
+    band = np.log(link.total_bandwidth_hz)
     with np.errstate(divide="ignore"):
         log_bits = np.log(bits)
 
-    def excess(log_hz: FloatArray) -> tuple[FloatArray, FloatArray]:
-        nonlocal slope
+    def excess(log_hz: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         bandwidth = np.exp(log_hz)
         rate, gain = link.rate_bps(bandwidth), link.rate_slope(bandwidth)
         with np.errstate(divide="ignore", invalid="ignore"):
             saved = log_bits + np.log(gain) - 2 * np.log(rate)
             bend = link.rate_curvature(bandwidth) / gain - 2 * gain / rate
         slope = -bandwidth * bend
-        return log_s_per_hz - saved, slope
+        return log_s_per_hz - saved, slope, slope
 
     low = np.full(np.broadcast_shapes(log_bits.shape, log_s_per_hz.shape), band - 60.0)
     high = np.full_like(low, band + 20.0)
     start = np.full_like(low, band) if start is None else np.clip(start, low, high)
-    _, log_hz, _ = newton_root(excess, low, high, start, tolerance=ROOT_RTOL)
+    _, log_hz, _, slope = newton_root_aux(excess, low, high, start, tolerance=ROOT_RTOL)
     with np.errstate(divide="ignore", invalid="ignore"):
         return log_hz, np.where(slope > 0, 1 / slope, 0.0)
