@@ -31,7 +31,7 @@ def test_the_closed_form_where_everything_scales(seed, tau_s):
     problem = make_problem(seed, speed_factor=(0.2, 2.0), path_loss_db=90.0)
     problem = with_workload(problem, adapter_flops=0, adapter_bits=0, update_bits=0)
     work, cell = problem.workload, problem.cell
-    # T_k = x_k (c_k + g_k / B_k): Liu, Yu et al. (TCOM 2022), everything pruned alike.
+    # T_k = x_k (c_k + g_k / B_k), as in Liu et al. (TCOM 2022): all of it is pruned.
     c_s = work.num_local_steps * work.emulator_flops / cell.speed_flops_per_s
     g_bits = work.emulator_bits / np.log2(1 + cell.snr_down)
     least, most = (g_bits / (tau_s / x - c_s) for x in (0.2, 0.8))

@@ -23,7 +23,10 @@ def plan_at(situation, threshold_s, **options):
 
 
 def rule(situation, bandwidth_hz, threshold_s):
-    """rho_k = [1 - (t_th - t_fixed,k) / t_emulator,k]+ within C4, methods.md 8.5."""
+    """rho_k = [1 - (t_th - t_fixed,k) / t_emulator,k]+ within C4.
+
+    From the problem of Liu et al. (TSP 2024, arXiv 2309.01816), as `Personalised` says.
+    """
     latency = situation.problem().latency
     fixed_s = latency.total_s(np.zeros_like(bandwidth_hz), bandwidth_hz)
     emulator_s = latency.total_s(np.ones_like(bandwidth_hz), bandwidth_hz) - fixed_s

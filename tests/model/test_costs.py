@@ -39,7 +39,7 @@ def dropped(trained, **fields):
 
 
 def test_what_a_round_moves_is_as_in_the_tables():
-    """methods.md, 11.4; LoRA factors are charged down as well as up."""
+    """By hand, in MiB; LoRA factors are charged down as well as up."""
     costs = letter_costs()
 
     def moved(submodel):
@@ -125,7 +125,7 @@ def test_the_gradient_goes_down_to_the_lowest_trained_block(
 
 
 def test_e0_and_a_are_as_in_the_tables():
-    """methods.md, 11.4."""
+    """By hand, in FLOPs."""
     costs = letter_costs()
     assert costs.bill(costs.pruned(0.0)).step_flops == pytest.approx(93.0e9, rel=1e-3)
     difference = (
@@ -177,7 +177,7 @@ def split(costs, **fields):
 
 
 def test_blocks_at_the_server_cost_the_link_and_not_the_device():
-    """methods.md, 5.1: 0.5 MiB up, down and up again per step, and a LoRA head."""
+    """By hand: 0.5 MiB up, down and up again per step, and a LoRA head."""
     costs = letter_costs()
     bill = costs.bill(split(costs))
     head = 8 * (1024 + 50_257)
