@@ -13,6 +13,8 @@ from trimwave.lm.source.models import load_model
 from trimwave.lm.train.client import Update
 from trimwave.lm.train.evaluate import Evaluator
 from trimwave.lm.wire.ledger import tensors_of, trained_parameters
+from trimwave.model.submodel import Submodel
+from trimwave.model.tally import tally_of
 
 SIZES = "data.client_sizes=[3, 5, 16]"
 
@@ -249,3 +251,31 @@ def test_a_saved_server_loads_into_the_same_losses(make, tmp_path):
     other.load(tmp_path)
     assert other.evaluate() == server.evaluate()
     assert all(torch.equal(v, weights(server)[n]) for n, v in weights(other).items())
+
+
+@pytest.mark.parametrize("method", ["jcpba", "fedbiot:initial_steps=0", "deft", "lora"])
+def test_the_submodels_rule_alone_decides_what_is_sent_and_charged(
+    make, monkeypatch, method
+):
+    bench = make()
+    server = make_server(bench, method)
+    submodel = plan_of(bench, server, method).submodels[0]
+    before, bill = server.deliver(submodel).sent, server.costs.bill(submodel)
+    rule = Submodel.travels_down
+
+    def but_block_two(self, part, kind):
+        return part != 2 and rule(self, part, kind)
+
+    monkeypatch.setattr(Submodel, "travels_down", but_block_two)
+    tally_of.cache_clear()
+    try:
+        after, less = server.deliver(submodel), server.costs.bill(submodel)
+    finally:
+        tally_of.cache_clear()
+    gone = before.keys() - after.sent.keys()
+    assert gone == {name for name in before if name.startswith("2.")} != set()
+    assert gone <= after.installed.keys()
+    assert less.down_bits < bill.down_bits
+    if submodel.kept_fraction == 1:  # of a pruned one the bill knows the sum alone
+        values = sum(before[name].numel() for name in gone)
+        assert bill.down_bits - less.down_bits == 16 * values

@@ -18,6 +18,7 @@ from trimwave.lm.template import template_of
 from trimwave.lm.train.align import Aligner, aligned_parameters, alignment_of
 from trimwave.lm.train.client import Update
 from trimwave.lm.wire.ledger import (
+    HEAD,
     Tensors,
     entry_of,
     parameters_of,
@@ -100,27 +101,25 @@ class LmServer:
         The tensors are the server's own, shared by all clients of the round; those that
         travel have the values that arrive.
         """
-        current = tensors_of(self._split)
-        sent = {
-            name: self._arriving(name, value)
-            for name, value in where(current, submodel.travels_down).items()
-            if not self._is_pruned(name, submodel)
-        }
-        if self._is_pruned(None, submodel):
-            sent = self._nested_emulator.tensors(submodel.emulator_params) | sent
-        if submodel.runs == "split":  # the blocks stay where they are
-            return Delivery(sent=sent, installed=_without(current, sent))
-        return Delivery(sent=sent, installed=self._stored(current, submodel))
+        pruned, whole = self._pruned(submodel), tensors_of(self._split)
+        if pruned:
+            border = self._split.split_index
+            whole = where(whole, lambda part, _: part == HEAD or int(part) >= border)
+        sent = where(pruned, submodel.travels_down)
+        for name, value in where(whole, submodel.travels_down).items():
+            sent[name] = self._arriving(name, value)
+        here = _without(pruned | whole, sent)
+        stored = self._stored(where(here, submodel.lies_installed), submodel)
+        return Delivery(sent=sent, installed=here | stored)
 
-    def _is_pruned(self, name: str | None, submodel: Submodel) -> bool:
-        """Whether a block, or any of them where there is no name, is sent in part."""
-        prunes = submodel.sends_frozen and submodel.kept_blocks is None
-        if name is None or not prunes:
-            return bool(prunes and len(self._split.emulator))
-        part = entry_of(name).part
-        return part != "head" and part < self._split.split_index
+    def _pruned(self, submodel: Submodel) -> Tensors:
+        """Return the emulator as arriving views, where it is pruned by the ranking."""
+        if submodel.kept_blocks is not None or not self._split.emulator:
+            return {}
+        return self._nested_emulator.tensors(submodel.emulator_params)
 
     def _arriving(self, name: str, value: torch.Tensor) -> torch.Tensor:
+        """Return the value that arrives, rounded once for all clients of a round."""
         if name not in self._on_air:
             self._on_air[name] = self.down_wire.crossed(value)
         return self._on_air[name]
@@ -132,16 +131,15 @@ class LmServer:
             self._nested = NestedEmulator(self._split, ranking, crossed)
         return self._nested
 
-    def _stored(self, current: Tensors, submodel: Submodel) -> Tensors:
-        """Return what does not travel, as the device stores it."""
-        if submodel.sends_frozen:
+    def _stored(self, tensors: Tensors, submodel: Submodel) -> Tensors:
+        """Return tensors of the original model as the device stores them."""
+        if not tensors:
             return {}
         bits, rank = submodel.weight_bits, submodel.compensation_rank
         blocks, stored = self.bench.stored_blocks(bits, rank), {}
-        for name in _without(current, where(current, submodel.travels_down)):
-            entry = entry_of(name)
-            assert entry.part != "head"
-            stored[name] = blocks[entry.part][entry.path.replace(".base_layer", "")]
+        for name in tensors:
+            part, _, path = entry_of(name)
+            stored[name] = blocks[int(part)][path.replace(".base_layer", "")]
         return stored
 
     def aggregate(self, updates: Sequence[Update]) -> None:
