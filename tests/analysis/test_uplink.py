@@ -7,7 +7,7 @@ from helpers import make_problem, with_cell
 from variants import NOISES, random_variant
 
 from trimwave.analysis import share_uplink
-from trimwave.analysis.uplink import _downloads, _tails
+from trimwave.analysis.uplink import tails_s, with_tails
 from trimwave.base.errors import InfeasibleError, InputError
 from trimwave.problem.solution import Status, solve
 from trimwave.solvers import Exact
@@ -106,8 +106,8 @@ def test_the_bound_is_below_every_order(noise):
         problem = draw(seed, clients, noise)
         found, best = share_uplink(problem), np.inf
         for order in permutations(range(clients)):
-            tail_s = _tails(found.upload_s, np.array(order))
-            given = _downloads(problem, tail_s, float(np.sum(found.upload_s)))
+            tail_s = tails_s(found.upload_s, np.array(order))
+            given = with_tails(problem, tail_s, float(np.sum(found.upload_s)))
             best = min(best, Exact().solve(given).latency_s)
         assert found.solution.bound_s <= best * (1 + 1e-12)
         ratios.append(found.solution.latency_s / best)

@@ -3,7 +3,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trimwave.base.roots import MAX_ITERATIONS, bracket_root, newton_root
+from trimwave.base.roots import (
+    MAX_ITERATIONS,
+    bracket_root,
+    newton_root,
+    newton_root_aux,
+)
 
 
 def assert_tight_around(roots, low, high, rtol=1e-13):
@@ -302,3 +307,31 @@ def test_newton_leaves_its_arguments_alone():
     given_ = np.array([0.5, 0.5]), np.array([2.0, 2.0]), np.array([1.5, 0.7])
     newton_root(lambda x: (x - 1, np.ones_like(x)), *given_)
     assert [one.tolist() for one in given_] == [[0.5, 0.5], [2.0, 2.0], [1.5, 0.7]]
+
+
+def test_what_a_function_computes_on_the_way_is_that_of_the_last_point():
+    target = np.array([2.0, 1e-3, 7.0])  # found after different numbers of steps
+    low, point, high, aux = newton_root_aux(
+        lambda x: (x**3 - target, 3 * x**2, {"x": x.copy()}), 1e-9, [9.0] * 3, [5.0] * 3
+    )
+    np.testing.assert_array_equal(aux["x"], point)
+    found = newton_root(lambda x: (x**3 - target, 3 * x**2), 1e-9, [9.0] * 3, [5.0] * 3)
+    np.testing.assert_array_equal(found, (low, point, high))
+
+
+@pytest.mark.parametrize("start", [1.0, 2.999999, 3.000001, 4.0])
+def test_steep_slopes_beside_a_jump_do_not_leave_it_on_one_side(start):
+    def function(x):
+        return np.where(x < 3, -1.0, 1.0), np.full_like(x, 1e18), None
+
+    def ends(over_jumps):
+        low, _, high, _ = newton_root_aux(
+            function, [0.5], [9.0], [start], over_jumps=over_jumps
+        )
+        return low[0], high[0]
+
+    low, high = ends(over_jumps=True)
+    assert low < 3 <= high
+    assert high - low <= 1e-14 * 3
+    low, high = ends(over_jumps=False)
+    assert high - low > 1e-3  # each step is below rounding, and so the last one

@@ -7,6 +7,7 @@ from helpers import make_problem, with_cell, with_workload
 from trimwave.base.errors import InfeasibleError, InputError
 from trimwave.cell.cell import Cell
 from trimwave.problem.limits import Limits, beta_bar_from_c5
+from trimwave.problem.violation import Violation
 
 EVEN_HZ = np.full(8, 12.5e6)
 HALF = np.full(8, 0.5)
@@ -213,3 +214,29 @@ def test_c5s_constants_are_one_number():
                 beta_bar_from_c5(**constants | {name: value}, **sizes)
     with pytest.raises(InputError, match="gamma_min"):
         beta_bar_from_c5(**constants | {"gamma_min": np.nan}, **sizes)
+
+
+def test_check_and_violations_agree_where_the_best_point_for_a_constraint_is_asked(
+    make_problem, with_cell
+):
+    """The least shares, the least kept for memory, the most kept for C5."""
+    problem = make_problem(0, beta_bar=0.3)
+    least_hz = np.full(8, 13e6)
+    have = problem.memory_at(problem.kept_min) - 7e6
+    short = with_cell(problem, memory_bytes=have, bandwidth_min_hz=least_hz)
+    with pytest.raises(InfeasibleError) as caught:
+        short.check()
+    said = {one[:2] for one in caught.value.violations}
+    found = short.violations(short.kept_min, least_hz)
+    assert said == {"C1", "C3"}
+    assert {one.constraint for one in found} == said | {"C5"}
+    amounts = {one.client: one.shortfall for one in found if one.constraint == "C3"}
+    for client, sentence in enumerate(caught.value.violations[1:9]):
+        assert f"client {client} " in sentence
+        assert f"short by {amounts[client] / 1e9:.3f} GB" in sentence
+
+
+def test_a_violation_holds_plain_numbers():
+    found = Violation.of("C3", np.int64(4), np.float64(2.5), "C3: short.")
+    assert (type(found.client), type(found.shortfall)) == (int, float)
+    assert Violation.of("C1", None, 1, "C1").client is None

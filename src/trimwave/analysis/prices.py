@@ -1,8 +1,10 @@
 """The marginal price of each constraint of P1 at its optimum: its multiplier."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trimwave.base.errors import InputError
 from trimwave.base.tolerances import AT_BOUND_COARSE, AT_END, ROUNDING
@@ -95,6 +97,38 @@ class _Worth:
     """Of C5, by what it counts."""
 
 
+class _Held(NamedTuple):
+    """Who is held by what at the optimum, [K] each."""
+
+    at_bottom: NDArray[np.bool_]
+    """Keeps the least."""
+    at_top: NDArray[np.bool_]
+    """Keeps the most."""
+    at_least: NDArray[np.bool_]
+    """Has its least share."""
+    at_most: NDArray[np.bool_]
+    """Has its largest share, or sends nothing: more band is no help."""
+    ends: NDArray[np.bool_]
+    """Ends with the round."""
+
+
+def _held(problem: Problem, solution: Solution) -> _Held:
+    """Compare a solution with the bounds of its kept fractions and shares."""
+    latency, cell = problem.latency, problem.cell
+    kept, share_hz = solution.kept, solution.bandwidth_hz
+    least_hz = 0.0 if cell.bandwidth_min_hz is None else cell.bandwidth_min_hz
+    most_hz = np.inf if cell.bandwidth_max_hz is None else cell.bandwidth_max_hz
+    at_most = share_hz >= most_hz * (1 - AT_BOUND_COARSE)
+    at_end_s = solution.latency_s * (1 - AT_END)
+    return _Held(
+        at_bottom=kept <= problem.kept_min + AT_BOUND_COARSE,
+        at_top=kept >= problem.kept_max - AT_BOUND_COARSE,
+        at_least=share_hz <= least_hz * (1 + AT_BOUND_COARSE),
+        at_most=at_most | (latency.saved_per_hz(kept, share_hz) <= 0),
+        ends=latency.total_s(kept, share_hz) >= at_end_s,
+    )
+
+
 def _worth(problem: Problem, solution: Solution) -> _Worth:
     """Return the multipliers, by the stationarity of every B_k and x_k.
 
@@ -103,35 +137,39 @@ def _worth(problem: Problem, solution: Solution) -> _Worth:
     early 0. Where radios leave some of the band unused it is worth nothing, and those
     at their largest share limit the round.
     """
-    latency, cell = problem.latency, problem.cell
     kept, share_hz = solution.kept, solution.bandwidth_hz
-    price_hz = solution.price_hz or 0.0
+    held = _held(problem, solution)
     weight = np.broadcast_to(weight_at(problem.pieces, kept), kept.shape)
-    per_kept_s = latency.per_kept_s(kept, share_hz)
-    per_hz_s = latency.saved_per_hz(kept, share_hz)
-    least_hz, most_hz = cell.bandwidth_min_hz, cell.bandwidth_max_hz
-    at_least = share_hz <= (0.0 if least_hz is None else least_hz) * (
-        1 + AT_BOUND_COARSE
-    )
-    at_most = share_hz >= (np.inf if most_hz is None else most_hz) * (
-        1 - AT_BOUND_COARSE
-    )
-    at_most |= per_hz_s <= 0  # nothing is sent: more band is no help
-    ends = latency.total_s(kept, share_hz) >= solution.latency_s * (1 - AT_END)
-    at_bottom = kept <= problem.kept_min + AT_BOUND_COARSE
-    at_top = kept >= problem.kept_max - AT_BOUND_COARSE
-    moves = ends & ~at_bottom & ~at_top & (per_kept_s > 0)
+    per_kept_s = problem.latency.per_kept_s(kept, share_hz)
+    moves = held.ends & ~held.at_bottom & ~held.at_top & (per_kept_s > 0)
     kept_per_s = np.divide(weight, per_kept_s, out=np.zeros_like(kept), where=moves)
-    shares = ends & ~at_least & ~at_most
-    all_hz = cell.total_bandwidth_hz * (1 - ROUNDING)
-    if np.sum(share_hz) >= all_hz and shares.any():
-        per_s_hz = np.divide(1.0, per_hz_s, out=price_hz * kept_per_s, where=shares)
-        band = 1 / float(np.sum(per_s_hz))
-        return _Worth(client=band * per_s_hz, band_s_per_hz=band, c5_s=band * price_hz)
-    limiting = ends & at_most
+    shares = held.ends & ~held.at_least & ~held.at_most
+    whole_hz = problem.cell.total_bandwidth_hz * (1 - ROUNDING)
+    if np.sum(share_hz) >= whole_hz and shares.any():
+        return _of_the_band(problem, solution, kept_per_s, shares)
+    return _of_radios(held, kept_per_s, weight)
+
+
+def _of_the_band(
+    problem: Problem,
+    solution: Solution,
+    kept_per_s: FloatArray,
+    shares: NDArray[np.bool_],
+) -> _Worth:
+    """Multipliers where the band is used up and `shares` says whose share may move."""
+    price_hz = solution.price_hz or 0.0
+    per_hz_s = problem.latency.saved_per_hz(solution.kept, solution.bandwidth_hz)
+    per_s_hz = np.divide(1.0, per_hz_s, out=price_hz * kept_per_s, where=shares)
+    band = 1 / float(np.sum(per_s_hz))
+    return _Worth(client=band * per_s_hz, band_s_per_hz=band, c5_s=band * price_hz)
+
+
+def _of_radios(held: _Held, kept_per_s: FloatArray, weight: FloatArray) -> _Worth:
+    """Multipliers where the band is worth nothing: largest shares limit the round."""
+    limiting = held.ends & held.at_most
     kept_per_s = np.where(limiting, kept_per_s, 0.0)
-    others = ~limiting & ~at_top & (weight > 0)  # could keep more for free
-    alone = limiting & at_bottom
+    others = ~limiting & ~held.at_top & (weight > 0)  # could keep more for free
+    alone = limiting & held.at_bottom
     if others.any() or alone.any() or not kept_per_s.any():
         client = alone / max(1, int(np.count_nonzero(alone)))
         return _Worth(client=client, band_s_per_hz=0.0, c5_s=0.0)

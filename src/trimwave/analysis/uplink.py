@@ -73,7 +73,7 @@ def share_uplink(problem: Problem) -> SharedUplink:
     static = solve(problem, Exact())
     whole_hz = np.full(problem.cell.shape, problem.cell.total_bandwidth_hz)
     upload_s = problem.latency.up_s(whole_hz)
-    alone = Exact().solve(_downloads(problem, upload_s, None))
+    alone = Exact().solve(with_tails(problem, upload_s, None))
     best: tuple[float, IntArray, Solution] | None = None
     kept, tried = static.kept, set()
     for _ in range(MAX_ORDERS):
@@ -81,8 +81,8 @@ def share_uplink(problem: Problem) -> SharedUplink:
         if tuple(order) in tried:
             break
         tried.add(tuple(order))
-        tail_s = _tails(upload_s, order)
-        found = Exact().solve(_downloads(problem, tail_s, float(np.max(tail_s))))
+        tail_s = tails_s(upload_s, order)
+        found = Exact().solve(with_tails(problem, tail_s, float(np.max(tail_s))))
         kept = found.kept
         if best is None or found.latency_s < best[0]:
             best = found.latency_s, order, found
@@ -97,22 +97,22 @@ def share_uplink(problem: Problem) -> SharedUplink:
         order=order,
         solution=solution,
         upload_s=upload_s,
-        begins_s=latency_s - _tails(upload_s, order),
+        begins_s=latency_s - tails_s(upload_s, order),
         static=static,
     )
 
 
-def _tails(upload_s: FloatArray, order: IntArray) -> FloatArray:
-    """Airtime from the begin of each upload to the end of the last, [K] [s]."""
+def tails_s(upload_s: FloatArray, order: IntArray) -> FloatArray:
+    """Return the airtime from each upload's begin to the end of the last, [K] [s]."""
     tail_s = np.empty_like(upload_s)
     tail_s[order] = np.cumsum(upload_s[order][::-1])[::-1]
     return tail_s
 
 
-def _downloads(
+def with_tails(
     problem: Problem, tail_s: FloatArray, uploads_s: float | None
 ) -> Problem:
-    """P1 of compute and download, each client's deadline earlier by its tail.
+    """Return P1 of compute and download, each client's deadline earlier by its tail.
 
     With the length of all uploads given nobody computes past the download of another
     into its own turn: whatever is computed, the download ends before they begin.

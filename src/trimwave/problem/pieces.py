@@ -28,7 +28,22 @@ class Piece:
     """What C5 counts for one more unit of x."""
 
     def kept(self, slack_s: FloatArray, down_rate_bps: FloatArray) -> FloatArray:
-        """X at which a slack is used up by compute and download, within the piece."""
+        """Return how much a client can keep of this piece, [..., K].
+
+        Parameters
+        ----------
+        slack_s : [..., K]
+            What the deadline leaves for computing and the download [s].
+        down_rate_bps : [..., K]
+            Rate of the download.
+
+        Returns
+        -------
+        kept : [..., K]
+            The x_k with which computing and download take exactly the slack; the
+            piece's start where even that takes longer, its end where all of the piece
+            takes less.
+        """
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             spare = slack_s - self.compute_fixed_s
             spare = spare - self.down_fixed_bits / down_rate_bps

@@ -1,6 +1,6 @@
 """What a solver returns, and the verb that calls one: Solution, solve."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimwave.base.errors import InfeasibleError
+from trimwave.base.tolerances import PROVEN
 from trimwave.base.units import FloatArray
 from trimwave.problem.problem import Problem
 
@@ -71,8 +72,10 @@ class SolutionBatch:
     """
 
     solver: str
-    status: NDArray[np.str_]
-    """[..., 1] values of `Status`."""
+    status: NDArray[np.str_] = field(
+        default_factory=lambda: np.array(Status.FEASIBLE.value)
+    )
+    """[..., 1] values of `Status`; `judged` says them."""
     kept: FloatArray
     """[..., K]"""
     bandwidth_hz: FloatArray
@@ -94,6 +97,30 @@ class SolutionBatch:
     def prune_rate(self) -> FloatArray:
         """[..., K] beta_k."""
         return 1 - self.kept
+
+    def judged(self, solvable: NDArray[np.bool_]) -> "SolutionBatch":
+        """Say of each draw what its bound proves; nan where a draw has no solution.
+
+        Parameters
+        ----------
+        solvable : [..., 1]
+            Which draws have one; the numbers of the others mean nothing. A bound of 0
+            is none.
+        """
+        proven = self.bound_s >= self.latency_s * (1 - PROVEN)
+        status = np.where(proven, Status.OPTIMAL, Status.FEASIBLE)
+        nan, up_hz = np.where(solvable, 0.0, np.nan), self.up_bandwidth_hz
+        return replace(
+            self,
+            status=np.where(solvable, status, Status.INFEASIBLE),
+            kept=self.kept + nan,
+            bandwidth_hz=self.bandwidth_hz + nan,
+            up_bandwidth_hz=None if up_hz is None else up_hz + nan,
+            latency_s=self.latency_s + nan,
+            bound_s=np.where(solvable & (self.bound_s > 0), self.bound_s, np.nan),
+            price_hz=self.price_hz + nan,
+            kkt_residual=self.kkt_residual + nan,
+        )
 
     @property
     def gap(self) -> FloatArray:

@@ -1,4 +1,7 @@
-"""Algorithm 1 of the letter: block coordinate descent on pruning and bandwidth."""
+"""Algorithm 1 of the letter: block coordinate descent on pruning and bandwidth.
+
+Shapes: K clients of one cell.
+"""
 
 from dataclasses import dataclass
 from typing import Literal

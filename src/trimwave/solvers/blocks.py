@@ -1,4 +1,8 @@
-"""The two halves of P1: pruning for a given band, and the band for given pruning."""
+"""The two halves of P1: pruning for a given band, and the band for given pruning.
+
+Shapes: ``...`` is draws (no axis for one cell), K clients; a number of each draw is
+[..., 1], so that it is broadcast over clients.
+"""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,8 @@
-"""Proof that a point of P1 is optimal, checked apart from how it was found."""
+"""Proof that a point of P1 is optimal, checked apart from how it was found.
+
+Shapes: ``...`` is draws (no axis for one cell), K clients; a number of each draw is
+[..., 1], so that it is broadcast over clients.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,8 +14,9 @@ from numpy.typing import NDArray
 from trimwave.base.tolerances import COARSE_GAP, ROOT_RTOL, SLOPE_ROUNDING, SUM_RTOL
 from trimwave.base.units import FloatArray
 from trimwave.problem.problem import Problem
+from trimwave.solvers.answers import Cheapest
 from trimwave.solvers.deadline import AtDeadline
-from trimwave.solvers.search import Cheapest, DeadlineSearch
+from trimwave.solvers.search import DeadlineSearch
 
 PRICE_POINTS = 65
 """How finely a rising price is checked."""
@@ -100,11 +105,35 @@ def largest_infeasible_s(
     if np.all(latency_s - bound <= COARSE_GAP * latency_s):
         return bound
     above = np.where(bound > 0, latency_s * (1 - 0.1 * off), bound)
-    for _ in range(HALVINGS):
-        deadline_s = 0.5 * (bound + above)
+
+    def infeasible(deadline_s: FloatArray) -> NDArray[np.bool_]:
         tried = at(deadline_s)
         found = proven_band_hz(tried, tried.cheapest().price_hz)
-        proven = found.need_hz > band_hz
+        return found.need_hz > band_hz
+
+    return halved(infeasible, bound, above, HALVINGS)
+
+
+def halved(
+    infeasible: Callable[[FloatArray], NDArray[np.bool_]],
+    bound: FloatArray,
+    above: FloatArray,
+    times: int,
+) -> FloatArray:
+    """Raise a bound on the deadline towards where it is not proven, by bisection.
+
+    Parameters
+    ----------
+    infeasible : callable
+        Whether a deadline, [..., 1], is proven infeasible.
+    bound, above : [..., 1]
+        A deadline that is, and one that is not [s].
+    times : int
+        How often the distance is halved.
+    """
+    for _ in range(times):
+        deadline_s = 0.5 * (bound + above)
+        proven = infeasible(deadline_s)
         bound = np.where(proven, deadline_s, bound)
         above = np.where(proven, above, deadline_s)
     return bound

@@ -1,4 +1,8 @@
-"""What each client can keep, at what price, with one share for both directions."""
+"""What each client can keep, at what price, with one share for both directions.
+
+Shapes: ``...`` is draws (no axis for one cell), K clients; a number of each draw is
+[..., 1], so that it is broadcast over clients.
+"""
 
 from dataclasses import replace
 
@@ -8,8 +12,10 @@ from numpy.typing import NDArray
 from trimwave.base.units import FloatArray
 from trimwave.problem.pieces import weight_at
 from trimwave.problem.problem import NO_WEIGHT, Problem
-from trimwave.solvers.curves import SMALLEST, Curve, Parabola, Searched, price_range
-from trimwave.solvers.search import AtPrice, Cheapest, DeadlineSearch
+from trimwave.solvers.answers import AtPrice, Cheapest
+from trimwave.solvers.curves import SMALLEST, Curve, Parabola, price_range
+from trimwave.solvers.search import DeadlineSearch
+from trimwave.solvers.searched import Searched
 
 HEADROOM = 4.0
 """A share may be this many bands while a deadline is searched for, so that the need
@@ -121,7 +127,7 @@ class AtDeadline(DeadlineSearch):
         return replace(found, slope_hz_per_s=slope)
 
     def price_range(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Give s below which all keep the most, one between, from where the least."""
+        """Return the range of s in which the price of C5 is searched, [..., 1] each."""
         return price_range(self.curves)
 
     def kept(self, s: FloatArray) -> AtPrice:

@@ -1,4 +1,8 @@
-"""P1 under FDD: the price of the uplink's band in hertz of the downlink's."""
+"""P1 under FDD: the price of the uplink's band in hertz of the downlink's.
+
+Shapes: ``...`` is draws (no axis for one cell), K clients; a number of each draw is
+[..., 1], so that it is broadcast over clients.
+"""
 
 from collections.abc import Callable
 
@@ -6,15 +10,15 @@ import numpy as np
 
 from trimwave.base.errors import InputError
 from trimwave.base.roots import bracket_root, newton_root_aux
-from trimwave.base.tolerances import MARGIN, PROVEN
+from trimwave.base.tolerances import MARGIN
 from trimwave.base.units import FloatArray
 from trimwave.problem.problem import Problem
-from trimwave.problem.solution import SolutionBatch, Status
+from trimwave.problem.solution import SolutionBatch
+from trimwave.solvers.answers import Cheapest
 from trimwave.solvers.blocks import even_kept, keeps_enough
 from trimwave.solvers.certificate import largest_infeasible_s
 from trimwave.solvers.earliest import earliest_deadline
 from trimwave.solvers.paired import ROUGHNESS, AtPairedDeadline, total_band_hz
-from trimwave.solvers.search import Cheapest
 from trimwave.solvers.split import Near, Split, split_band
 
 WIDEST = 16.0
@@ -48,21 +52,18 @@ def solve_duplex(problem: Problem, name: str) -> SolutionBatch:
         np.where(solvable, latency_s, 1.0),
         best.price_hz,
     )
-    proven = bound_s >= latency_s * (1 - PROVEN)
-    status = np.where(proven, Status.OPTIMAL, Status.FEASIBLE)
-    nan = np.where(solvable, 0.0, np.nan)
-    return SolutionBatch(
+    found = SolutionBatch(
         solver=name,
-        status=np.where(solvable, status, Status.INFEASIBLE),
-        kept=kept + nan,
-        bandwidth_hz=shares_hz[0] + nan,
-        up_bandwidth_hz=shares_hz[1] + nan,
-        latency_s=latency_s + nan,
-        bound_s=np.where(solvable & (bound_s > 0), bound_s, np.nan),
-        price_hz=best.price_hz + nan,
+        kept=kept,
+        bandwidth_hz=shares_hz[0],
+        up_bandwidth_hz=shares_hz[1],
+        latency_s=latency_s,
+        bound_s=bound_s,
+        price_hz=best.price_hz,
         kkt_residual=np.full_like(latency_s, np.nan),
         trace=tuple(trace),
     )
+    return found.judged(solvable)
 
 
 def _check_bounds(problem: Problem) -> None:

@@ -1,4 +1,8 @@
-"""The outer search: the earliest deadline that the band allows."""
+"""The outer search: the earliest deadline that the band allows.
+
+Shapes: ``...`` is draws (no axis for one cell), K clients; a number of each draw is
+[..., 1], so that it is broadcast over clients.
+"""
 
 from collections.abc import Callable
 
@@ -7,7 +11,8 @@ import numpy as np
 from trimwave.base.roots import newton_root_aux
 from trimwave.base.tolerances import SUM_RTOL
 from trimwave.base.units import FloatArray
-from trimwave.solvers.search import Cheapest, DeadlineSearch
+from trimwave.solvers.answers import Cheapest
+from trimwave.solvers.search import DeadlineSearch
 
 
 def earliest_deadline(

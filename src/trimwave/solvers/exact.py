@@ -6,6 +6,9 @@ is jointly quasi-convex, and a search for T with a convex feasibility problem in
 finds the global optimum. The inner problem, min sum B_k(x_k) subject to C5, is
 separable with one coupling: a search for its multiplier, the price in hertz. Both
 searches are Newton's with a bracket, on every draw at once.
+
+Shapes: ``...`` is draws (no axis for one cell), K clients; a number of each draw is
+[..., 1], so that it is broadcast over clients.
 """
 
 from dataclasses import dataclass
@@ -15,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimwave.base.roots import newton_root
-from trimwave.base.tolerances import MARGIN, PROVEN
+from trimwave.base.tolerances import MARGIN
 from trimwave.base.units import FloatArray
 from trimwave.problem.problem import Problem
-from trimwave.problem.solution import Solution, SolutionBatch, Status
+from trimwave.problem.solution import Solution, SolutionBatch
+from trimwave.solvers.answers import Cheapest
 from trimwave.solvers.blocks import bandwidth_block, even_kept, keeps_enough
 from trimwave.solvers.certificate import lower_bound_s, price_rises
 from trimwave.solvers.deadline import SEARCHED, AtDeadline
@@ -26,7 +30,6 @@ from trimwave.solvers.duplex import solve_duplex
 from trimwave.solvers.earliest import earliest_deadline
 from trimwave.solvers.kkt import kkt_residual
 from trimwave.solvers.nonconvex import enclosed_bound_s
-from trimwave.solvers.search import Cheapest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,22 +64,18 @@ class Exact:
         )
         total_s = latency.total_s(best.kept, bandwidth_hz)
         latency_s = np.max(total_s, axis=-1, keepdims=True)
-        bound_s = _bound_s(problem, np.where(reachable, latency_s, 1.0), best.price_hz)
-        proven = bound_s >= latency_s * (1 - PROVEN)
-        residual = kkt_residual(problem, best.kept, bandwidth_hz, best.price_hz)
-        status = np.where(proven, Status.OPTIMAL, Status.FEASIBLE)
-        nan = np.where(reachable, 0.0, np.nan)
-        return SolutionBatch(
+        likely_s = np.where(reachable, latency_s, 1.0)
+        found = SolutionBatch(
             solver=self.name,
-            status=np.where(reachable, status, Status.INFEASIBLE),
-            kept=best.kept + nan,
-            bandwidth_hz=bandwidth_hz + nan,
-            latency_s=latency_s + nan,
-            bound_s=np.where(reachable & (bound_s > 0), bound_s, np.nan),
-            price_hz=best.price_hz + nan,
-            kkt_residual=residual + nan,
+            kept=best.kept,
+            bandwidth_hz=bandwidth_hz,
+            latency_s=latency_s,
+            bound_s=_bound_s(problem, likely_s, best.price_hz),
+            price_hz=best.price_hz,
+            kkt_residual=kkt_residual(problem, best.kept, bandwidth_hz, best.price_hz),
             trace=tuple(trace),
         )
+        return found.judged(reachable)
 
 
 def _bound_s(

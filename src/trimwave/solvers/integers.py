@@ -1,4 +1,7 @@
-"""From any kept fraction and share to real ones: heads, neurons, resource blocks."""
+"""From any kept fraction and share to real ones: heads, neurons, resource blocks.
+
+Shapes: K clients of one cell; sets that are tried at once are [N, K].
+"""
 
 from dataclasses import replace
 

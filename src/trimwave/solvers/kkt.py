@@ -1,10 +1,15 @@
-"""How far a point is from the optimality conditions of P1."""
+"""How far a point is from the optimality conditions of P1.
+
+Shapes: ``...`` is draws (no axis for one cell), K clients; a number of each draw is
+[..., 1], so that it is broadcast over clients.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trimwave.base.tolerances import AT_BOUND
+from trimwave.base.tolerances import AT_BOUND, AT_END
 from trimwave.base.units import FloatArray
+from trimwave.problem.pieces import weight_at
 from trimwave.problem.problem import Problem
 
 KINK = 1e-9
@@ -26,9 +31,8 @@ def kkt_residual(
     latency_s = np.max(total_s, axis=-1, keepdims=True)
     early = (latency_s - total_s) / np.where(latency_s > 0, latency_s, 1.0)
     if cell.bandwidth_min_hz is not None:
-        early = np.where(
-            bandwidth_hz <= cell.bandwidth_min_hz * (1 + AT_BOUND), 0.0, early
-        )
+        at_least = bandwidth_hz <= cell.bandwidth_min_hz * (1 + AT_BOUND)
+        early = np.where(at_least, 0.0, early)
     residual = np.max(early, axis=-1, keepdims=True)
     used = np.sum(bandwidth_hz, axis=-1, keepdims=True) / cell.total_bandwidth_hz
     unused = np.abs(1 - used)
@@ -54,11 +58,9 @@ def _held_by_radios(
     most_hz = problem.share_max_hz()
     latency_s = np.max(total_s, axis=-1, keepdims=True)
     limited = bandwidth_hz >= most_hz * (1 - AT_BOUND)
-    limited &= total_s >= latency_s * (1 - AT_BOUND)
-    least, most = (
-        kept <= problem.kept_min + AT_BOUND,
-        kept >= problem.kept_max - AT_BOUND,
-    )
+    limited &= total_s >= latency_s * (1 - AT_END)
+    least = kept <= problem.kept_min + AT_BOUND
+    most = kept >= problem.kept_max - AT_BOUND
     alone = np.any(limited & least, axis=-1, keepdims=True)
     return alone | np.all(limited | most, axis=-1, keepdims=True)
 
@@ -89,22 +91,12 @@ def _price_mismatch(
 def _over_price(
     problem: Problem, kept: FloatArray, bandwidth_hz: FloatArray
 ) -> FloatArray:
-    """dB_k/dx_k over the weight of C5, on the piece that holds x_k, [..., K].
+    """dB_k/dx_k over the weight of C5, right of a bend, [..., K].
 
     No number where the client has nothing to send, and so takes any price.
     """
-    latency, (*others, last) = problem.latency, problem.pieces
-    compute_s, bits, weight = (
-        last.compute_per_kept_s,
-        last.down_per_kept_bits,
-        last.weight,
-    )
-    for piece in reversed(others):
-        on_it = kept < piece.end
-        compute_s = np.where(on_it, piece.compute_per_kept_s, compute_s)
-        bits = np.where(on_it, piece.down_per_kept_bits, bits)
-        weight = np.where(on_it, piece.weight, weight)
+    latency, weight = problem.latency, weight_at(problem.pieces, kept)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        per_kept_s = compute_s + bits / latency.down.rate_bps(bandwidth_hz)
+        per_kept_s = latency.per_kept_s(kept, bandwidth_hz)
         saved = latency.saved_per_hz(kept, bandwidth_hz) * weight
         return np.where(saved > 0, per_kept_s / saved, np.nan)

@@ -1,4 +1,8 @@
-"""Mixes of two vectors of kept fractions that use up what C5 allows."""
+"""Mixes of two vectors of kept fractions that use up what C5 allows.
+
+Shapes: ``...`` is draws (no axis for one cell), K clients; a number of each draw is
+[..., 1], so that it is broadcast over clients.
+"""
 
 import numpy as np
 

@@ -5,16 +5,21 @@ wrong way, and a stationary point need not be the least. The Lagrangian's minimu
 each client's share, min B - price a(x(B)), is then enclosed from below: between two
 neighbouring shares by the lines that its slopes at both ends allow. The shares that may
 still hold the minimum are cut finer and finer.
+
+Shapes: ``...`` is draws (no axis for one cell), K clients; a number of each draw is
+[..., 1], so that it is broadcast over clients.
 """
 
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trimwave.base.tolerances import C5_ROUNDING
 from trimwave.base.units import FloatArray
 from trimwave.problem.pieces import weight_at
 from trimwave.problem.problem import Problem
+from trimwave.solvers.certificate import halved
 
 CUTS, LEVELS = 33, 6
 """Shares looked at on each level, and levels."""
@@ -96,18 +101,16 @@ def enclosed_bound_s(
 ) -> FloatArray:
     """Largest deadline below a latency that is proven infeasible, [..., 1] [s]."""
     band = problem.cell.total_bandwidth_hz * (1 + 1e-14)
+
+    def infeasible(deadline_s: FloatArray) -> NDArray[np.bool_]:
+        return least_band_hz(problem, deadline_s, price_hz) > band
+
     bound, above = np.zeros_like(latency_s), latency_s
     for exponent in range(FARTHEST, -1, -1):
         deadline_s = latency_s * (1 - 10.0**-exponent)
-        proven = least_band_hz(problem, deadline_s, price_hz) > band
-        found = proven & (bound == 0)
+        found = infeasible(deadline_s) & (bound == 0)
         bound = np.where(found, deadline_s, bound)
         above = np.where(bound == 0, deadline_s, above)
         if np.all(bound > 0):
             break
-    for _ in range(BISECTIONS):
-        deadline_s = 0.5 * (bound + above)
-        proven = least_band_hz(problem, deadline_s, price_hz) > band
-        bound = np.where(proven, deadline_s, bound)
-        above = np.where(proven, above, deadline_s)
-    return bound
+    return halved(infeasible, bound, above, BISECTIONS)

@@ -10,6 +10,9 @@ power phi_k is concave at first and convex then,
 
 with payloads over spectral efficiencies, so that a client may jump from keeping the
 least to well inside its bounds. Only who would be in mid-jump keeps a gap open.
+
+Shapes: ``...`` is draws (no axis for one cell), K clients; a number of each draw is
+[..., 1], so that it is broadcast over clients.
 """
 
 import numpy as np
@@ -19,8 +22,9 @@ from trimwave.base.roots import bracket_root, newton_root_aux
 from trimwave.base.tolerances import SUM_RTOL
 from trimwave.base.units import FloatArray
 from trimwave.problem.problem import Problem
+from trimwave.solvers.answers import AtPrice, Cheapest
 from trimwave.solvers.deadline import HEADROOM
-from trimwave.solvers.search import AtPrice, Cheapest, DeadlineSearch
+from trimwave.solvers.search import DeadlineSearch
 from trimwave.solvers.split import Near, Split, split_band
 
 SAMPLES = 17
@@ -165,7 +169,7 @@ class AtPairedDeadline(DeadlineSearch):
         return self.split(kept).need_hz - paid
 
     def price_range(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """S below which all keep the most, one between, and from where the least."""
+        """Return the range of s in which the price of C5 is searched, [..., 1] each."""
         lowest, highest = np.full(np.shape(self.up_price), np.inf), np.zeros(())
         for piece, (start, end), (_, least, most) in zip(
             self.problem.pieces, self.spans, self.bends, strict=True

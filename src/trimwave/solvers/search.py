@@ -2,11 +2,13 @@
 
 min sum_k B_k(x_k) subject to C5 and the bounds of x_k: separable but for C5, whose
 multiplier is the price in hertz. One row of everything for each draw.
+
+Shapes: ``...`` is draws (no axis for one cell), K clients; a number of each draw is
+[..., 1], so that it is broadcast over clients.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields, replace
-from typing import NamedTuple
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,55 +17,11 @@ from trimwave.base.roots import newton_root_aux
 from trimwave.base.tolerances import C5_NEARLY_MET, JUMP_RTOL, ROOT_RTOL, SUM_RTOL
 from trimwave.base.units import FloatArray
 from trimwave.problem.problem import Problem
+from trimwave.solvers.answers import AtPrice, Cheapest
 from trimwave.solvers.mixing import mixed
 
 WIDENINGS = (0.0, 1e-14, 1e-12, 1e-10)
 """Relative distances from a jump at which its two sides are looked at."""
-
-
-@dataclass(frozen=True, eq=False)
-class Cheapest:
-    """The inner problem's answer, [..., 1] for each draw."""
-
-    need_hz: FloatArray
-    """Least total band, by weak duality never above the true one; inf if none does."""
-    slope_hz_per_s: FloatArray
-    """Its derivative by the deadline; not positive."""
-    price_hz: FloatArray
-    """Multiplier of C5 [Hz]."""
-    s: FloatArray
-    """price^(-1/2), also where C5 costs nothing."""
-    most_s: FloatArray
-    """s from which on everyone keeps the least."""
-    kept: FloatArray
-    """[..., K]"""
-    bandwidth_hz: FloatArray
-    """[..., K]"""
-
-    def unless_unreachable(self, other: "Cheapest") -> "Cheapest":
-        """Return the other's answer in draws where this deadline cannot be met."""
-        met = np.isfinite(self.need_hz)
-        if met.all():
-            return self
-        return Cheapest(
-            **{
-                one.name: np.where(
-                    met, getattr(self, one.name), getattr(other, one.name)
-                )
-                for one in fields(self)
-            }
-        )
-
-
-class AtPrice(NamedTuple):
-    """What everyone keeps at a price."""
-
-    kept: FloatArray
-    """[..., K]"""
-    fall: FloatArray
-    """[..., K] how fast it falls with s."""
-    sum_fall: FloatArray
-    """[..., 1] how fast what C5 counts falls."""
 
 
 class DeadlineSearch(ABC):
@@ -144,10 +102,17 @@ class DeadlineSearch(ABC):
 
     @abstractmethod
     def price_range(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Give s below which all keep the most, one between, from where the least."""
+        """Return the range of s = price^(-1/2) in which the price of C5 is searched.
+
+        Returns
+        -------
+        lowest, middle, highest : [..., 1]
+            Below the first everyone keeps the most, from the last on the least; the
+            second is a guess between.
+        """
 
     def _spans(self) -> list[tuple[FloatArray, FloatArray]]:
-        """Return the ends of each piece within what the deadline leaves."""
+        """Return where each piece begins and ends within [low, high]."""
         low, high = self.low, self.high
         return [
             (np.clip(one.start, low, high), np.clip(one.end, low, high))
@@ -189,10 +154,15 @@ class DeadlineSearch(ABC):
         return replace(found, s=s, most_s=high_s)
 
     def _lacking(self, kept: FloatArray) -> FloatArray:
+        """Return by how much kept fractions fall short of C5, [..., 1]."""
         return self.problem.avoid_min - self.problem.avoided(kept)
 
     def _corrected(self, met: AtPrice, done: NDArray[np.bool_]) -> FloatArray:
-        """Step along the slopes to where C5 holds with equality."""
+        """Take one step along the slopes to where C5 holds with equality, [..., K].
+
+        For draws whose search ended near enough to it that the step's own error is
+        below rounding; the others stay.
+        """
         lacking = self._lacking(met.kept)
         near = done & (np.abs(lacking) <= self.near_enough) & (met.sum_fall > 0)
         near &= np.abs(lacking) > self.rounding
@@ -262,7 +232,15 @@ class DeadlineSearch(ABC):
         return np.clip(kept, self.low, self.high)
 
     def at_price(self, price_hz: FloatArray) -> Cheapest:
-        """Return what a price, [..., 1], proves: a lower bound on the band."""
+        """Return the least of sum B_k(x_k) + price (what C5 lacks), for any price.
+
+        By weak duality its `need_hz` is no more than the band that the deadline needs.
+
+        Parameters
+        ----------
+        price_hz : [..., 1]
+            Of C5, not negative [Hz].
+        """
         s = np.where(price_hz > 0, price_hz, 1.0) ** -0.5
         kept = np.where(price_hz > 0, self.kept(s).kept, self.low)
         return self._priced(kept, self._lacking(kept), price_hz)
@@ -270,6 +248,7 @@ class DeadlineSearch(ABC):
     def _priced(
         self, kept: FloatArray, lacking: FloatArray, price: FloatArray
     ) -> Cheapest:
+        """Return kept fractions as an answer, what C5 lacks counted at its price."""
         bandwidth_hz = self.required_hz(kept)
         need = np.sum(bandwidth_hz, axis=-1, keepdims=True)
         with np.errstate(invalid="ignore"):

@@ -1,4 +1,8 @@
-"""FDD: how one client splits its slack between download and upload."""
+"""FDD: how one client splits its slack between download and upload.
+
+Shapes: ``...`` is draws (no axis for one cell), K clients; a number of each draw is
+[..., 1], so that it is broadcast over clients.
+"""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple

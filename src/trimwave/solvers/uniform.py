@@ -1,4 +1,7 @@
-"""UBFP's answer to P1: everyone the same share and the same pruning rate."""
+"""UBFP's answer to P1: everyone the same share and the same pruning rate.
+
+Shapes: K clients of one cell.
+"""
 
 from dataclasses import dataclass
 
