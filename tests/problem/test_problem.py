@@ -216,9 +216,7 @@ def test_c5s_constants_are_one_number():
         beta_bar_from_c5(**constants | {"gamma_min": np.nan}, **sizes)
 
 
-def test_check_and_violations_agree_where_the_best_point_for_a_constraint_is_asked(
-    make_problem, with_cell
-):
+def test_check_and_violations_agree_where_the_best_point_for_a_constraint_is_asked():
     """The least shares, the least kept for memory, the most kept for C5."""
     problem = make_problem(0, beta_bar=0.3)
     least_hz = np.full(8, 13e6)
