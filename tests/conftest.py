@@ -1,6 +1,19 @@
+import os
 import signal
 
 import pytest
+
+# One thread a process: the matrices here are tiny, and `pytest -n auto` has as many
+# processes as there are cores. Read when NumPy and torch are loaded, here and in what
+# the tests start.
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """As many as this process may use; each spends 15 s on loading torch."""
+    return min(len(os.sched_getaffinity(0)), 8)
 
 
 @pytest.fixture(scope="session", autouse=True)

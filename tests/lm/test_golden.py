@@ -3,10 +3,16 @@
 `python tests/lm/test_golden.py` writes them anew; a change of numbers belongs into
 CHANGELOG. The model is random and the rows are sums, so nothing is downloaded.
 
-What the planner says (seconds, bits, FLOPs, shares) is the same on every machine but
-for the last digits that NumPy's kernels leave open. Losses come out of matrix products,
-which add in another order on another processor, and AdamW's first steps turn the sign
-of a tiny gradient into a whole step.
+What is planned (seconds, bits, FLOPs, shares) may differ in the last digits that
+NumPy's kernels leave open; who ends last, where all end together, is one of them.
+Losses come out of matrix products, which add in another order on another processor.
+Measured with torch 2.13 on an x86-64 with AVX2: one or two threads; ATen's kernels
+without AVX2; MKL_CBWR=COMPATIBLE; oneDNN at SSE4.1; OpenBLAS as for Nehalem; NumPy's
+kernels without AVX2; all of these at once. Losses differed by 1.2e-7 of themselves at
+the most and plans not at all; with 2 or 6 last digits more in every link's rate plans
+differed by 1.5e-15. Arm and AVX-512 were not at hand, and AdamW's first steps turn the
+sign of a tiny gradient into a whole step: hence the room that TRAINED leaves. A round
+changes these losses by 1e-3 to 1e-2 of themselves.
 """
 
 import json
@@ -30,9 +36,9 @@ RUNS = {
     "jcpba": ("llama", ("align.initial_steps=2", "align.every_rounds=2")),
     "lora": ("gpt2", ()),
 }
-PLANNED, TRAINED = 1e-9, 2e-3
+PLANNED, TRAINED = 1e-12, 1e-4
 """Largest relative difference of what is planned, and of what is trained."""
-EXACT = {"round", "scheduled", "binding", "straggler", "solver", "status"}
+EXACT = {"round", "scheduled", "binding", "solver", "status"}
 NOISE = {"kkt_residual"}
 """A measure of rounding: only its size means something."""
 
@@ -60,8 +66,11 @@ def assert_alike(new, old, key):
     assert type(new) is type(old), key
     if isinstance(old, dict):
         assert new.keys() == old.keys(), key
-        for name in old:
+        for name in old.keys() - {"straggler"}:
             assert_alike(new[name], old[name], name)
+        if "straggler" in old:  # who ends last by one digit is nobody's decision
+            last_s = new["total_s"][new["straggler"]]
+            assert last_s == new["latency_s"] == max(new["total_s"])
     elif isinstance(old, list):
         assert len(new) == len(old), key
         for one, other in zip(new, old, strict=True):
