@@ -49,3 +49,10 @@ def test_what_never_was_is_missing_as_usual():
     with pytest.raises(ModuleNotFoundError, match="No module named 'trimwave.nothing'"):
         importlib.import_module("trimwave.nothing")
     assert not hasattr(trimwave.cell, "nothing") and not hasattr(trimwave, "nothing")
+
+
+def test_a_module_of_a_folder_that_moved_names_the_folder():
+    with pytest.raises(
+        ImportError, match=r"`trimwave.planner` has moved to trimwave.ana"
+    ):
+        importlib.import_module("trimwave.planner.prices")

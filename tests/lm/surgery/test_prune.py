@@ -209,7 +209,7 @@ def test_the_best_units_stay_longest():
 
 @pytest.mark.parametrize("prune_rate", [0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8])
 def test_gpt2_medium_meets_any_rate_within_half_a_percent(prune_rate):
-    """methods.md 8.2 and 13.5: 22 blocks, 277,116,928 parameters."""
+    """The letter's emulator of GPT-2 Medium: 22 blocks, 277,116,928 parameters."""
     ranking, _ = random_ranking("gpt2-medium", 22)
     assert ranking.sizes[-1] == 277_116_928
     target = (1 - prune_rate) * 277_116_928
