@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from trimwave.base.units import FloatArray
 
 Noise = Literal["fixed", "psd"]
-NOISE_MODES: tuple[Noise, ...] = ("fixed", "psd")
+NOISE_MODES: tuple[Noise, ...] = get_args(Noise)
 Direction = Literal["down", "up"]
 DIRECTIONS: tuple[Direction, ...] = ("down", "up")
 LN2 = float(np.log(2))

@@ -1,1 +1,1 @@
-"""Reports: read records, nothing else. Tables by rich, pictures by matplotlib."""
+"""Reports: read records and plans. Tables by rich, pictures by matplotlib."""
