@@ -45,8 +45,11 @@ class SplitModel:
     """Lower blocks, frozen; pruned or not."""
     adapter: nn.ModuleList
     """Upper blocks."""
-    skeletons: dict[int, nn.Module] = field(default_factory=dict, repr=False)
-    """Blocks without weights by number; one dict for all copies of this model."""
+    skeletons: dict[int, tuple[nn.Module, dict[str, nn.Parameter]]] = field(
+        default_factory=dict, repr=False
+    )
+    """Blocks without weights by number, with their parameters; one dict for all copies
+    of this model."""
 
     def features(self, input_ids: Tensor) -> Tensor:
         """Embedding and emulator, without gradients.

@@ -88,18 +88,7 @@ def parameters_of(split: SplitModel) -> dict[str, nn.Parameter]:
     Embeddings, the final norm and the head's own weight are not among them: every
     device has those.
     """
-    named = {
-        f"{source}.{path}": parameter
-        for blocks in (split.emulator, split.adapter)
-        for source, block in zip(block_sources(blocks, split.arch), blocks, strict=True)
-        for path, parameter in block.named_parameters()
-    }
-    factors = {
-        f"{HEAD}.{path}": parameter
-        for path, parameter in split.head.named_parameters()
-        if is_factor(path)
-    }
-    return named | factors
+    return _of_blocks(split.emulator, split) | _above(split)
 
 
 def tensors_of(split: SplitModel) -> Tensors:
@@ -108,9 +97,27 @@ def tensors_of(split: SplitModel) -> Tensors:
 
 
 def trained_parameters(split: SplitModel) -> dict[str, nn.Parameter]:
-    """Return what trains, by name."""
+    """Return what trains, by name; the emulator below never does on a client."""
     return {
         name: parameter
-        for name, parameter in parameters_of(split).items()
+        for name, parameter in _above(split).items()
         if parameter.requires_grad
+    }
+
+
+def _above(split: SplitModel) -> dict[str, nn.Parameter]:
+    factors = {
+        f"{HEAD}.{path}": parameter
+        for path, parameter in split.head.named_parameters()
+        if is_factor(path)
+    }
+    return _of_blocks(split.adapter, split) | factors
+
+
+def _of_blocks(blocks: nn.ModuleList, split: SplitModel) -> dict[str, nn.Parameter]:
+    sources = block_sources(blocks, split.arch)
+    return {
+        f"{source}.{path}": parameter
+        for source, block in zip(sources, blocks, strict=True)
+        for path, parameter in block.named_parameters()
     }

@@ -6,7 +6,7 @@ model can charge every byte of it.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -132,16 +132,17 @@ def receive(
             f"split at {border} up; server and client must split the same model alike."
         )
     emulator = [
-        _fill(_template(split, number, parts[number]), split, number, parts[number])
+        _fill(*_template(split, number, parts[number]), split, number, parts[number])
         for number in numbers
         if number < border
     ]
     adapter = [
-        _fill(own, split, number, parts[number], trains)
+        _fill(own, dict(own.named_parameters()), split, number, parts[number], trains)
         for number, own in zip(sources, split.adapter, strict=True)
     ]
-    received = split.with_emulator(nn.ModuleList(emulator).eval())
-    received = received.with_adapter(nn.ModuleList(adapter))
+    received = replace(
+        split, emulator=nn.ModuleList(emulator), adapter=nn.ModuleList(adapter)
+    )
     if not factors:
         return received
     return received.with_head(_received_head(split.head, factors, trains))
@@ -158,29 +159,36 @@ def _received_head(
     return rebuilt(head, _parameters(HEAD, own, factors, trains))
 
 
-def _template(split: SplitModel, number: int, tensors: Tensors) -> nn.Module:
-    """Return a block made up as its tensors show: with LoRA factors, or bare."""
+def _template(
+    split: SplitModel, number: int, tensors: Tensors
+) -> tuple[nn.Module, dict[str, nn.Parameter]]:
+    """Return a block made up as its tensors show, with LoRA factors or bare.
+
+    Its parameters come with it, since walking a module for them takes a while.
+    """
     if any(is_factor(path) for path in tensors):
         own = block_sources(split.emulator, split.arch)
         if number in own:
-            return split.emulator[own.index(number)]
+            block = split.emulator[own.index(number)]
+            return block, dict(block.named_parameters())
     if number not in split.skeletons:
         block_class: Any = type(split.adapter[0])
         with torch.device("meta"):
             bare = block_class(split.shell.config, layer_idx=number)
-        split.skeletons[number] = bare.requires_grad_(False)
+        bare.requires_grad_(False)
+        split.skeletons[number] = bare, dict(bare.named_parameters())
     return split.skeletons[number]
 
 
 def _fill(
     template: nn.Module,
+    own: Mapping[str, nn.Parameter],
     split: SplitModel,
     number: int,
     tensors: Tensors,
     trains: Callable[[Part, Kind], bool] | None = None,
 ) -> nn.Module:
     """Return a block with the tensors given, of the widths that they show."""
-    own = dict(template.named_parameters())
     _require_same_names(number, tensors, own)
     if any(tensors[path].ndim != old.ndim for path, old in own.items()):
         raise InputError(f"package part {number} does not fit: axes are missing.")
