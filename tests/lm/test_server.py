@@ -14,7 +14,7 @@ from trimwave.lm.train.client import Update
 from trimwave.lm.train.evaluate import Evaluator
 from trimwave.lm.wire.ledger import tensors_of, trained_parameters
 from trimwave.model.submodel import Submodel
-from trimwave.model.tally import tally_of
+from trimwave.model.tally import forget_tallies
 
 SIZES = "data.client_sizes=[3, 5, 16]"
 
@@ -267,11 +267,11 @@ def test_the_submodels_rule_alone_decides_what_is_sent_and_charged(
         return part != 2 and rule(self, part, kind)
 
     monkeypatch.setattr(Submodel, "travels_down", but_block_two)
-    tally_of.cache_clear()
+    forget_tallies()
     try:
         after, less = server.deliver(submodel), server.costs.bill(submodel)
     finally:
-        tally_of.cache_clear()
+        forget_tallies()
     gone = before.keys() - after.sent.keys()
     assert gone == {name for name in before if name.startswith("2.")} != set()
     assert gone <= after.installed.keys()

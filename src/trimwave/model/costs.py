@@ -5,13 +5,13 @@ travel and lie installed is the sub-model's to say (`submodel.py`); the bill cou
 them. `Workload`, the linear piece that P1 is made of, is read off two bills.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from trimwave.base.errors import InputError
 from trimwave.base.units import BITS_PER_BYTE, IntArray
 from trimwave.model.shape import ModelShape
 from trimwave.model.submodel import Bill, Submodel, Trained
-from trimwave.model.tally import Rule, Tally, tally_of
+from trimwave.model.tally import Tally, tallies_of
 from trimwave.model.workload import Workload
 
 TRAIN_BYTES_PER_PARAM = 16
@@ -184,19 +184,19 @@ class Costs:
     def _bill(self, submodel: Submodel, factor_params: float) -> Bill:
         """Price a sub-model whose blocks have `factor_params` LoRA factors each."""
         shape, split = self.shape, submodel.runs == "split"
-        bits = self.bits_per_param
+        tallies = tallies_of(submodel, self.split_index, self.num_blocks)
+        x, bits = submodel.kept_fraction, self.bits_per_param
+        held = tallies.held.blocks(x)
+        installed = tallies.installed.blocks(x)
         steps = submodel.num_local_steps or self.num_local_steps
-
-        def params(rule: Rule) -> float:
-            return self._params(submodel, rule, factor_params)
-
-        block_flops, head_flops = self._step_flops(submodel, factor_params)
+        block_flops, head_flops = self._step_flops(submodel, held, factor_params)
         features = self.tokens * shape.hidden_size if split else 0
         # Embeddings and head lie on every device unless they are charged as sent.
         embedding_bits = shape.embedding_params * bits
         sends_embeddings = self.send_embeddings and (split or submodel.sends_frozen)
-        down_bits = params("travels_down") * bits + steps * features * bits
-        up_bits = params("travels_up") * bits + 2 * steps * features * bits
+        up_params = self._params(tallies.up, x, factor_params)
+        down_bits = self._params(tallies.down, x, factor_params) * bits
+        down_bits += steps * features * bits
         return Bill(
             num_local_steps=steps,
             step_flops=head_flops if split else block_flops + head_flops,
@@ -204,33 +204,24 @@ class Costs:
             down_bits=down_bits
             + (embedding_bits if sends_embeddings else 0)
             + self.overhead_down_bits,
-            up_bits=up_bits + self.overhead_up_bits,
-            memory_bytes=self._memory_bytes(submodel, params("travels_up")),
+            up_bits=up_params * bits
+            + 2 * steps * features * bits
+            + self.overhead_up_bits,
+            memory_bytes=self._memory_bytes(submodel, held, up_params),
             install_bits=(0 if self.send_embeddings else embedding_bits)
-            + self._stored_bits(submodel, "lies_installed"),
+            + self._stored_bits(submodel, installed, on_air=True),
         )
 
-    def _held(self, submodel: Submodel, rule: Rule) -> float:
-        """Count the blocks whose weights a rule is true of; pruned ones by their part.
-
-        Any part of a pruned emulator may be priced, so that this is no whole number.
-        """
-        tally = self._tally(submodel, rule)
-        return submodel.kept_fraction * tally.pruned + tally.whole
-
-    def _params(self, submodel: Submodel, rule: Rule, factor_params: float) -> float:
-        """Count the parameters that a rule is true of; embeddings are not of them."""
-        tally = self._tally(submodel, rule)
-        count = self._held(submodel, rule) * self.shape.block_params
+    def _params(
+        self, tally: Tally, kept_fraction: float, factor_params: float
+    ) -> float:
+        """Count the parameters in a tally; embeddings are not of them."""
+        count = tally.blocks(kept_fraction) * self.shape.block_params
         count += tally.factors * factor_params
         return count + (self.head_lora_params if tally.head else 0)
 
-    def _tally(self, submodel: Submodel, rule: Rule) -> Tally:
-        alike = replace(submodel, kept_fraction=1.0, emulator_params=0)
-        return tally_of(alike, rule, self.split_index, self.num_blocks)
-
     def _step_flops(
-        self, submodel: Submodel, factor_params: float
+        self, submodel: Submodel, held: float, factor_params: float
     ) -> tuple[float, float]:
         """FLOPs of a local step in the blocks, and in the LM head."""
         shape, tokens = self.shape, self.tokens
@@ -239,7 +230,7 @@ class Costs:
         per_block = (
             6 * factor_params * tokens if submodel.trained == "lora" else forward
         )
-        blocks = (self._held(submodel, "is_held") + reached) * forward
+        blocks = (held + reached) * forward
         blocks += per_block * len(submodel.trained_blocks)
         # Forward through the low-rank terms, and the gradient of their input.
         blocks += 4 * self._compensation_params(submodel.compensation_rank) * tokens
@@ -247,7 +238,9 @@ class Costs:
         head += 6 * self.head_lora_params * tokens if submodel.trains_head else 0
         return blocks, head
 
-    def _memory_bytes(self, submodel: Submodel, trained_params: float) -> float:
+    def _memory_bytes(
+        self, submodel: Submodel, held: float, trained_params: float
+    ) -> float:
         """Peak memory on the device, b of C3 [byte]."""
         shape = self.shape
         need = (
@@ -260,20 +253,16 @@ class Costs:
             return need + WEIGHT_BYTES_PER_PARAM * 3 * features
         reached = self.num_blocks - submodel.trained_blocks[0]
         activations = shape.activation_bytes(reached, self.batch_size, self.seq_len)
-        stored_bits = self._stored_bits(submodel, "is_held", on_air=False)
+        stored_bits = self._stored_bits(submodel, held, on_air=False)
         return need + stored_bits / BITS_PER_BYTE + activations
 
-    def _stored_bits(
-        self, submodel: Submodel, rule: Rule, on_air: bool = True
-    ) -> float:
-        """Size of the frozen blocks that a rule is true of, as a device stores them.
+    def _stored_bits(self, submodel: Submodel, blocks: float, on_air: bool) -> float:
+        """Size of so many frozen blocks as a device stores them.
 
         Where they are not quantised they come as they are on the air, and take
         `WEIGHT_BYTES_PER_PARAM` in memory.
         """
-        if submodel.runs == "split":  # at the server
-            return 0.0
-        params = self._held(submodel, rule) * self.shape.block_params
+        params = blocks * self.shape.block_params
         if submodel.weight_bits == 16 and on_air:
             return params * self.bits_per_param
         stored = QUANTISED_BITS[submodel.weight_bits] * params

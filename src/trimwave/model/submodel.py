@@ -59,10 +59,6 @@ class Submodel:
     proximal_weight: float = 0.0
     """Weight of the squared distance to the received weights in the client's loss."""
 
-    def is_held(self, part: Part, kind: Kind) -> bool:
-        """Whether the tensor takes part in a step at all: all that is left does."""
-        return True
-
     def trains(self, part: Part, kind: Kind) -> bool:
         """Whether this client's local steps change the tensor."""
         if self.trained == "full":
