@@ -6,6 +6,7 @@
     └── InputError             a value the user gave; the command line prints it bare
         ├── InfeasibleError    P1 has no solution; carries the violations
         └── RunError           a run folder that cannot be resumed or written
+            └── DamagedError   a file of ours that is not as it was written
     ImportError
     └── MissingExtraError      an optional dependency is absent; says the pip command
 """
@@ -33,6 +34,10 @@ class InfeasibleError(InputError):
 
 class RunError(InputError):
     """A run folder cannot be resumed, read or written."""
+
+
+class DamagedError(RunError):
+    """A file that this package wrote is not as it was written."""
 
 
 class MissingExtraError(ImportError):
