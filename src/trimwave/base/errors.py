@@ -49,6 +49,12 @@ class MissingExtraError(ImportError):
         )
 
 
+def one_line(text: object, longest: int = 160) -> str:
+    """Return a text of others, such as an exception's, on one line and not too long."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= longest else line[: longest - 3] + "..."
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return a hint naming the nearest known name, or the list of them."""
     import difflib

@@ -8,10 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trimwave.base.errors import InputError, nearest
-
-LLAMA_FAMILY = ("llama", "mistral", "qwen2", "qwen3")
-MODEL_TYPES = ("gpt2", *LLAMA_FAMILY)
+from trimwave.base.errors import InputError
+from trimwave.model.config_keys import LARGEST_MODEL, shape_fields
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -162,83 +160,28 @@ class ModelShape:
         Raises
         ------
         InputError
-            If the architecture is not in the table, or a key is missing.
+            If the architecture is not in the table, a key is missing, or a value is
+            wrong.
         """
-        if not isinstance(config, Mapping):
-            raise InputError(f"the config of {name} is no JSON object.")
-        model_type = config.get("model_type", "")
-        if model_type not in MODEL_TYPES:
+        shape = cls(name=name, **shape_fields(config, name))
+        if shape.total_params > LARGEST_MODEL:
             raise InputError(
-                f"architecture `{model_type}` of {name} is not in the table; "
-                f"{nearest(str(model_type), MODEL_TYPES)}"
+                f"the config of {name} makes a model of {shape.total_params:.1e} "
+                f"parameters; one of its sizes is wrong."
             )
-        try:
-            if model_type == "gpt2":
-                return _gpt2(config, name)
-            return _llama(config, name, model_type)
-        except KeyError as missing:
-            raise InputError(f"the config of {name} has no key {missing}.") from None
-
-
-def _gpt2(config: Mapping[str, Any], name: str) -> ModelShape:
-    hidden, heads = config["n_embd"], config["n_head"]
-    context = config.get("n_positions", 1024)
-    return ModelShape(
-        name=name,
-        model_type="gpt2",
-        num_blocks=config["n_layer"],
-        hidden_size=hidden,
-        intermediate_size=config.get("n_inner") or 4 * hidden,
-        num_heads=heads,
-        num_kv_heads=heads,
-        head_dim=hidden // heads,
-        vocab_size=config.get("vocab_size", 50257),
-        context_length=context,
-        gated_mlp=False,
-        qkv_bias=True,
-        output_bias=True,
-        mlp_bias=True,
-        norm_params=4 * hidden,
-        position_params=context * hidden,
-        final_norm_params=2 * hidden,
-        tied_head=config.get("tie_word_embeddings", True),
-    )
-
-
-def _llama(config: Mapping[str, Any], name: str, model_type: str) -> ModelShape:
-    hidden, heads = config["hidden_size"], config["num_attention_heads"]
-    head_dim = config.get("head_dim") or hidden // heads
-    bias = bool(config.get("attention_bias", False))
-    qk_norm = 2 * head_dim if model_type == "qwen3" else 0
-    return ModelShape(
-        name=name,
-        model_type=model_type,
-        num_blocks=config["num_hidden_layers"],
-        hidden_size=hidden,
-        intermediate_size=config["intermediate_size"],
-        num_heads=heads,
-        num_kv_heads=config.get("num_key_value_heads") or heads,
-        head_dim=head_dim,
-        vocab_size=config["vocab_size"],
-        context_length=config.get("max_position_embeddings", 2048),
-        gated_mlp=True,
-        qkv_bias=model_type == "qwen2" or bias,
-        output_bias=bias,
-        mlp_bias=bool(config.get("mlp_bias", False)),
-        norm_params=2 * hidden + qk_norm,
-        final_norm_params=hidden,
-        tied_head=bool(config.get("tie_word_embeddings", False)),
-    )
+        return shape
 
 
 def _named_gpt2(name: str, blocks: int, hidden: int, heads: int) -> ModelShape:
-    return _gpt2({"n_layer": blocks, "n_embd": hidden, "n_head": heads}, name)
+    sizes = {"n_layer": blocks, "n_embd": hidden, "n_head": heads}
+    return ModelShape.from_config({"model_type": "gpt2", **sizes}, name)
 
 
 def _named_smollm2(
     name: str, blocks: int, hidden: int, mlp: int, heads: int, kv: int
 ) -> ModelShape:
     config = {
+        "model_type": "llama",
         "num_hidden_layers": blocks,
         "hidden_size": hidden,
         "intermediate_size": mlp,
@@ -248,7 +191,7 @@ def _named_smollm2(
         "max_position_embeddings": 8192,
         "tie_word_embeddings": True,
     }
-    return _llama(config, name, "llama")
+    return ModelShape.from_config(config, name)
 
 
 SHAPES: dict[str, ModelShape] = {

@@ -1,12 +1,12 @@
 """From a config to what a method sees in a round, without torch."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from trimwave.base.errors import InputError, nearest
+from trimwave.model.config_file import local_path, read_config
 from trimwave.model.costs import Costs
 from trimwave.model.shape import SHAPES, ModelShape
 from trimwave.plan.plan import Situation
@@ -20,20 +20,17 @@ def shape_named(name: str) -> ModelShape:
     Raises
     ------
     InputError
-        If there is neither.
+        If there is neither, or the folder's model cannot be used.
     """
     if name in SHAPES:
         return SHAPES[name]
-    path = Path(name).expanduser() / "config.json"
-    if not path.is_file():
+    folder = local_path(name)
+    if folder is None:
         raise InputError(
             f"the shape of model `{name}` is not known without loading it; name a "
             f"local Hugging Face folder, or one of: {nearest('', SHAPES)}"
         )
-    try:
-        return ModelShape.from_config(json.loads(path.read_text()), name)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path} is not JSON: {error}.") from None
+    return ModelShape.from_config(read_config(folder, name), name)
 
 
 def costs_from(config: Config, shape: ModelShape) -> Costs:
