@@ -233,7 +233,7 @@ def test_the_workload_takes_the_overheads_and_the_sizes():
 def test_shapes_from_a_config():
     config = {"model_type": "gpt2", "n_layer": 24, "n_embd": 1024, "n_head": 16}
     assert ModelShape.from_config(config, "gpt2-medium") == MEDIUM
-    with pytest.raises(InputError, match="no key 'n_head'"):
+    with pytest.raises(InputError, match="no key `n_head`"):
         ModelShape.from_config({key: config[key] for key in list(config)[:3]}, "x")
     with pytest.raises(InputError, match="`gpt3` of x .* did you mean `gpt2`"):
         ModelShape.from_config(config | {"model_type": "gpt3"}, "x")

@@ -1,8 +1,8 @@
-"""The keys of a Hugging Face config that a shape depends on, as transformers reads them.
+"""The keys of a config that a shape depends on, as transformers reads them.
 
 Each architecture has keys, defaults and null values of its own. They are tables here
-so that a plan needs no torch; ``tests/lm/surgery/test_config_keys.py`` holds them against
-transformers' classes.
+so that a plan needs no torch; ``tests/lm/surgery/test_config_keys.py`` holds them
+against transformers' classes.
 """
 
 from collections.abc import Mapping

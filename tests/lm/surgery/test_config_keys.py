@@ -64,7 +64,9 @@ def counted(config):
     except Exception:  # it raises classes of three libraries
         return None
     heads = made.num_attention_heads
-    if heads % (getattr(made, "num_key_value_heads", None) or heads):
+    if config["model_type"] != "gpt2" and heads % (
+        getattr(made, "num_key_value_heads", None) or heads
+    ):
         return None  # made, and fails at the first forward
     return sum(value.numel() for value in model.parameters())
 
@@ -140,8 +142,6 @@ def test_what_is_no_object_is_refused(config):
 
 
 def test_sizes_beyond_reason_are_refused():
-    huge = {key: 2**31 - 1 for key in TINY}
+    huge = {**dict.fromkeys(TINY, 2**31 - 1), "num_key_value_heads": None}
     with pytest.raises(InputError, match=r"e\+\d+ parameters"):
-        ModelShape.from_config(
-            {"model_type": "qwen2", **huge, "num_key_value_heads": None}, "tiny"
-        )
+        ModelShape.from_config({"model_type": "qwen2", **huge}, "tiny")
