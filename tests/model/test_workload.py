@@ -240,11 +240,11 @@ def test_shapes_from_a_config():
     llama = {
         "model_type": "llama",
         "num_hidden_layers": 2,
-        "hidden_size": 64,
+        "hidden_size": 63,
         "intermediate_size": 8,
         "num_attention_heads": 9,
         "num_key_value_heads": 2,
         "vocab_size": 10,
     }
-    with pytest.raises(InputError, match="multiple of `num_kv_heads`, got 9 and 2"):
+    with pytest.raises(InputError, match="`num_key_value_heads`, got 9 and 2"):
         ModelShape.from_config(llama, "x")

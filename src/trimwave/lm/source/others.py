@@ -1,0 +1,52 @@
+"""Calls into transformers and tokenizers on files that a user brought."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from trimwave.base.errors import InputError, one_line
+
+
+@contextlib.contextmanager
+def loading(
+    what: str, remedy: str = "check that its files are whole and of one model"
+) -> Iterator[None]:
+    """Say in one line what could not be loaded and what to do, quietly.
+
+    Raises
+    ------
+    InputError
+        In place of whatever the libraries raise: their classes are many, and a broken
+        file shows as any of them.
+    """
+    try:
+        with quiet_transformers():
+            yield
+    except InputError:
+        raise
+    except BaseException as error:
+        # The tokenizers library panics with a class that is no Exception.
+        panic = type(error).__name__ == "PanicException"
+        if not (isinstance(error, Exception) or panic):
+            raise
+        raise InputError(
+            f"could not load {what} ({type(error).__name__}: {one_line(error)}); "
+            f"{remedy}."
+        ) from error
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep transformers' progress bars and advice off the screen."""
+    from transformers.utils import logging
+
+    bars: Any = logging.is_progress_bar_enabled()
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
