@@ -83,7 +83,7 @@ def _tiny(variant: str) -> transformers.PreTrainedModel:
     return model.eval()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny() -> Callable[[str], transformers.PreTrainedModel]:
     return _tiny
 

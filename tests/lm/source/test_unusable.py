@@ -92,7 +92,7 @@ def test_quantised_weights_are_refused_by_run_and_plan(folder, key, settings, sa
         ({"num_attention_heads": ...}, "no key `num_attention_heads`"),
         ({"tie_word_embeddings": "no"}, "true or false"),
         ({"num_hidden_layers": 2**31 - 1}, "they have 1, its config says 2147483647"),
-        ({"intermediate_size": 25}, r"has shape \[24, 16\], .* asks for \[25, 16\]"),
+        ({"intermediate_size": 25}, r"has shape \[16, 24\], .* asks for \[16, 25\]"),
         ({"attention_bias": True}, "lack 4 tensors"),
         ({"model_type": "qwen3"}, "lack 2 tensors"),
         ({"tie_word_embeddings": False}, "no `lm_head.weight`.*tie_word_embeddings"),
@@ -236,8 +236,12 @@ def shard(folder):
         part = {name: tensors[name] for name in names}
         save_file(part, folder / file, metadata={"format": "pt"})
         index.update(dict.fromkeys(names, file))
-    (folder / f"{WEIGHTS}.index.json").write_text(json.dumps({"weight_map": index}))
+    write_index(folder, {"metadata": {}, "weight_map": index})
     return index
+
+
+def write_index(folder, content):
+    (folder / f"{WEIGHTS}.index.json").write_text(json.dumps(content))
 
 
 def test_shards_are_read_and_a_missing_one_is_named(folder, monkeypatch):
@@ -252,23 +256,24 @@ def test_shards_are_read_and_a_missing_one_is_named(folder, monkeypatch):
 @pytest.mark.parametrize(
     ("index", "said"),
     [
-        ({}, "no `weight_map`"),
-        ({"weight_map": []}, "no `weight_map`"),
-        ({"weight_map": {"a": 3}}, "no `weight_map`"),
-        ({"weight_map": {"a": "../x.safetensors"}}, "which is not in the folder"),
+        ({}, "no `metadata`"),
+        ({"metadata": {}}, "no `weight_map`"),
+        ({"metadata": {}, "weight_map": []}, "no `weight_map`"),
+        ({"metadata": {}, "weight_map": {"a": 3}}, "no `weight_map`"),
+        ({"metadata": {}, "weight_map": {"a": "../x.safetensors"}}, "is not in the"),
         ([], "no JSON object"),
     ],
 )
 def test_an_index_that_does_not_do_is_refused(folder, index, said, monkeypatch):
     shard(folder)
-    (folder / f"{WEIGHTS}.index.json").write_text(json.dumps(index))
+    write_index(folder, index)
     assert said in refusal(folder, monkeypatch)
 
 
 def test_an_index_that_names_an_absent_tensor_is_refused(folder, monkeypatch):
     index = shard(folder)
     index["absent"] = next(iter(index.values()))
-    (folder / f"{WEIGHTS}.index.json").write_text(json.dumps({"weight_map": index}))
+    write_index(folder, {"metadata": {}, "weight_map": index})
     assert "says that `absent` lies in" in refusal(folder, monkeypatch)
 
 

@@ -23,6 +23,8 @@ HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 HUB_REST = ["*/*", "consolidated*"]
 """What is left there all the same: folders, and Mistral's second copy of weights."""
 
+PROBE_TOKENS = 16
+
 
 def load_model(
     name: str, dtype: torch.dtype = torch.float32, console: Console | None = None
@@ -174,8 +176,10 @@ def _check_values(model: Any, shape: ModelShape, name: str) -> None:
             f"(`tie_word_embeddings`), and its weights hold two that differ; set it to "
             f"false if the head is a table of its own."
         )
+    # A few tokens: a wrong sliding window shows from the second on.
+    length = min(PROBE_TOKENS, shape.context_length)
     with torch.no_grad():
-        logits = model(torch.zeros(1, 2, dtype=torch.long)).logits
+        logits = model(torch.zeros(1, length, dtype=torch.long)).logits
     if not logits.isfinite().all():
         raise InputError(
             f"`{name}` computes NaN or infinite logits; its weights or its config.json "

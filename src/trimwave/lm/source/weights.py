@@ -109,9 +109,14 @@ def stored_tensors(folder: Path, name: str) -> dict[str, Stored]:
 def _index(folder: Path) -> dict[str, str]:
     path = folder / INDEX
     try:
-        index = parsed(path.read_bytes(), path).get("weight_map")
+        content = parsed(path.read_bytes(), path)
     except OSError as error:
         raise InputError(f"cannot read {path} ({error.strerror}).") from None
+    index = content.get("weight_map")
+    if not isinstance(content.get("metadata"), dict):  # transformers reads it first
+        raise InputError(
+            f'{path} has no `metadata`; add `"metadata": {{}}`, or copy it again.'
+        )
     if not (
         isinstance(index, dict)
         and index
