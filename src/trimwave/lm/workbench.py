@@ -1,7 +1,5 @@
 """What all methods of a comparison share: model, rows, ranking, wire, test rows."""
 
-import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,18 +12,17 @@ from trimwave.base.errors import InputError
 from trimwave.base.streams import stream
 from trimwave.base.units import FloatArray
 from trimwave.cell.partition import partition
-from trimwave.lm.data.encode import Encoded, collate, encode
+from trimwave.lm.cached_ranking import cached_ranking
+from trimwave.lm.data.encode import Encoded, encode
 from trimwave.lm.data.tasks import Splits, load_task
-from trimwave.lm.source.fetch import cache_folder
 from trimwave.lm.source.models import load_model
-from trimwave.lm.surgery.importance import score
 from trimwave.lm.surgery.prune import prune_emulator
-from trimwave.lm.surgery.ranking import Ranking, rank_units
+from trimwave.lm.surgery.ranking import Ranking
 from trimwave.lm.surgery.split import SplitModel, split_model
 from trimwave.lm.train.evaluate import Evaluator
 from trimwave.lm.train.quantise import compensated
-from trimwave.lm.train.tune import pick_device, precision
-from trimwave.lm.wire.ledger import Tensors, tensors_of
+from trimwave.lm.train.tune import pick_device
+from trimwave.lm.wire.ledger import Tensors
 from trimwave.lm.wire.package import AIR_DTYPES
 from trimwave.model.costs import Costs
 from trimwave.recipe.config import Config
@@ -116,7 +113,7 @@ def build_workbench(config: Config, say: Say = lambda line: None) -> Workbench:
     task, rows = _rows(config, tokenizer, split.shape.context_length)
     shards = _shards(config, task)
     pad_id = int(tokenizer.pad_token_id)
-    ranking = _ranking(config, split, rows["public"], pad_id, say)
+    ranking = cached_ranking(config, split, rows["public"], pad_id, say)
     kept = 1 - limits_of(config).beta_bar
     return Workbench(
         config=config,
@@ -187,58 +184,3 @@ def _shards(config: Config, task: Splits) -> tuple[np.ndarray, ...]:
         rng=stream(config.seed, "partition"),
         sizes=data.client_sizes or None,
     )
-
-
-def _ranking(
-    config: Config, split: SplitModel, public: list[Encoded], pad_id: int, say: Say
-) -> Ranking:
-    """Rank heads and neurons, or find the ranking of the same inputs in the cache."""
-    prune = config.prune
-    rows = public[: prune.num_sequences] if prune.criterion == "fisher" else []
-    key = _ranking_key(config, split, rows)
-    path = cache_folder() / "rankings" / f"{key}.safetensors"
-    if path.is_file():
-        return Ranking.load(path)
-    say(f"ranking heads and neurons by {prune.criterion}")
-    device = next(split.emulator.parameters()).device
-    starts = range(0, len(rows), prune.batch_size)
-    batches = (collate(rows[i : i + prune.batch_size], pad_id) for i in starts)
-    with precision(config.train, device):
-        scores = score(
-            split,
-            prune.criterion,
-            ((b.input_ids.to(device), b.labels.to(device)) for b in batches),
-            stream(config.seed, "random ranking"),
-        )
-    ranking = rank_units(
-        scores,
-        split.shape,
-        round_to=prune.round_to,
-        min_groups=prune.min_groups,
-        min_neurons=prune.min_neurons,
-    )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(f".{os.getpid()}.draft")
-        ranking.save(draft)
-        draft.replace(path)
-    except OSError as error:
-        raise InputError(
-            f"cannot write the ranking to the cache {path.parent} ({error.strerror}); "
-            "free some space, or name another folder in TRIMWAVE_CACHE."
-        ) from None
-    return ranking
-
-
-def _ranking_key(config: Config, split: SplitModel, rows: list[Encoded]) -> str:
-    """Digest of everything a ranking depends on."""
-    digest = hashlib.sha256(repr((config.prune, config.train.precision)).encode())
-    if config.prune.criterion == "random":
-        digest.update(str(config.seed).encode())
-    for name, value in tensors_of(split).items():
-        digest.update(name.encode())
-        digest.update(value.cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    for row in rows:
-        digest.update(f"{len(row.input_ids)} {row.answer_start} ".encode())
-        digest.update(row.input_ids.numpy().tobytes())
-    return digest.hexdigest()

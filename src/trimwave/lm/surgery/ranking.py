@@ -11,10 +11,11 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from trimwave.base.errors import InputError
+from trimwave.base.errors import DamagedError, InputError
+from trimwave.base.stored import SEAL, digest_of, write_atomic
 from trimwave.base.units import FloatArray, IntArray
 from trimwave.lm.surgery.importance import BlockScores, Scores, check_scores
 from trimwave.model.shape import ModelShape
@@ -163,20 +164,52 @@ class Ranking:
             digest.update(array.astype("<i8").tobytes())
         return digest.hexdigest()
 
-    def save(self, path: Path) -> None:
-        """Write a safetensors file that `load` reads back exactly."""
-        # Written by Python, so that a full disk is an OSError like any other.
-        path.write_bytes(save(self._arrays(), metadata={"ranking": self._metadata()}))
+    def save(self, path: Path, key: str = "") -> None:
+        """Write a safetensors file that `load` reads back exactly.
+
+        Parameters
+        ----------
+        path : Path
+            Written whole or not at all.
+        key : str
+            What the ranking is of; `load` asks for the same.
+        """
+        metadata = {"ranking": self._metadata(), SEAL: self._seal(key)}
+        write_atomic(path, save(self._arrays(), metadata=metadata))
 
     @classmethod
-    def load(cls, path: Path) -> "Ranking":
-        """Read what `save` wrote; an InputError if the file is not a ranking."""
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            if "ranking" not in metadata:
-                raise InputError(f"{path} is not a ranking that trimwave saved.")
-            arrays = {name: file.get_tensor(name) for name in file.keys()}
-        return cls(**json.loads(metadata["ranking"]), **arrays)
+    def load(cls, path: Path, key: str = "") -> "Ranking":
+        """Read what `save` wrote under the same key.
+
+        Raises
+        ------
+        DamagedError
+            If the file is, to the last value, not that.
+        OSError
+            If it cannot be read.
+        """
+        try:
+            with safe_open(path, framework="numpy") as file:
+                metadata = file.metadata() or {}
+                arrays = {name: file.get_tensor(name) for name in file.keys()}
+            ranking = cls(**json.loads(metadata["ranking"]), **arrays)
+            # Unsigned, say, the same bytes have the same digest and another meaning.
+            integers = all(array.dtype == np.int64 for array in arrays.values())
+            whole = integers and metadata[SEAL] == ranking._seal(key)
+        except (SafetensorError, ValueError, TypeError, KeyError, AttributeError):
+            raise DamagedError(
+                f"{path} is not a ranking that trimwave saved, or is of a version "
+                f"before 0.4."
+            ) from None
+        if not whole:
+            raise DamagedError(
+                f"{path} is damaged, or the ranking of something else: its content "
+                f"does not match its `{SEAL}`."
+            )
+        return ranking
+
+    def _seal(self, key: str) -> str:
+        return digest_of([key, self.digest()])
 
     def _arrays(self) -> dict[str, IntArray]:
         return {
