@@ -276,15 +276,14 @@ def test_names_are_printed_as_they_are(home, config, trimwave, tmp_path, name):
     assert model in out
 
 
-def test_a_cache_that_cannot_be_written_is_one_line(
+def test_a_run_goes_on_where_the_cache_cannot_be_written(
     home, recipe, trimwave, tmp_path, monkeypatch
 ):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("TRIMWAVE_CACHE", str(tmp_path / "file" / "cache"))
     code, _, err = trimwave("run", recipe, "--rounds", 1)
-    assert code == 2
-    assert err.startswith("error: ") and err.count("\n") == 1
-    assert str(tmp_path / "file" / "cache") in err
+    assert code == 0
+    assert f"the ranking is not kept: cannot write to {tmp_path / 'file'}" in err
 
 
 def test_a_workbench_needs_a_known_model(home, config):

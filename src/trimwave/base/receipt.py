@@ -32,11 +32,20 @@ def _sha256_of_state(path: Path, state: tuple[int, ...]) -> str:
     return sha256_of(path)
 
 
-def write_receipt(folder: Path, facts: Mapping[str, Any]) -> None:
-    """Write a receipt for every file of a folder, last of all."""
-    files = [f for f in sorted(folder.iterdir()) if f.is_file() and f.name != RECEIPT]
-    sizes = {file.name: file.stat().st_size for file in files}
-    digests = {file.name: file_sha256(file) for file in files}
+def write_receipt(folder: Path, facts: Mapping[str, Any], files: Iterable[str]) -> None:
+    """Write a receipt for files of a folder, last of all.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the files are, and the receipt goes.
+    facts : mapping
+        What `read_receipt` returns.
+    files : iterable of str
+        Names of the files.
+    """
+    digests = digests_of(folder, files)
+    sizes = {name: (folder / name).stat().st_size for name in digests}
     write_sealed(folder / RECEIPT, {**facts, BYTES: sizes, DIGESTS: digests})
 
 

@@ -44,7 +44,8 @@ def unreachable(monkeypatch, tmp_path):
 def fill_cache(cache):
     folder = cache / DEFAULT_MODEL
     model = save_tiny_model(folder)
-    write_receipt(folder, {"source": "a test", "gguf_sha256": "ab"})
+    files = [file.name for file in folder.iterdir()]
+    write_receipt(folder, {"source": "a test", "gguf_sha256": "ab"}, files)
     return model
 
 

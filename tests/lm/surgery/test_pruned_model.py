@@ -1,12 +1,16 @@
 import json
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import transformers
+from hypothesis import given, settings
+from mutations import mutate, mutations
 from torch import nn
 
 from trimwave.base.errors import InputError
@@ -149,6 +153,34 @@ def test_a_folder_without_a_pruned_model_is_named(tiny, tmp_path):
     tiny("llama").save_pretrained(tmp_path)
     with pytest.raises(InputError, match="type `llama`, not pruned"):
         load_pruned(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def saved(tiny, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pruned")
+    split = split_model(tiny("llama"), 3)
+    save_pruned(split, kept_part(split, 0.4), folder)
+    return folder, load_pruned(folder).state_dict()
+
+
+@pytest.mark.parametrize("receipt", [True, False])
+@settings(max_examples=25, deadline=None)
+@given(mutation=mutations(("config.json", "model.safetensors", "trimwave.json")))
+def test_a_mutated_folder_loads_as_it_was_or_is_one_line(saved, receipt, mutation):
+    source, whole = saved
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(shutil.copytree(source, Path(scratch) / "pruned"))
+        mutate(folder, mutation)
+        if not receipt:
+            (folder / "trimwave.json").unlink(missing_ok=True)
+        try:
+            loaded = load_pruned(folder).state_dict()
+        except InputError as error:
+            assert "\n" not in str(error)
+        else:
+            # Without a receipt other numbers are the user's own.
+            same = all(torch.equal(loaded[key], whole[key]) for key in whole)
+            assert same or not receipt
 
 
 def test_without_the_extra_the_pip_command_is_given():

@@ -29,7 +29,7 @@ from trimwave.base.receipt import (
     read_receipt,
     write_receipt,
 )
-from trimwave.base.stored import SEAL, sha256_of
+from trimwave.base.stored import SEAL, disk_errors, sha256_of
 from trimwave.lm.source.others import loading, quiet_transformers
 from trimwave.model.names import DEFAULT_MODEL
 
@@ -90,9 +90,10 @@ def _adopt(folder: Path) -> None:
         return  # `read_receipt` says what is wrong with it
     known = isinstance(old, dict) and SEAL not in old and DIGESTS not in old
     lines = map(str.split, CONVERTED.strip().splitlines())
-    if known and not changed_files(folder, {name: sha for sha, name in lines}):
-        with contextlib.suppress(OSError):  # a cache that is only read stays as it is
-            write_receipt(folder, _origin())
+    digests = {name: sha for sha, name in lines}
+    if known and not changed_files(folder, digests):
+        with disk_errors(folder, "the model was not taken over", "try again"):
+            write_receipt(folder, _origin(), digests)
 
 
 def fetch(name: str, console: Console) -> Path:
@@ -253,7 +254,7 @@ def _convert(gguf: Path, folder: Path) -> None:
             assert torch.equal(model(probe).logits, read(probe).logits)
         model.save_pretrained(str(folder))
         tokenizer.save_pretrained(str(folder))
-    write_receipt(folder, _origin())
+    write_receipt(folder, _origin(), [file.name for file in folder.iterdir()])
 
 
 def _origin() -> dict[str, str]:

@@ -6,7 +6,6 @@ to them before weights are loaded; importing this registers both with transforme
 """
 
 import copy
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,13 @@ import torch
 import transformers
 from torch import nn
 
-from trimwave.base.errors import InputError
+from trimwave.base.errors import InputError, one_line
+from trimwave.base.receipt import RECEIPT, read_receipt, write_receipt
 from trimwave.lm.surgery.blocks import ARCHITECTURES, cut_block
 from trimwave.lm.surgery.prune import prune_emulator
 from trimwave.lm.surgery.ranking import KeptSet
 from trimwave.lm.surgery.split import SplitModel, block_sources, config_for
+from trimwave.model.config_file import CONFIG, read_config
 from trimwave.model.shape import ModelShape
 
 PREFIX = "trimwave-"
@@ -134,6 +135,8 @@ def save_pruned(
     model.save_pretrained(folder)
     if tokenizer is not None:
         tokenizer.save_pretrained(folder)
+    weights = [file.name for file in Path(folder).glob("*.safetensors*")]
+    write_receipt(Path(folder), {}, [CONFIG, *weights])
 
 
 def _pruned_config(split: SplitModel, kept: KeptSet, blocks: nn.ModuleList) -> Any:
@@ -157,18 +160,38 @@ def _pruned_config(split: SplitModel, kept: KeptSet, blocks: nn.ModuleList) -> A
 def load_pruned(folder: Path) -> Any:
     """Load what `save_pruned` wrote, in the dtype it was saved in.
 
+    A model that was saved elsewhere since then has no receipt of ours beside it, and
+    is read as it is.
+
     Raises
     ------
     InputError
-        If the folder holds no pruned model.
+        If the folder holds no pruned model, or one whose files do not fit together.
+    DamagedError
+        If a file is not what `save_pruned` wrote.
     """
-    path = Path(folder) / "config.json"
-    if not path.is_file():
-        raise InputError(f"no pruned model in {folder}: there is no config.json.")
-    model_type = json.loads(path.read_text()).get("model_type", "")
-    if not model_type.startswith(PREFIX):
+    folder = Path(folder)
+    model_type = read_config(folder, str(folder)).get("model_type", "")
+    if not str(model_type).startswith(PREFIX):
         raise InputError(
-            f"the model in {folder} is of type `{model_type}`, not pruned by trimwave; "
-            "load it with AutoModelForCausalLM."
+            f"the model in {folder} is of type `{one_line(model_type)}`, not pruned by "
+            "trimwave; load it with AutoModelForCausalLM."
         )
-    return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
+    if (folder / RECEIPT).exists():
+        read_receipt(folder)
+    try:
+        model, report = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, dtype="auto", use_safetensors=True, output_loading_info=True
+        )
+    except Exception as error:  # transformers raises classes of any library
+        raise InputError(
+            f"could not load the pruned model in {folder} ({type(error).__name__}: "
+            f"{one_line(error)}); copy its files again."
+        ) from error
+    problems = ("missing_keys", "unexpected_keys", "mismatched_keys")
+    if odd := [str(key) for problem in problems for key in report[problem]]:
+        raise InputError(
+            f"the weights in {folder} are not those of its config: "
+            f"{one_line(', '.join(sorted(odd)[:3]))}; copy its files again."
+        )
+    return model
