@@ -26,7 +26,7 @@ _HOMES = {
     "magnitude": "importance",
     "prune_emulator": "prune",
     "random_scores": "importance",
-    "rank_units": "ranking",
+    "rank_units": "rank",
     "save_pruned": "pruned_model",
     "score": "importance",
     "shape_of": "blocks",

@@ -19,7 +19,8 @@ from trimwave.base.streams import stream
 from trimwave.lm.data.encode import Encoded, collate
 from trimwave.lm.source.fetch import cache_folder
 from trimwave.lm.surgery.importance import score
-from trimwave.lm.surgery.ranking import Ranking, rank_units
+from trimwave.lm.surgery.rank import rank_units
+from trimwave.lm.surgery.ranking import Ranking
 from trimwave.lm.surgery.split import SplitModel
 from trimwave.lm.train.tune import precision
 from trimwave.lm.wire.ledger import tensors_of
