@@ -19,6 +19,8 @@ compressed-tensors, the third of MLX."""
 QUANTISED_FILES = ("quantize_config.json", "quant_config.json", "hf_quant_config.json")
 """Where GPTQ, AWQ and ModelOpt say it beside the config."""
 
+LFS_POINTER = b"version https://git-lfs"
+
 
 def local_path(name: str) -> Path | None:
     """Return the path that a model's name stands for, None if nothing is there.
@@ -81,6 +83,29 @@ def read_config(folder: Path, name: str) -> dict[str, Any]:
     _refuse_code(config, files, name)
     _refuse_no_decoder(config, name)
     return config
+
+
+def refuse_pointer(path: Path) -> None:
+    """Refuse what Git leaves in place of a large file that it did not fetch.
+
+    Raises
+    ------
+    InputError
+        If the file is such a pointer, or a link to nothing.
+    """
+    if path.is_symlink() and not path.exists():
+        raise InputError(
+            f"{path} is a link to nothing; fetch or copy the file that it stands for."
+        )
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        start = file.read(len(LFS_POINTER))
+    if start == LFS_POINTER:
+        raise InputError(
+            f"{path} is a Git LFS pointer, not the file itself; run `git lfs pull` in "
+            f"{path.parent}."
+        )
 
 
 def parsed(data: bytes, path: Path) -> dict[str, Any]:

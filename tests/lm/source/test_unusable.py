@@ -321,3 +321,27 @@ def test_any_changed_file_is_another_model_for_the_manifest(folder, tmp_path):
         facts.append(load_model(str(copied))[2])
         before, after = facts[0]["file_sha256"], facts[-1]["file_sha256"]
         assert [name for name in before if before[name] != after[name]] == [file]
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+
+
+@pytest.mark.parametrize("file", [WEIGHTS, "tokenizer.json"])
+def test_what_git_or_the_hub_left_in_place_of_a_file_is_named(folder, file):
+    (folder / file).write_text(POINTER)
+    assert "git lfs pull" in refusal(folder)
+    (folder / file).unlink()
+    (folder / file).symlink_to(folder / "blobs" / "gone")
+    assert f"{file} is a link to nothing" in refusal(folder)
+
+
+def test_a_shard_that_git_left_is_named(folder):
+    shard(folder)
+    (folder / "model-00001-of-00002.safetensors").write_text(POINTER)
+    assert "git lfs pull" in refusal(folder)
+
+
+def test_a_classifier_is_refused(folder, monkeypatch):
+    edit(folder, tie_word_embeddings=False)
+    retensor(folder, lambda t: t.update({"score.weight": torch.ones(2, 16)}))
+    assert "no classifier" in refusal(folder, monkeypatch)

@@ -119,6 +119,11 @@ def _check_names(
             f"the weights of `{name}` hold LoRA factors; merge them with PEFT "
             f"(`merge_and_unload`, then `save_pretrained`)."
         )
+    if head in missing and extra:
+        raise InputError(
+            f"`{name}` has `{one_line(extra[0])}` where a language model has its head; "
+            f"bring a causal language model, no classifier or encoder."
+        )
     if missing == [head]:
         raise InputError(
             f"the weights of `{name}` have no `{head}`, and its config does not tie it "

@@ -5,7 +5,7 @@ from typing import Any
 
 from trimwave.base.errors import InputError
 from trimwave.lm.source.others import loading
-from trimwave.model.config_file import parsed
+from trimwave.model.config_file import parsed, refuse_pointer
 
 TOKENIZER_FILES = (
     ("tokenizer.json",),
@@ -27,6 +27,8 @@ def load_tokenizer(folder: Path, name: str) -> Any:
     """
     from transformers import AutoTokenizer
 
+    for file in {file for files in TOKENIZER_FILES for file in files}:
+        refuse_pointer(folder / file)
     # Without them transformers makes an empty tokenizer up.
     if not any(
         all((folder / file).is_file() for file in files) for files in TOKENIZER_FILES

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trimwave.base.errors import InputError, one_line
-from trimwave.model.config_file import parsed
+from trimwave.model.config_file import parsed, refuse_pointer
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 DTYPE_BYTES = {
@@ -75,6 +75,7 @@ def weight_files(folder: Path, name: str) -> list[str]:
     InputError
         If there are none, or a shard is missing; says what lies there instead.
     """
+    refuse_pointer(folder / SINGLE)
     if (folder / SINGLE).is_file():
         return [SINGLE]
     if (folder / INDEX).is_file():
@@ -126,6 +127,7 @@ def _index(folder: Path) -> dict[str, str]:
             f"{path} has no `weight_map` from tensors to files; copy it again."
         )
     for file in index.values():
+        refuse_pointer(folder / Path(file).name)
         plain = file.endswith(".safetensors") and Path(file).name == file
         if not plain or not (folder / file).is_file():
             raise InputError(
