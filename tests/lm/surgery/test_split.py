@@ -123,3 +123,17 @@ def test_the_shell_does_not_keep_blocks(model):
 def test_an_empty_side_is_refused(tiny, split_index):
     with pytest.raises(InputError, match=rf"\[1, 4\].*got {split_index}\."):
         split_model(tiny("llama"), split_index)
+
+
+def test_a_model_with_lora_factors_or_quantised_weights_is_refused(tiny):
+    model = tiny("llama")
+    model.model.layers[1].mlp.lora_a = torch.nn.Linear(48, 2)
+    with pytest.raises(InputError, match="merge LoRA factors"):
+        split_model(model, 2)
+    model = tiny("llama")
+    weight = model.model.layers[1].mlp.up_proj.weight
+    model.model.layers[1].mlp.up_proj.weight = torch.nn.Parameter(
+        weight.to(torch.int8), requires_grad=False
+    )
+    with pytest.raises(InputError, match="bring unquantised weights"):
+        split_model(model, 2)

@@ -155,9 +155,11 @@ def split_model(model: PreTrainedModel, split_index: int) -> SplitModel:
     Raises
     ------
     InputError
-        If the architecture is not known, or a side would be empty.
+        If the architecture is not known, a side would be empty, or the model holds
+        other tensors than its config says.
     """
-    arch = architecture_of(model)
+    arch, shape = architecture_of(model), shape_of(model)
+    _check_tensors(model, shape)
     blocks = model.get_submodule(f"{arch.base}.{arch.blocks}")
     assert isinstance(blocks, nn.ModuleList)
     if not 1 <= split_index < len(blocks):
@@ -173,11 +175,24 @@ def split_model(model: PreTrainedModel, split_index: int) -> SplitModel:
     return SplitModel(
         shell=shell,
         arch=arch,
-        shape=shape_of(model),
+        shape=shape,
         split_index=split_index,
         emulator=nn.ModuleList(blocks[:split_index]).eval(),
         adapter=nn.ModuleList(blocks[split_index:]).requires_grad_(True),
     )
+
+
+def _check_tensors(model: PreTrainedModel, shape: ModelShape) -> None:
+    parameters = list(model.parameters())
+    count = sum(value.numel() for value in parameters)
+    if count != shape.total_params or not all(
+        v.is_floating_point() for v in parameters
+    ):
+        raise InputError(
+            f"cannot split this `{type(model).__name__}`: its config says "
+            f"{shape.total_params} parameters in floating point, it has {count}, or "
+            f"some are quantised; merge LoRA factors, bring unquantised weights."
+        )
 
 
 def block_sources(blocks: nn.ModuleList, arch: Architecture) -> list[int]:
