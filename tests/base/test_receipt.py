@@ -3,8 +3,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from damage import mutate, mutations
 from hypothesis import given, settings
-from mutations import mutate, mutations
 
 from trimwave.base.errors import DamagedError
 from trimwave.base.receipt import (

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from damage import mutate, mutations
 from hypothesis import given, settings
-from mutations import mutate, mutations
 from safetensors import safe_open
 from safetensors.numpy import save_file
 from tiny_run import make_bench

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from damage import mutate, mutations
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mutations import mutate, mutations
 from tokenizer import byte_tokenizer, save_tiny_model
 
 from trimwave.base.errors import InputError

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from damage import mutate, mutations
 from hypothesis import given, settings
-from mutations import mutate, mutations
 from torch import nn
 
 from trimwave.base.errors import InputError
