@@ -145,7 +145,7 @@ def test_a_torn_last_line_is_dropped(run):
     with (run.folder / "rounds.jsonl").open("a") as file:
         file.write(line_of(2)[:30])
     assert rounds(run.records()) == [0, 1]
-    with pytest.warns(UserWarning, match="line 3 is damaged.*its round is run again"):
+    with pytest.warns(UserWarning, match="goes on from round 1: .*line 3 is damaged"):
         assert rounds(restore(run)[0]) == [0, 1]
     commit(run, 2)
     assert rounds(run.records()) == [0, 1, 2]
@@ -221,7 +221,9 @@ def test_lines_of_lost_checkpoints_are_kept_beside(run):
     path = run.folder / "rounds.jsonl"
     before = "".join(line_of(n) for n in range(5))
     path.write_text(before)
-    with pytest.warns(UserWarning, match=r"rounds 3 to 4 .* kept in rounds.jsonl.bef"):
+    with pytest.warns(
+        UserWarning, match=r"rounds 3 to 4 .* kept as rounds.jsonl.before"
+    ):
         assert rounds(restore(run)[0]) == [0, 1, 2]
     assert (run.folder / "rounds.jsonl.before").read_text() == before
 

@@ -191,7 +191,7 @@ class Run:
             if found is not None:
                 number = found.number
                 load(found.folder)
-            self._cut(number, len(records) - 1, flaw)
+            self._cut(records, number, flaw)
         return records[: number + 1]
 
     def _lost(self, records: list[Record], flaw: "Flaw | None") -> str:
@@ -208,25 +208,27 @@ class Run:
             "a new run."
         )
 
-    def _cut(self, number: int, last: int, flaw: "Flaw | None") -> None:
+    def _cut(self, records: list[Record], number: int, flaw: "Flaw | None") -> None:
         """Drop what is said of rounds that will be run again, and say so."""
-        path = self.folder / RECORDS
+        path, last = self.folder / RECORDS, len(records) - 1
+        dropped = []
         if flaw:
-            warnings.warn(
-                f"{flaw.words}; it goes, and its round is run again.", stacklevel=3
-            )
+            dropped.append(flaw.words)
         if last > number + 1:
+            dropped.append(f"rounds {number + 1} to {last} have no sound checkpoint")
+        if last > number + 1 or (flaw and not flaw.is_last):
             before = path.with_name(f"{RECORDS}.before")
             write_atomic(before, path.read_bytes())
+            dropped.append(f"the file as it was is kept as {before.name}")
+        if dropped:
             warnings.warn(
-                f"rounds {number + 1} to {last} of {self.folder} have no sound "
-                f"checkpoint and are run again; their lines are kept in {before.name}.",
+                f"{self.folder} goes on from round {number}: {'; '.join(dropped)}.",
                 stacklevel=3,
             )
-        for name in (RECORDS, TIMING):
-            path = self.folder / name
-            kept = (one for one in _sound(path) if one["round"] <= number)
-            write_atomic(path, "".join(map(_line, kept)))
+        write_atomic(path, "".join(map(_line, records[: number + 1])))
+        timing = self.folder / TIMING
+        kept = (one for one in _sound(timing) if one["round"] <= number)
+        write_atomic(timing, "".join(map(_line, kept)))
 
 
 @dataclass(frozen=True, slots=True)
