@@ -7,14 +7,18 @@ import pytest
 from trimwave.cli import arguments
 
 
-@pytest.fixture
-def broken(monkeypatch, tmp_path):
-    """Have every command fail in a way that nobody foresaw."""
+def fail_with(error, monkeypatch):
+    """Have every command that reads a recipe fail in a way that nobody foresaw."""
 
     def fail(*_):
-        raise RuntimeError("a number went missing\nsomewhere")
+        raise error
 
     monkeypatch.setattr(arguments, "load", fail)
+
+
+@pytest.fixture
+def broken(monkeypatch, tmp_path):
+    fail_with(RuntimeError("a number went missing\nsomewhere"), monkeypatch)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
@@ -38,3 +42,24 @@ def test_without_room_for_a_report_it_is_still_a_line(broken, trimwave, monkeypa
     code, _, err = trimwave("plan", "default")
     assert code == 70
     assert err.endswith("went missing (no room for a report).\n")
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named as torch's own."""
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(13, "Permission denied", "/x"), "/x: Permission denied."),
+        (OSError(5, "Input/output error"), "Input/output error."),
+        (MemoryError(), "memory ran out; lower"),
+        (OutOfMemoryError("CUDA out of memory"), "memory ran out; lower"),
+        (RuntimeError("[enforce fail] can't allocate memory: you"), "memory ran out"),
+    ],
+)
+def test_what_the_machine_refuses_is_no_fault_of_ours(
+    refused, monkeypatch, error, said
+):
+    fail_with(error, monkeypatch)
+    assert said in refused("plan", "default")

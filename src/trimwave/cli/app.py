@@ -15,7 +15,7 @@ from rich.text import Text
 
 from trimwave.base.errors import InputError, MissingExtraError
 from trimwave.base.signals import stop_alike
-from trimwave.cli.crash import report_of
+from trimwave.cli.crash import outside, report_of
 from trimwave.cli.models import models_app
 from trimwave.report.console import plain_console, stopped_hint
 
@@ -309,5 +309,6 @@ def main() -> None:
         errors.print(f"error: {error}", style="red", soft_wrap=True)
         sys.exit(2)
     except Exception as error:
-        errors.print(f"error: {report_of(error)}", style="red", soft_wrap=True)
-        sys.exit(os.EX_SOFTWARE)
+        told = outside(error)
+        errors.print(f"error: {told or report_of(error)}", style="red", soft_wrap=True)
+        sys.exit(2 if told else os.EX_SOFTWARE)

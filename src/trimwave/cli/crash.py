@@ -1,10 +1,28 @@
-"""A fault of ours: one line for the terminal, all of it in a file to be reported."""
+"""What no command foresaw: one line for the terminal, a fault of ours in a file too."""
 
 import platform
 import sys
 import tempfile
 import traceback
 from importlib.metadata import version
+
+
+def outside(error: Exception) -> str:
+    """Say in a line what the machine refused; nothing, where the fault is ours."""
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}."
+    # torch has an error of this name for a GPU, and words for a CPU.
+    if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(
+        error
+    ):
+        error = MemoryError()
+    if isinstance(error, MemoryError):
+        return (
+            "memory ran out; lower `train.batch_size` or `data.max_tokens`, or take a "
+            "smaller model."
+        )
+    return ""
 
 
 def report_of(error: Exception) -> str:
