@@ -48,11 +48,12 @@ def _split_files(path: Path) -> tuple[list[Path], list[Path]]:
             f"there is no file or folder `{path}`; a path that does not start with / "
             f"is taken from the folder where the command runs."
         )
-    data = sorted(file for file in path.iterdir() if file.suffix.lower() in READERS)
+    files = (file for file in path.iterdir() if file.is_file())
+    data = sorted(file for file in files if file.suffix.lower() in READERS)
     if len(data) == 1:
         return data, []
-    train = [file for file in data if file.name.startswith("train")]
-    test = [file for file in data if file.name.startswith("test")]
+    train = [file for file in data if file.name.lower().startswith("train")]
+    test = [file for file in data if file.name.lower().startswith("test")]
     names = ", ".join(f"`{file.name}`" for file in data) or "none"
     if not train:
         raise InputError(
