@@ -6,7 +6,14 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizer import EOS, byte_tokenizer
-from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import (
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 
 from trimwave.lm.data.encode import Encoder
 from trimwave.lm.data.rows import Row
@@ -25,9 +32,11 @@ def metaspace(scheme, split):
 def trained(kind):
     """Train a tiny tokenizer of one family on a few texts."""
     special, alphabet = ["<unk>", "<s>", EOS], []
-    inner = tokenizers.Tokenizer(models.BPE(byte_fallback=kind != "bytes"))
-    if kind == "bytes":
-        inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bytes_ = kind in ("bytes", "gpt2", "roberta")
+    inner = tokenizers.Tokenizer(models.BPE(byte_fallback=not bytes_))
+    if bytes_:
+        spaced = kind == "roberta"
+        inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=spaced)
         inner.decoder = decoders.ByteLevel()
         alphabet = pre_tokenizers.ByteLevel.alphabet()
     else:
@@ -39,7 +48,9 @@ def trained(kind):
         vocab_size=700, special_tokens=special, initial_alphabet=alphabet
     )
     inner.train_from_iterator(TEXTS * 4, trainer)
-    if kind in ("always", "first", "never"):
+    if kind in ("gpt2", "roberta"):  # their spans leave out the space before a word
+        inner.post_processor = processors.ByteLevel(trim_offsets=True)
+    elif kind in ("always", "first", "never"):
         inner.pre_tokenizer = metaspace(kind, kind == "never")
     elif kind == "normalised":  # Llama 2's own file
         inner.pre_tokenizer = None
@@ -51,9 +62,11 @@ def trained(kind):
     )
 
 
-FAMILIES = {
-    kind: trained(kind) for kind in ("bytes", "always", "first", "never", "normalised")
-} | {"one byte": byte_tokenizer(), "slow": transformers.ByT5Tokenizer()}
+KINDS = ("bytes", "gpt2", "roberta", "always", "first", "never", "normalised")
+FAMILIES = {kind: trained(kind) for kind in KINDS} | {
+    "one byte": byte_tokenizer(),
+    "slow": transformers.ByT5Tokenizer(),
+}
 PROMPTS = (
     "Question: How many books?\nAnswer:",
     "the river\n",
