@@ -114,13 +114,13 @@ def check_dealt(path, config):
     return union.total()
 
 
-def check_all(folder, seeds=SEEDS):
+def check_all(folder, seeds=SEEDS, all_sizes=SIZES):
     """Check every setting; yield how, scheme, sizes and how many rows were compared."""
     for how in HOW:
         name = folder / f"{how}.jsonl"
         path = write_labelled_rows(name, long=how != "error")
         for scheme in SCHEMES:
-            for sizes in SIZES:
+            for sizes in all_sizes:
                 configs = (config_of(path, s, how, scheme, sizes) for s in seeds)
                 yield how, scheme, sizes, sum(check_dealt(path, c) for c in configs)
 

@@ -13,9 +13,11 @@ from trimwave.recipe.recipe import merge_overrides
 
 
 def test_each_client_has_the_rows_that_it_was_dealt(tmp_path):
-    settings = list(dealt.check_all(tmp_path))
-    assert len(settings) == 3 * 2 * 2
-    assert all(count == 20 * (sum(s) or 40) for _, _, s, count in settings)
+    equal, given = dealt.SIZES
+    shared = list(dealt.check_all(tmp_path, range(20), [equal]))
+    sized = list(dealt.check_all(tmp_path, range(3), [given]))
+    assert [count for *_, count in shared] == [20 * 40] * 6
+    assert [count for *_, count in sized] == [3 * sum(given)] * 6
 
 
 def test_the_check_sees_a_row_at_the_wrong_client(tmp_path, monkeypatch):

@@ -98,9 +98,10 @@ def _undecoded(file: Path, encoding: str) -> str:
             except UnicodeDecodeError:
                 place = f" in line {number}"
                 break
+    hint = " (a Windows program's: `iconv -f CP1252 -t UTF-8`)"
     return (
-        f"`{file}` is not {encoding.upper()} text{place}; save it as UTF-8 "
-        f"(`iconv -f LATIN1 -t UTF-8`, if it comes from an older Windows program)."
+        f"`{file}` is not {encoding.upper()} text{place}; save it as UTF-8"
+        f"{hint if encoding.startswith('utf-8') else ''}."
     )
 
 
