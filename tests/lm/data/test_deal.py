@@ -39,7 +39,7 @@ def test_dropping_is_said_once_and_by_part(tmp_path):
     (message,) = [str(one.message) for one in said]
     counts = {part: own["too long"] for part, own in rows.facts["passed_over"].items()}
     for part in ("train", "test", "public"):
-        assert f"{counts[part]} rows of {part}" in message
+        assert f"{counts[part]} in {part}" in message
     assert "`data.max_tokens` = 60 tokens" in message
     assert rows.facts["rows"] == {"train": 40, "test": 7, "public": 9}
     assert 20 < sum(counts.values()) <= 40

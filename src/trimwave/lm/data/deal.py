@@ -74,7 +74,7 @@ def deal_rows(config: Config, tokenizer: Any) -> Dealt:
 
 def _warn_of_dropped(task: Splits, max_tokens: int) -> None:
     dropped = [
-        f"{counts[UNFIT]} rows of {part}"
+        f"{counts[UNFIT]} in {part}"
         for part, counts in task.passed_over.items()
         if UNFIT in counts
     ]
@@ -92,8 +92,8 @@ def _shards(config: Config, task: Splits) -> tuple[np.ndarray, ...]:
     labels = [row.label for row in task.train]
     if skewed and None in labels:
         raise InputError(
-            f'`data.partition` = "dirichlet" needs labelled rows; {data.source} has '
-            'none; use "iid" or a classification set.'
+            f'`data.partition` = "dirichlet" needs labelled rows; `{data.source}` '
+            'has none; use "iid" or a classification set.'
         )
     return partition(
         labels if skewed else len(task.train),

@@ -99,22 +99,23 @@ class Taker:
 
 def _too_few(draw: Draw, count: int | None, left: int, part: str) -> str:
     title = f"{TITLES[part]} rows"
-    gone = [
-        f"{n} are {TITLES[at]} rows" for at, n in draw.spent.items() if at in TITLES
-    ]
+    others = [at for at in draw.spent if at in TITLES]
+    gone = [f"{draw.spent[at]} are {TITLES[at]} rows" for at in others]
     gone += [f"{draw.spent[why]} {why}" for why in PASSED_OVER if draw.spent[why]]
-    rows = f"`{draw.source}` has {draw.size} rows" if draw.size else "of all drawn"
+    rows = "of those drawn" if draw.size is None else f"it has {draw.size} rows"
     account = ", ".join([rows, *gone])
     if left:
         return (
             f"asked for {count} {title} of `{draw.source}`, only {left} are left "
             f"({account}); set `data.num_{part}` to {left} or less, or give more rows."
         )
-    remedy = "raise `data.max_tokens`" if draw.spent[UNFIT] else "give more rows"
     asked = "" if count is None else f"asked for {count} {title}: "
+    remedies = [f"lower `data.num_{at}`" for at in others]
+    remedies += ["raise `data.max_tokens`"] if draw.spent[UNFIT] else []
+    remedies.append("give more rows")
     return (
-        f"{asked}no {title} of `{draw.source}` are left ({account}); lower the other "
-        f"parts' `data.num_...`, or {remedy}."
+        f"{asked}no {title} of `{draw.source}` are left ({account}); "
+        f"{' or '.join(remedies)}."
     )
 
 
@@ -140,7 +141,7 @@ def warn_of_mended(draws: Sequence[Draw]) -> None:
     if origins:
         warnings.warn(
             f"half a surrogate pair is no character: replaced by U+FFFD in "
-            f"{len(origins)} rows, {origins[0]} the first drawn; mend what cut these "
-            f"texts.",
+            f"{len(origins)} {'row' if len(origins) == 1 else 'rows'}, the first drawn "
+            f"is {origins[0]}; mend what cut these texts.",
             stacklevel=4,
         )

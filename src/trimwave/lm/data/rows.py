@@ -19,6 +19,7 @@ without a prompt.
 
 import math
 import re
+import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -216,7 +217,7 @@ def listed(columns: Iterable[str]) -> str:
 
 def shown(value: object) -> str:
     """Return a value for a message: short, and without what a terminal cannot show."""
-    text = value if isinstance(value, str) else repr(value)
+    text = value if isinstance(value, str) else reprlib.repr(value)
     text = text if text.isprintable() else ascii(text)[1:-1]
     return text if len(text) <= 60 else f"{text[:60]}..."
 
