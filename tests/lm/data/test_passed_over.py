@@ -7,6 +7,7 @@ import datasets
 import pyarrow
 import pyarrow.parquet
 import pytest
+from row_files import sums, write_jsonl
 from tokenizer import byte_tokenizer
 
 from trimwave.base.errors import InputError
@@ -15,22 +16,9 @@ from trimwave.lm.data.rows import Row
 from trimwave.lm.data.tasks import load_rows, load_task
 
 
-def write_jsonl(path, records):
-    path.parent.mkdir(exist_ok=True)
-    path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    return path
-
-
 def write_parquet(path, columns):
     pyarrow.parquet.write_table(pyarrow.table(columns), path)
     return path
-
-
-def sums(count, start=0):
-    return [
-        {"question": f"{i} + 1?", "answer": f"{i + 1}"}
-        for i in range(start, start + count)
-    ]
 
 
 def question(question, answer="1"):
@@ -218,6 +206,30 @@ def test_more_test_or_public_rows_than_there_are(sizes, message, tmp_path):
     file = write_jsonl(tmp_path / "a.jsonl", sums(100))
     with pytest.raises(InputError, match=message):
         load_task(str(file), "same", seed=0, **sizes)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"text": pyarrow.array([], pyarrow.string())}, "is empty"),
+        ({}, "is empty"),
+        ({"text": [b"a"]}, "must be text or a number, got b'a'"),
+        ({"text": [{"a": 1}]}, "must be text or a number, got {'a': 1}"),
+    ],
+)
+def test_an_odd_parquet_file_is_one_error(columns, message, tmp_path):
+    file = write_parquet(tmp_path / "a.parquet", columns)
+    with pytest.raises(InputError, match=message):
+        list(load_rows(str(file), seed=0).train)
+
+
+def test_a_cut_parquet_file_is_one_error(tmp_path):
+    file = write_parquet(tmp_path / "a.parquet", {"text": ["a"] * 100})
+    whole = file.read_bytes()
+    for cut in (0, 3, len(whole) // 2, len(whole) - 1):
+        file.write_bytes(whole[:cut])
+        with pytest.raises(InputError, match="cannot be read as Parquet"):
+            load_rows(str(file), seed=0)
 
 
 def test_a_class_number_without_a_name(tmp_path):

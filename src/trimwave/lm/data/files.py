@@ -249,18 +249,26 @@ def _by_row(read: Callable[[Path], list[Record]]) -> Callable[[Path], Found]:
 
 def _read_parquet(file: Path) -> list[Record]:
     import datasets
+    from pyarrow.parquet import read_metadata
 
     # The copy that `datasets` makes in Arrow is of no further use.
     with tempfile.TemporaryDirectory() as scratch:
         try:
+            if not read_metadata(file).num_rows:
+                return []  # `datasets` fails on it, and does not say why
             table = datasets.Dataset.from_parquet(
                 str(file), cache_dir=scratch, keep_in_memory=True
             )
+            return list(NamedClasses(table))
+        except InputError:
+            raise
         except Exception as error:
             # `datasets` wraps what Arrow raises into classes of its own.
-            reason = (str(error).strip().splitlines() or [""])[0]
-            raise InputError(f"`{file}` is not a Parquet file: {reason}") from error
-        return list(NamedClasses(table))
+            reason = str(error.__cause__ or error).strip().splitlines() or [""]
+            raise InputError(
+                f"`{file}` cannot be read as Parquet: {reason[0].rstrip('.')}; write "
+                f"it again."
+            ) from error
 
 
 READERS: dict[str, Callable[[Path], Found]] = {
