@@ -8,7 +8,7 @@ Every kind of row is laid out as a question, a cue and the answer::
     other topics    Text: {title} {content}\nTopic: {label}
     plain text      {text}
 
-The space before the answer belongs to the answer; ``encode`` puts it there.
+The space before the answer belongs to the answer; `Encoder` puts it there.
 
 A number is written as text: one without a fraction as a whole number, since a column of
 whole numbers with holes comes out of Parquet as 3.0 and NaN; true and false as ``True``
