@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from trimwave.base.errors import InputError
 from trimwave.base.streams import stream
 from trimwave.base.units import FloatArray
-from trimwave.cell.partition import partition
-from trimwave.lm.data.encode import Encoded, collate, encode
-from trimwave.lm.data.tasks import Splits, load_task
+from trimwave.lm.data.deal import deal_rows
+from trimwave.lm.data.encode import Encoded, collate
 from trimwave.lm.source.fetch import cache_folder
 from trimwave.lm.source.models import load_model
 from trimwave.lm.surgery.importance import score
@@ -113,10 +112,10 @@ def build_workbench(config: Config, say: Say = lambda line: None) -> Workbench:
     split.adapter.requires_grad_(False)  # each server trains copies
     _move(split, pick_device(config.train.device))
     say(f"rows {config.data.source}")
-    task, rows = _rows(config, tokenizer, split.shape.context_length)
-    shards = _shards(config, task)
+    _check_context(config, split.shape.context_length)
+    rows = deal_rows(config, tokenizer)
     pad_id = int(tokenizer.pad_token_id)
-    ranking = _ranking(config, split, rows["public"], pad_id, say)
+    ranking = _ranking(config, split, rows.public, pad_id, say)
     kept = 1 - limits_of(config).beta_bar
     return Workbench(
         config=config,
@@ -124,18 +123,13 @@ def build_workbench(config: Config, say: Say = lambda line: None) -> Workbench:
         ranking=ranking,
         reference_kept=kept,
         reference_emulator=prune_emulator(split, ranking.kept(ranking.size_of(kept))),
-        client_rows=tuple(tuple(rows["train"][i] for i in shard) for shard in shards),
-        public_rows=tuple(rows["public"]),
-        evaluator=Evaluator(rows["test"], pad_id, config.train),
+        client_rows=rows.clients,
+        public_rows=rows.public,
+        evaluator=Evaluator(rows.test, pad_id, config.train),
         pad_id=pad_id,
         facts={
             "model": model_facts,
-            "data": {
-                "revision": task.data_revision,
-                "public_revision": task.public_revision,
-                "duplicates_dropped": task.num_duplicates,
-                "rows": {name: len(part) for name, part in rows.items()},
-            },
+            "data": rows.facts,
             "ranking": ranking.digest(),
         },
     )
@@ -146,51 +140,16 @@ def _move(split: SplitModel, device: torch.device) -> None:
         part.to(device)
 
 
-def _rows(
-    config: Config, tokenizer: Any, context_length: int
-) -> tuple[Splits, dict[str, list[Encoded]]]:
-    data = config.data
-    if data.max_tokens > context_length:
+def _check_context(config: Config, context_length: int) -> None:
+    if config.data.max_tokens > context_length:
         raise InputError(
-            f"`data.max_tokens` = {data.max_tokens} exceeds the context of "
+            f"`data.max_tokens` = {config.data.max_tokens} exceeds the context of "
             f"{config.model.name}, {context_length} tokens; lower it."
         )
-    task = load_task(
-        data.source,
-        data.public,
-        num_train=data.num_train,
-        num_test=data.num_test,
-        num_public=data.num_public,
-        seed=config.seed,
-    )
-    parts = {"train": task.train, "test": task.test, "public": task.public}
-    return task, {
-        name: encode(rows, tokenizer, data.max_tokens, data.too_long)
-        for name, rows in parts.items()
-    }
-
-
-def _shards(config: Config, task: Splits) -> tuple[np.ndarray, ...]:
-    data = config.data
-    skewed = data.partition == "dirichlet"
-    labels = [row.label for row in task.train]
-    if skewed and None in labels:
-        raise InputError(
-            f'`data.partition` = "dirichlet" needs labelled rows; {data.source} has '
-            'none; use "iid" or a classification set.'
-        )
-    return partition(
-        labels if skewed else len(task.train),
-        config.cell.num_clients,
-        scheme=data.partition,
-        alpha=data.dirichlet_alpha if skewed else None,
-        rng=stream(config.seed, "partition"),
-        sizes=data.client_sizes or None,
-    )
 
 
 def _ranking(
-    config: Config, split: SplitModel, public: list[Encoded], pad_id: int, say: Say
+    config: Config, split: SplitModel, public: Sequence[Encoded], pad_id: int, say: Say
 ) -> Ranking:
     """Rank heads and neurons, or find the ranking of the same inputs in the cache."""
     prune = config.prune
@@ -230,7 +189,7 @@ def _ranking(
     return ranking
 
 
-def _ranking_key(config: Config, split: SplitModel, rows: list[Encoded]) -> str:
+def _ranking_key(config: Config, split: SplitModel, rows: Sequence[Encoded]) -> str:
     """Digest of everything a ranking depends on."""
     digest = hashlib.sha256(repr((config.prune, config.train.precision)).encode())
     if config.prune.criterion == "random":
