@@ -2,6 +2,7 @@ import json
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -242,3 +243,57 @@ def test_an_interrupted_run_ends_with_the_same_bytes(
     assert lines(folder) == list(range(9))
     assert bytes_of(folder) == bytes_of(home / "uninterrupted")
     assert (folder / "loss.png").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_other_signals_stop_as_ctrl_c_does(home, recipe, whole, number):
+    folder = home / f"stopped {number.name}"
+    process = python(COMMAND, "run", recipe, "--out", folder)
+    for line in process.stdout:
+        if "round   1/4" in line:
+            process.send_signal(number)
+            break
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 128 + number, err
+    assert f"trimwave run --resume '{folder}'\n" in out
+    assert "Traceback" not in err
+    again = python(COMMAND, "run", "--resume", folder)
+    assert again.communicate(timeout=120) and again.returncode == 0
+    assert bytes_of(folder) == bytes_of(whole)
+
+
+@pytest.mark.slow
+def test_a_stop_while_loading_says_so(home, recipe):
+    late = "import trimwave.lm.workbench as w, signal, os\n"
+    late += "w.build_workbench = lambda *_: os.kill(os.getpid(), signal.SIGTERM)\n"
+    process = python(late + COMMAND, "run", recipe, "--out", home / "unloaded")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM, err
+    assert "stopped while loading; nothing was begun" in out
+    assert not (home / "unloaded").exists()
+
+
+def test_a_second_process_on_a_folder_is_one_error(
+    bench, home, whole, tmp_path, monkeypatch, capsys
+):
+    folder = shutil.copytree(whole, tmp_path / "held")
+    script = "import sys; from pathlib import Path\n"
+    script += "from trimwave.runs.folder import locked\n"
+    script += "with locked(Path(sys.argv[1])): print('held', flush=True); input()\n"
+    command = [sys.executable, "-c", script, str(folder)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as holder:
+        assert holder.stdout.readline() == "held\n"
+        monkeypatch.setattr(sys, "argv", ["trimwave", "run", "--resume", str(folder)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        assert stopped.value.code == 2
+        err = capsys.readouterr().err
+        assert f"another process writes in {folder} (process {holder.pid} on" in err
+        assert err.count("\n") == 1
+        with pytest.raises(RunError, match="another process writes"):
+            resume(bench, folder)
+        holder.communicate("\n")
+    resume(bench, folder)
+    assert bytes_of(folder) == bytes_of(whole)

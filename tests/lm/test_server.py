@@ -5,7 +5,7 @@ import pytest
 import torch
 from tiny_run import clients, held, make_server, plan_of
 
-from trimwave.lm.data.encode import encode
+from trimwave.lm.data.encode import Encoder
 from trimwave.lm.data.tasks import load_task
 from trimwave.lm.local import LocalBackend
 from trimwave.lm.session import run_method
@@ -44,7 +44,8 @@ def rows_of(bench):
     config, data = bench.config, bench.config.data
     counts = {name: getattr(data, name) for name in ("num_train", "num_test")}
     task = load_task(data.source, data.public, num_public=6, seed=config.seed, **counts)
-    return encode(task.test, load_model(config.model.name)[1], data.max_tokens)
+    encoder = Encoder(load_model(config.model.name)[1], data.max_tokens)
+    return encoder.encode({"test": task.test})["test"]
 
 
 def uncached(bench):

@@ -172,7 +172,7 @@ def test_fisher_is_ranked_once(home, tmp_path, monkeypatch):
         ("limits.beta_max=0.75", "C4: `beta_max` = 0.75 cannot be reached"),
         ("cell.memory_bytes=[10.0, 20.0]", "C3: client 0 has"),
         ("limits.beta_bar=0.05", "C5: mean pruning must not exceed `beta_bar` = 0.05"),
-        ("data.max_tokens=16", "raise `max_tokens`"),
+        ("data.max_tokens=16", "raise `data.max_tokens`"),
         ("data.max_tokens=65", "exceeds the context"),
         ("train.seq_len=65", "`train.seq_len` must be in [1, 64]"),
         ("model.adapter_blocks=4", "`split_index` must be in [1, 3]"),

@@ -6,6 +6,7 @@ import pytest
 from made_up import full_set, no_matplotlib, run
 from rich.console import Console
 
+from trimwave.base.stored import write_sealed
 from trimwave.recipe.config import Config
 from trimwave.report.closing import close_report
 from trimwave.report.summary import numbers_of, summary_json
@@ -17,7 +18,7 @@ def closed(folder, results):
     run_folder = folder / "jcpba-s0"
     run_folder.mkdir()
     manifest = {"config": {}, "model": {"note": "quantised"}}
-    (run_folder / "manifest.json").write_text(json.dumps(manifest))
+    write_sealed(run_folder / "manifest.json", manifest)
     console = Console(file=io.StringIO(), width=80, markup=False, emoji=False)
     close_report(results, replace(Config(), rounds=20), folder, console)
     return console.file.getvalue()

@@ -5,6 +5,7 @@ import types
 import pytest
 
 from trimwave.base.errors import InputError, RunError
+from trimwave.base.stored import read_sealed, write_sealed
 from trimwave.cli import app as cli
 from trimwave.methods import ALL, label_of
 from trimwave.recipe.config import Config
@@ -194,7 +195,9 @@ def test_settings_may_not_differ(compare, lab, arguments, said):
 def test_a_run_of_other_settings_is_named(compare, lab, tmp_path):
     begin(compare, lab, ("jcpba-s1", 0))
     path = tmp_path / "both" / "jcpba-s0" / "manifest.json"
-    path.write_text(path.read_text().replace('"num_clients": 8', '"num_clients": 7'))
+    manifest = read_sealed(path)
+    manifest["config"]["cell"]["num_clients"] = 7
+    write_sealed(path, manifest)
     code, _, text = compare("--resume", "both")
     assert code == 2
     assert "jcpba-s0 was started with another recipe" in text

@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import threading
 
@@ -8,8 +9,9 @@ import pytest
 
 from trimwave.base.errors import RunError
 from trimwave.base.provenance import hardware_and_versions
+from trimwave.base.stored import sealed, write_sealed
 from trimwave.recipe.config import CellConfig, Config
-from trimwave.runs.records import Run, deferred_interrupt
+from trimwave.runs.records import Run
 
 
 @pytest.fixture
@@ -38,6 +40,11 @@ def restore(run):
     loaded = []
     records = run.restore(lambda f: loaded.append((f / "adapter.bin").read_bytes()[0]))
     return records, loaded
+
+
+def line_of(number):
+    """Return the line of a round, as it stands in the file."""
+    return json.dumps(sealed({"round": number, "virtual_s": number / 3})) + "\n"
 
 
 def rounds(records):
@@ -74,7 +81,7 @@ def test_facts_of_the_machine():
 
 def test_a_used_folder_is_refused(run):
     before = (run.folder / "manifest.json").read_text()
-    with pytest.raises(RunError, match="already holds a run; resume it with --resume"):
+    with pytest.raises(RunError, match="already holds a run .*; resume it with --res"):
         Run.create(run.folder, Config(), {})
     assert (run.folder / "manifest.json").read_text() == before
 
@@ -95,7 +102,7 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
 
 def test_a_damaged_manifest_is_named(run):
     (run.folder / "manifest.json").write_text('{"config": {')
-    with pytest.raises(RunError, match="manifest.json is not valid JSON"):
+    with pytest.raises(RunError, match="manifest.json is damaged: it is not JSON"):
         Run.open(run.folder).config  # noqa: B018
 
 
@@ -110,8 +117,8 @@ def test_timing_is_kept_apart(run):
     commit(run, 0, 1)
     lines = (run.folder / "timing.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == [
-        {"round": 0, "wall_s": 1.235},
-        {"round": 1, "wall_s": 1.235},
+        sealed({"round": 0, "wall_s": 1.235}),
+        sealed({"round": 1, "wall_s": 1.235}),
     ]
     assert "wall_s" not in (run.folder / "rounds.jsonl").read_text()
 
@@ -125,7 +132,7 @@ def test_two_checkpoints_are_kept(run):
 
 
 def test_the_newest_checkpoint_is_kept_beyond_four_digits(run):
-    lines = "".join(json.dumps({"round": n}) + "\n" for n in range(9998))
+    lines = "".join(line_of(n) for n in range(9998))
     (run.folder / "rounds.jsonl").write_text(lines)
     commit(run, 9998, 9999, 10000)
     records, loaded = restore(run)
@@ -136,9 +143,10 @@ def test_the_newest_checkpoint_is_kept_beyond_four_digits(run):
 def test_a_torn_last_line_is_dropped(run):
     commit(run, 0, 1)
     with (run.folder / "rounds.jsonl").open("a") as file:
-        file.write('{"round": 2, "virtual_s": 0.6')
+        file.write(line_of(2)[:30])
     assert rounds(run.records()) == [0, 1]
-    assert rounds(restore(run)[0]) == [0, 1]
+    with pytest.warns(UserWarning, match="goes on from round 1: .*line 3 is damaged"):
+        assert rounds(restore(run)[0]) == [0, 1]
     commit(run, 2)
     assert rounds(run.records()) == [0, 1, 2]
 
@@ -146,7 +154,7 @@ def test_a_torn_last_line_is_dropped(run):
 def test_a_line_without_a_checkpoint_is_cut(run):
     commit(run, 0, 1)
     with (run.folder / "rounds.jsonl").open("a") as file:
-        file.write('{"round": 2, "virtual_s": 0.6}\n')
+        file.write(line_of(2))
     assert rounds(restore(run)[0]) == [0, 1]
     assert rounds(run.records()) == [0, 1]
 
@@ -154,9 +162,78 @@ def test_a_line_without_a_checkpoint_is_cut(run):
 def test_lost_lines_are_no_basis(run):
     commit(run, 0, 1, 2)
     path = run.folder / "rounds.jsonl"
-    path.write_text(path.read_text().splitlines(keepends=True)[0])
-    with pytest.raises(RunError, match="lacks rounds up to 2"):
+    path.write_text(line_of(0))
+    with pytest.raises(RunError, match="no checkpoint in .* is sound for rounds up"):
         restore(run)
+    assert path.read_text() == line_of(0)
+
+
+@pytest.mark.parametrize("spoil", [str.upper, lambda line: line.replace("0.3", "0.4")])
+def test_a_damaged_line_is_named_and_nothing_cut(run, spoil):
+    commit(run, 0, 1, 2, 3)
+    path = run.folder / "rounds.jsonl"
+    lines = [line_of(n) for n in range(4)]
+    path.write_text("".join([lines[0], spoil(lines[1]), *lines[2:]]))
+    before = path.read_text()
+    for read in (run.records, lambda: restore(run)):
+        with pytest.raises(RunError, match="rounds.jsonl, line 2 is damaged"):
+            read()
+    assert path.read_text() == before
+
+
+def test_lines_out_of_order_are_no_records(run):
+    commit(run, 0, 1, 2, 3)
+    lines = [line_of(n) for n in (0, 2, 1, 3)]
+    (run.folder / "rounds.jsonl").write_text("".join(lines))
+    with pytest.raises(RunError, match="line 2 is damaged: it is not round 1"):
+        run.records()
+
+
+def test_a_line_without_its_end_takes_the_next_one(run):
+    commit(run, 0, 1)
+    path = run.folder / "rounds.jsonl"
+    path.write_text(path.read_text().rstrip("\n"))
+    assert rounds(restore(run)[0]) == [0, 1]
+    commit(run, 2)
+    assert rounds(run.records()) == [0, 1, 2]
+
+
+def test_without_any_checkpoint_the_records_stay(run):
+    commit(run, 0, 1, 2)
+    shutil.rmtree(run.folder / "checkpoints")
+    before = (run.folder / "rounds.jsonl").read_bytes()
+    with pytest.raises(RunError, match="has 2 rounds and no checkpoint left"):
+        restore(run)
+    assert (run.folder / "rounds.jsonl").read_bytes() == before
+    with pytest.raises(RunError, match="already holds a run"):
+        Run.create(run.folder, Config(), {})
+
+
+def test_a_kill_in_round_zero_leaves_nothing_to_lose(run):
+    (run.folder / "rounds.jsonl").write_text(line_of(0))
+    assert restore(run) == ([], [])
+    commit(run, 0)
+    assert rounds(run.records()) == [0]
+
+
+def test_lines_of_lost_checkpoints_are_kept_beside(run):
+    commit(run, 0, 1, 2)
+    path = run.folder / "rounds.jsonl"
+    before = "".join(line_of(n) for n in range(5))
+    path.write_text(before)
+    with pytest.warns(
+        UserWarning, match=r"rounds 3 to 4 .* kept as rounds.jsonl.before"
+    ):
+        assert rounds(restore(run)[0]) == [0, 1, 2]
+    assert (run.folder / "rounds.jsonl.before").read_text() == before
+
+
+def test_a_damaged_time_is_no_loss(run):
+    commit(run, 0, 1)
+    path = run.folder / "timing.jsonl"
+    path.write_text(path.read_text().replace("1.235", "9.999", 1))
+    assert rounds(restore(run)[0]) == [0, 1]
+    assert len(path.read_text().splitlines()) == 1
 
 
 def truncate(path):
@@ -178,6 +255,11 @@ DAMAGE = {
     "state of zeros": ("state.json", lambda path: path.write_bytes(bytes(64))),
     "state without files": ("state.json", lambda path: path.write_text("{}")),
     "state no table": ("state.json", lambda path: path.write_text("[]")),
+    "state of another kind": ("state.json", lambda path: write_sealed(path, {"a": 1})),
+    "state of another round": (
+        "state.json",
+        lambda path: write_sealed(path, {"round": 1, "files": {}}),
+    ),
 }
 
 
@@ -246,18 +328,6 @@ def test_ctrl_c_waits_for_both_files(run):
     records, loaded = restore(run)
     assert rounds(records) == [0, 1]
     assert loaded == [1]
-
-
-def test_ctrl_c_is_not_held_for_longer():
-    with pytest.raises(KeyboardInterrupt), deferred_interrupt():
-        os.kill(os.getpid(), signal.SIGINT)
-        reached = True
-    assert reached
-    with deferred_interrupt():
-        pass
-    with pytest.raises(KeyboardInterrupt):
-        os.kill(os.getpid(), signal.SIGINT)
-        signal.pause()
 
 
 def test_a_run_may_be_recorded_off_the_main_thread(run):

@@ -1,13 +1,17 @@
 import builtins
+import errno
 import json
+import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from faults import failing_disk
 from small import CONFIG, METHODS, VARY, make_sweep
 
 from trimwave import methods
 from trimwave.base.errors import InputError, MissingExtraError, RunError
+from trimwave.base.stored import read_sealed, write_sealed
 from trimwave.methods import label_of
 from trimwave.recipe.environment import Environment
 from trimwave.recipe.recipe import merge_overrides
@@ -158,9 +162,9 @@ def test_other_versions_are_said(tmp_path):
     asked = make_sweep(vary={}, draws=1, methods=("ubfp",))
     sweep.run_sweep(asked, tmp_path / "old", jobs=1)
     path = tmp_path / "old" / "sweep.json"
-    manifest = json.loads(path.read_text())
+    manifest = read_sealed(path)
     manifest["versions"]["numpy"] = "0.1"
-    path.write_text(json.dumps(manifest))
+    write_sealed(path, manifest)
     with pytest.warns(UserWarning, match="other versions.*numpy: '0.1' -> "):
         sweep.run_sweep(asked, tmp_path / "old", jobs=1)
 
@@ -214,15 +218,36 @@ def test_rounds_and_seeds_are_those_of_a_run():
     assert rows[1]["latency_s"] > down_s.max()
 
 
-def test_a_damaged_part_is_named(tmp_path):
-    (tmp_path / "x.parquet").write_bytes(b"PAR1 torn")
-    with pytest.raises(RunError, match="x.parquet is damaged; delete it"):
-        sweep.read_rows([tmp_path / "x.parquet"], ["seed"])
+def flip(data):
+    return data[:40] + bytes([data[40] ^ 1]) + data[41:]
+
+
+@pytest.mark.parametrize("spoil", [flip, lambda data: data[:-1], lambda data: b""])
+def test_a_damaged_part_is_planned_again(tmp_path, spoil):
+    asked = make_sweep(draws=2)
+    parts = sweep.run_sweep(asked, tmp_path / "one", jobs=1)
+    whole = parts[0].read_bytes()
+    parts[0].write_bytes(spoil(whole))
+    with pytest.raises(RunError, match="does not match its digest in SHA256SUMS"):
+        sweep.read_rows(parts, ["seed"])
+    with pytest.warns(UserWarning, match="point-00000.*it is planned again"):
+        sweep.run_sweep(asked, tmp_path / "one", jobs=1)
+    assert parts[0].read_bytes() == whole
+
+
+def test_a_lost_list_has_all_planned_again(tmp_path):
+    asked = make_sweep(vary={}, draws=1)
+    parts = sweep.run_sweep(asked, tmp_path / "one", jobs=1)
+    whole = parts[0].read_bytes()
+    (tmp_path / "one" / "SHA256SUMS").write_bytes(b"\xff torn")
+    with pytest.warns(UserWarning, match="it is planned again"):
+        sweep.run_sweep(asked, tmp_path / "one", jobs=1)
+    assert parts[0].read_bytes() == whole
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match="cannot write to .*file.*nothing was planned"):
+    with pytest.raises(RunError, match="cannot read or write .*file.*nothing was"):
         sweep.run_sweep(make_sweep(), tmp_path / "file" / "x", jobs=1)
 
 
@@ -238,3 +263,26 @@ def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch):
     with pytest.raises(MissingExtraError, match=r"pip install 'trimwave\[sweep\]'"):
         sweep.run_sweep(make_sweep(), tmp_path / "x", jobs=1)
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("reads_fail", [False, True])
+def test_a_disk_that_fails_at_any_moment_loses_no_point(tmp_path, reads_fail):
+    asked = make_sweep(vary={"cell.num_clients": [2, 3]}, methods=("ubfp",), draws=1)
+    rows = rows_of(sweep.run_sweep(asked, tmp_path / "whole", jobs=1))
+    after, done = 0, False
+    while not done:
+        folder = tmp_path / str(after)
+        try:
+            with failing_disk(folder, errno.ENOSPC, after, reads_fail):
+                sweep.run_sweep(asked, folder, jobs=1)
+            done = True
+        except RunError as error:
+            assert "\n" not in str(error)
+            assert str(folder) in str(error)
+        saved = set(folder.glob("parts/point-*.parquet"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a point whose digest was not listed yet
+            assert rows_of(sweep.run_sweep(asked, folder, jobs=1)) == rows
+        assert saved <= set(folder.glob("parts/point-*.parquet"))
+        after += 1
+    assert after > 4

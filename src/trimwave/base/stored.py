@@ -79,8 +79,9 @@ def sha256_of(path: Path) -> str:
 
 
 def digest_of(content: object) -> str:
-    """SHA-256 of plain values, whatever the order of their keys, in hexadecimal."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    """SHA-256 of plain values as JSON gives them back, in any order of the keys."""
+    plain = json.loads(json.dumps(content))
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -94,8 +95,15 @@ def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
     write_atomic(path, json.dumps(sealed(content), indent=2) + "\n")
 
 
-def read_sealed(path: Path) -> dict[str, Any]:
+def read_sealed(path: Path, *needs: str) -> dict[str, Any]:
     """Read what `write_sealed` wrote.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    *needs : str
+        Keys that it must have, so that no other sealed file is taken for it.
 
     Raises
     ------
@@ -106,7 +114,11 @@ def read_sealed(path: Path) -> dict[str, Any]:
     """
     with disk_errors(path, "nothing was changed", "try again"):
         data = path.read_bytes()
-    return unsealed(data, str(path))
+    content = unsealed(data, str(path))
+    absent = [name for name in needs if name not in content]
+    if absent:
+        raise DamagedError(f"{path} is another file than it should be: no {absent[0]}.")
+    return content
 
 
 def unsealed(data: bytes, where: str) -> dict[str, Any]:

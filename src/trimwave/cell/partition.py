@@ -103,10 +103,17 @@ def _client_sizes(
 
 def _label_codes(labels: Sequence[object] | int) -> np.ndarray:
     """Return an integer per row, the same for the same label [n]."""
-    if isinstance(labels, int) or any(label is None for label in labels):
+    if isinstance(labels, int) or all(label is None for label in labels):
         raise InputError(
             "`dirichlet` needs a label for every row, and these rows have none; use "
             "`iid`, or a classification data set."
+        )
+    bare = [row for row, label in enumerate(labels) if label is None]
+    if bare:
+        raise InputError(
+            f"`dirichlet` needs a label for every row, and {len(bare)} of "
+            f"{len(labels)} have none, row {bare[0]} the first; leave them out, or use "
+            f"`iid`."
         )
     codes: dict[object, int] = {}
     return np.array([codes.setdefault(label, len(codes)) for label in labels])

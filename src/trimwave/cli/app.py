@@ -1,5 +1,6 @@
 """The command line: parse, call, print. Heavy imports happen inside the commands."""
 
+import io
 import json
 import os
 import sys
@@ -13,6 +14,8 @@ from rich.console import Console
 from rich.text import Text
 
 from trimwave.base.errors import InputError, MissingExtraError
+from trimwave.base.signals import stop_alike
+from trimwave.cli.crash import outside, report_of
 from trimwave.cli.models import models_app
 from trimwave.report.console import plain_console, stopped_hint
 
@@ -74,21 +77,28 @@ def run(
     from trimwave.methods import label_of
     from trimwave.report.closing import close_report
     from trimwave.runs.comparison import run_name
+    from trimwave.runs.folder import locked, new_folder, quoted
     from trimwave.runs.records import Run
 
     named = {"method": method, "model.name": model, "data.source": data}
     changes = arguments.overrides(set_, {**named, "rounds": rounds, "seed": seed})
+    console = plain_console()
+
+    def go(folder: Path, config: "Config") -> None:
+        command = f"trimwave run --resume {quoted(folder)}"
+        with stopped_hint(console, command, folder / "manifest.json"):
+            records = _run_all({folder: config}, console, resume=resume is not None)
+        label = label_of(config.method, config.options)
+        close_report({label: [records[folder]]}, config, folder, console)
+
     if resume is not None:
-        folder = arguments.resumed_folder(resume, out)
-        config = arguments.continued(folder, Run.open(folder).config, recipe, changes)
+        begun = Run.open(arguments.resumed_folder(resume, out))
+        with locked(begun.folder) as folder:
+            go(folder, arguments.continued(folder, begun.config, recipe, changes))
     else:
         config = arguments.load(recipe, changes)
-        folder = out or arguments.fresh_folder(f"{config.name}-{run_name(config)}")
-    label = label_of(config.method, config.options)
-    console, command = plain_console(), f"trimwave run --resume {folder}"
-    with stopped_hint(console, command, folder / "manifest.json"):
-        records = _run_all({folder: config}, console, resume=resume is not None)
-    close_report({label: [records[folder]]}, config, folder, console)
+        with new_folder(out, f"{config.name}-{run_name(config)}") as folder:
+            go(folder, config)
 
 
 @app.command()
@@ -111,27 +121,33 @@ def compare(
     """Run several methods on the same channels, batches and seeds."""
     from trimwave.cli import arguments
     from trimwave.report.closing import close_report
-    from trimwave.runs.comparison import Comparison
+    from trimwave.runs.comparison import FILE, Comparison
+    from trimwave.runs.folder import locked, new_folder, quoted
 
     named = {"model.name": model, "data.source": data, "rounds": rounds, "seed": seed}
     changes = arguments.overrides(set_, named)
+    console = plain_console()
+
+    def go(folder: Path, asked: Comparison) -> None:
+        command = f"trimwave compare --resume {quoted(folder)}"
+        with stopped_hint(console, command, folder / FILE):
+            results = asked.results(
+                folder,
+                lambda runs: _run_all(runs, console, resume=resume is not None),
+                read_finished=resume is not None,
+            )
+        close_report(results, asked.config, folder, console)
+
     if resume is not None:
-        folder = arguments.resumed_folder(resume, out)
-        begun = Comparison.read(folder)
-        config = arguments.continued(folder, begun.config, recipe, changes)
-        asked = begun.continued(folder, config, methods, seeds)
+        begun = Comparison.read(arguments.resumed_folder(resume, out))
+        with locked(resume):
+            config = arguments.continued(resume, begun.config, recipe, changes)
+            go(resume, begun.continued(resume, config, methods, seeds))
     else:
         config = arguments.load(recipe, changes)
         asked = Comparison.of(config, methods, seeds)
-        folder = out or arguments.fresh_folder(f"{config.name}-compare")
-    console = plain_console()
-    with stopped_hint(console, f"trimwave compare --resume {folder}", folder):
-        results = asked.results(
-            folder,
-            lambda runs: _run_all(runs, console, resume=resume is not None),
-            read_finished=resume is not None,
-        )
-    close_report(results, config, folder, console)
+        with new_folder(out, f"{config.name}-compare") as folder:
+            go(folder, asked)
 
 
 def _run_all(
@@ -237,6 +253,7 @@ def sweep(
     from trimwave.cli import arguments
     from trimwave.report import sweep_table as report
     from trimwave.runs.comparison import method_texts
+    from trimwave.runs.folder import new_folder, quoted
     from trimwave.sweep.grid import Sweep, parse_vary
     from trimwave.sweep.sweep import read_rows, run_sweep
 
@@ -248,13 +265,17 @@ def sweep(
         draws=draws,
         rounds=rounds,
     )
-    folder = out or arguments.fresh_folder(f"{config.name}-sweep")
-    console, again = plain_console(), f"the same command, with --out {folder}"
-    with stopped_hint(console, again, folder), report.draw_progress(console) as told:
-        cores = os.cpu_count() or 1
-        parts = run_sweep(asked, folder, cores if jobs is None else jobs, told)
-    keys = tuple(asked.vary)
-    summaries = report.summarise(read_rows(parts, (*keys, *report.NEEDED)), keys)
+    console, cores = plain_console(), os.cpu_count() or 1
+    with new_folder(out, f"{config.name}-sweep") as folder:
+        again = f"the same command, with --out {quoted(folder)}"
+        needed = folder / "sweep.json"
+        with (
+            stopped_hint(console, again, needed),
+            report.draw_progress(console) as told,
+        ):
+            parts = run_sweep(asked, folder, cores if jobs is None else jobs, told)
+        keys = tuple(asked.vary)
+        summaries = report.summarise(read_rows(parts, (*keys, *report.NEEDED)), keys)
     console.print(report.sweep_table(summaries, keys))
     for line in report.reason_lines(summaries, keys):
         console.print(line, soft_wrap=True)
@@ -271,17 +292,23 @@ def methods() -> None:
 
 
 def main() -> None:
-    """Run the command line; a user's mistake prints one line, no traceback."""
+    """Run the command line; whatever happens, no traceback is printed."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # terminals that lack a character
     errors = plain_console(stderr=True)
 
     def warn(message: Warning | str, *_: object, **__: object) -> None:
         errors.print(f"warning: {message}", style="yellow", soft_wrap=True)
 
     warnings.showwarning = warn
+    stop_alike()
     try:
         app()
     except (InputError, MissingExtraError) as error:
         errors.print(f"error: {error}", style="red", soft_wrap=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except Exception as error:
+        told = outside(error)
+        errors.print(f"error: {told or report_of(error)}", style="red", soft_wrap=True)
+        sys.exit(2 if told else os.EX_SOFTWARE)

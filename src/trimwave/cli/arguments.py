@@ -73,14 +73,6 @@ def continued(
     return config
 
 
-def fresh_folder(stem: str) -> Path:
-    """Return runs/<stem>, or the first numbered one that does not exist."""
-    folder, number = Path("runs") / stem, 2
-    while folder.exists():
-        folder, number = Path("runs") / f"{stem}-{number}", number + 1
-    return folder
-
-
 def planned_method(method: str | None, solver: str | None, recipe: str) -> str:
     """Return the method that `plan` plans with; the recipe's if none is named.
 

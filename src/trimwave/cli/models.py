@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from trimwave.base.errors import MissingExtraError
+from trimwave.base.signals import Stopped
 from trimwave.report.console import plain_console
 
 models_app = typer.Typer(invoke_without_command=True)
@@ -29,4 +30,9 @@ def fetch(
         from trimwave.lm.source.fetch import fetch as fetch_model
     except ModuleNotFoundError as missing:
         raise MissingExtraError("lm", str(missing.name)) from missing
-    print(fetch_model(name, plain_console(stderr=True)))
+    console = plain_console(stderr=True)
+    try:
+        print(fetch_model(name, console))
+    except (KeyboardInterrupt, Stopped):
+        console.print("stopped; nothing was kept of it")
+        raise

@@ -8,7 +8,7 @@ only saves time: where it cannot be read or written, a run goes on without.
 import hashlib
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ NAMES_ONLY = ("_name_or_path", "transformers_version", "architectures", "dtype")
 def cached_ranking(
     config: Config,
     split: SplitModel,
-    public: list[Encoded],
+    public: Sequence[Encoded],
     pad_id: int,
     say: Callable[[str], None],
 ) -> Ranking:
@@ -80,7 +80,7 @@ def _keep(ranking: Ranking, path: Path, key: str) -> None:
 
 
 def _computed(
-    config: Config, split: SplitModel, rows: list[Encoded], pad_id: int
+    config: Config, split: SplitModel, rows: Sequence[Encoded], pad_id: int
 ) -> Ranking:
     prune = config.prune
     device = next(split.emulator.parameters()).device
@@ -102,7 +102,7 @@ def _computed(
     )
 
 
-def _key(config: Config, split: SplitModel, rows: list[Encoded]) -> str:
+def _key(config: Config, split: SplitModel, rows: Sequence[Encoded]) -> str:
     """Digest of everything a ranking depends on."""
     digest = hashlib.sha256(repr((config.prune, config.train.precision)).encode())
     digest.update(_computation(split.shell.config).encode())

@@ -1,21 +1,26 @@
 """From a config to records: puts server, clients, backend and loop together."""
 
 import json
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from trimwave.base.errors import InputError, RunError
 from trimwave.base.provenance import hardware_and_versions
 from trimwave.lm.local import LocalBackend, clients_of
 from trimwave.lm.server import LmServer
 from trimwave.lm.train.quantise import quantiser
+from trimwave.lm.train.tune import pick_device
 from trimwave.lm.workbench import Workbench
 from trimwave.methods import parse_method
 from trimwave.recipe.config import Config
 from trimwave.recipe.environment import Environment
 from trimwave.recipe.recipe import differences
+from trimwave.runs.folder import locked
 from trimwave.runs.records import Run
 from trimwave.runs.rounds import run_rounds
 
@@ -80,16 +85,30 @@ def run_method(
     InputError
         If the run cannot be started, resumed or planned.
     """
+    with locked(folder):
+        return _run(bench, config, folder, resume, on_record, on_client)
+
+
+def _run(
+    bench: Workbench,
+    config: Config,
+    folder: Path,
+    resume: bool,
+    on_record: Callable[[dict[str, Any]], None],
+    on_client: Callable[[int], None],
+) -> list[dict[str, Any]]:
+    environment = Environment.from_config(config)
+    facts = {**bench.facts, **environment.facts}
+    machine = {**hardware_and_versions(PACKAGES), "torch": _torch_facts(config)}
     if resume:
         run = Run.open(folder)
         run.check_same(config)
-        _check_same_facts(run, bench)
+        _check_same_facts(run, facts)
+        _warn_of_another_machine(run, machine)
     else:
-        facts = {**bench.facts, "backend": "local", **hardware_and_versions(PACKAGES)}
-        run = Run.create(folder, config, facts)
+        run = Run.create(folder, config, {**facts, "backend": "local", **machine})
     bench = replace(bench, config=config)
     method = parse_method(config.method, config.options)
-    environment = Environment.from_config(config)
     scheme = method.scheme(bench.costs, environment.limits)
     server = LmServer(bench, scheme)
     clients = clients_of(bench, scheme, server.template)
@@ -104,13 +123,38 @@ def run_method(
     )
 
 
-def _check_same_facts(run: Run, bench: Workbench) -> None:
-    """Raise if model, rows or ranking are others than the run was started with."""
-    old = {name: run.manifest.get(name) for name in bench.facts}
-    changed = differences(old, json.loads(json.dumps(bench.facts)))
+def _torch_facts(config: Config) -> dict[str, Any]:
+    """Say what the last bits of a result depend on beside the versions."""
+    return {
+        "device": str(pick_device(config.train.device)),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _check_same_facts(run: Run, facts: Mapping[str, Any]) -> None:
+    """Raise if anything read is other than when the run was started."""
+    manifest = run.manifest
+    old = {name: manifest.get(name) for name in facts}
+    changed = differences(old, json.loads(json.dumps(facts)))
     if changed:
         raise RunError(
-            f"{run.folder} was started with another model, other rows or another "
-            f"ranking of heads (which can differ between machines): "
+            f"{run.folder} was started with another model, other rows, another trace "
+            f"or another ranking of heads (which can differ between machines): "
             f"{'; '.join(changed)}. Put them back, or start a new run."
+        )
+
+
+def _warn_of_another_machine(run: Run, machine: Mapping[str, Any]) -> None:
+    """Say where rounds to come may differ in the last bits from an unbroken run's."""
+    manifest = run.manifest
+    names = ("versions", "hardware", "torch")
+    changed = differences(
+        {name: manifest.get(name) for name in names},
+        {name: machine[name] for name in names},
+    )
+    if changed:
+        warnings.warn(
+            f"{run.folder} was begun otherwise, so its last bits may differ from an "
+            f"unbroken run's: {'; '.join(changed)}.",
+            stacklevel=3,
         )

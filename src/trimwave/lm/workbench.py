@@ -9,12 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from trimwave.base.errors import InputError
-from trimwave.base.streams import stream
 from trimwave.base.units import FloatArray
-from trimwave.cell.partition import partition
 from trimwave.lm.cached_ranking import cached_ranking
-from trimwave.lm.data.encode import Encoded, encode
-from trimwave.lm.data.tasks import Splits, load_task
+from trimwave.lm.data.deal import deal_rows
+from trimwave.lm.data.encode import Encoded
 from trimwave.lm.source.models import load_model
 from trimwave.lm.surgery.prune import prune_emulator
 from trimwave.lm.surgery.ranking import Ranking
@@ -110,10 +108,10 @@ def build_workbench(config: Config, say: Say = lambda line: None) -> Workbench:
     split.adapter.requires_grad_(False)  # each server trains copies
     _move(split, pick_device(config.train.device))
     say(f"rows {config.data.source}")
-    task, rows = _rows(config, tokenizer, split.shape.context_length)
-    shards = _shards(config, task)
+    _check_context(config, split.shape.context_length)
+    rows = deal_rows(config, tokenizer)
     pad_id = int(tokenizer.pad_token_id)
-    ranking = cached_ranking(config, split, rows["public"], pad_id, say)
+    ranking = cached_ranking(config, split, rows.public, pad_id, say)
     kept = 1 - limits_of(config).beta_bar
     return Workbench(
         config=config,
@@ -121,18 +119,13 @@ def build_workbench(config: Config, say: Say = lambda line: None) -> Workbench:
         ranking=ranking,
         reference_kept=kept,
         reference_emulator=prune_emulator(split, ranking.kept(ranking.size_of(kept))),
-        client_rows=tuple(tuple(rows["train"][i] for i in shard) for shard in shards),
-        public_rows=tuple(rows["public"]),
-        evaluator=Evaluator(rows["test"], pad_id, config.train),
+        client_rows=rows.clients,
+        public_rows=rows.public,
+        evaluator=Evaluator(rows.test, pad_id, config.train),
         pad_id=pad_id,
         facts={
             "model": model_facts,
-            "data": {
-                "revision": task.data_revision,
-                "public_revision": task.public_revision,
-                "duplicates_dropped": task.num_duplicates,
-                "rows": {name: len(part) for name, part in rows.items()},
-            },
+            "data": rows.facts,
             "ranking": ranking.digest(),
         },
     )
@@ -143,44 +136,9 @@ def _move(split: SplitModel, device: torch.device) -> None:
         part.to(device)
 
 
-def _rows(
-    config: Config, tokenizer: Any, context_length: int
-) -> tuple[Splits, dict[str, list[Encoded]]]:
-    data = config.data
-    if data.max_tokens > context_length:
+def _check_context(config: Config, context_length: int) -> None:
+    if config.data.max_tokens > context_length:
         raise InputError(
-            f"`data.max_tokens` = {data.max_tokens} exceeds the context of "
+            f"`data.max_tokens` = {config.data.max_tokens} exceeds the context of "
             f"{config.model.name}, {context_length} tokens; lower it."
         )
-    task = load_task(
-        data.source,
-        data.public,
-        num_train=data.num_train,
-        num_test=data.num_test,
-        num_public=data.num_public,
-        seed=config.seed,
-    )
-    parts = {"train": task.train, "test": task.test, "public": task.public}
-    return task, {
-        name: encode(rows, tokenizer, data.max_tokens, data.too_long)
-        for name, rows in parts.items()
-    }
-
-
-def _shards(config: Config, task: Splits) -> tuple[np.ndarray, ...]:
-    data = config.data
-    skewed = data.partition == "dirichlet"
-    labels = [row.label for row in task.train]
-    if skewed and None in labels:
-        raise InputError(
-            f'`data.partition` = "dirichlet" needs labelled rows; {data.source} has '
-            'none; use "iid" or a classification set.'
-        )
-    return partition(
-        labels if skewed else len(task.train),
-        config.cell.num_clients,
-        scheme=data.partition,
-        alpha=data.dirichlet_alpha if skewed else None,
-        rng=stream(config.seed, "partition"),
-        sizes=data.client_sizes or None,
-    )

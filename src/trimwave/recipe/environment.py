@@ -1,7 +1,7 @@
 """From a config to the cell of each round: who the clients are and how they hear us."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from trimwave.base.errors import InputError
+from trimwave.base.stored import sha256_of
 from trimwave.base.streams import stream
 from trimwave.base.table import read_csv
 from trimwave.base.units import FloatArray, db_to_linear, dbm_to_w
@@ -37,6 +38,8 @@ class Environment:
     speed_flops_per_s: FloatArray
     memory_bytes: FloatArray
     channel: Channel
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """What was read from files beside the recipe, by content; for the manifest."""
 
     @classmethod
     def from_config(cls, config: Config) -> "Environment":
@@ -51,16 +54,18 @@ class Environment:
         rng = stream(config.seed, "clients")
         factor = rng.uniform(*cell.speed_factor, cell.num_clients)
         memory = rng.uniform(*cell.memory_bytes, cell.num_clients)
-        channel: Channel = (
-            Trace.from_csv(Path(radio.trace))
-            if radio.trace
-            else Rayleigh(
-                seed=config.seed,
-                path_loss_db=radio.path_loss_db,
-                fading=radio.fading == "rayleigh",
-            )
+        speed = factor * cell.base_speed_flops_per_s
+        if radio.trace:
+            trace = Path(radio.trace)
+            channel: Channel = Trace.from_csv(trace)
+            facts = {"trace": f"sha256:{sha256_of(trace)}"}
+            return cls(config, speed, memory, channel, facts)
+        channel = Rayleigh(
+            seed=config.seed,
+            path_loss_db=radio.path_loss_db,
+            fading=radio.fading == "rayleigh",
         )
-        return cls(config, factor * cell.base_speed_flops_per_s, memory, channel)
+        return cls(config, speed, memory, channel)
 
     def cell(self, round_index: int, num_samples: FloatArray) -> Cell:
         """Return what the base station sees in one round."""

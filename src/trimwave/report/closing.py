@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from trimwave.base.errors import MissingExtraError
+from trimwave.base.stored import disk_errors, write_atomic
 from trimwave.recipe.config import Config
 from trimwave.report.picture import save_picture
 from trimwave.report.summary import numbers_of, summary_json, table
@@ -45,14 +46,15 @@ def close_report(
         console.print(line)
     summary = summary_json(methods, target, title)
     text = json.dumps(summary, indent=2, allow_nan=False)
-    (folder / "summary.json").write_text(f"{text}\n")
-    try:
-        caption = _title(config, facts, local=lambda path: path.name)
-        save_picture(results, caption, folder / "loss.png", target)
-    except MissingExtraError as error:
-        console.print(f"no picture: {error}", soft_wrap=True)
-    else:
-        console.print(f"picture  {folder / 'loss.png'}", soft_wrap=True)
+    caption = _title(config, facts, local=lambda path: path.name)
+    with disk_errors(folder, "the records are whole", "resume, for the summary"):
+        write_atomic(folder / "summary.json", f"{text}\n")
+        try:
+            save_picture(results, caption, folder / "loss.png", target)
+        except MissingExtraError as error:
+            console.print(f"no picture: {error}", soft_wrap=True)
+        else:
+            console.print(f"picture  {folder / 'loss.png'}", soft_wrap=True)
     console.print(f"numbers  {folder / 'summary.json'}", soft_wrap=True)
     console.print(f"records  {folder}", soft_wrap=True)
 

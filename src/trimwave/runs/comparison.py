@@ -7,7 +7,6 @@
     └── <method>-s<seed>/     a run, as in records.py
 """
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from trimwave.base.errors import InputError, MissingExtraError, RunError
+from trimwave.base.stored import disk_errors, read_sealed, write_sealed
 from trimwave.methods import ALL, METHODS, label_of, parse_method
 from trimwave.recipe.config import Config
 from trimwave.recipe.recipe import config_from_dict
-from trimwave.runs.records import Run, disk_errors, read_json, write_atomic
+from trimwave.runs.folder import quoted
+from trimwave.runs.records import Run
 
 FILE = "compare.json"
 
@@ -104,9 +105,9 @@ class Comparison:
         if not (folder / FILE).is_file():
             hint = "name the folder that `trimwave compare` printed"
             if (folder / "manifest.json").is_file():
-                hint = f"it holds a run; use `trimwave run --resume {folder}`"
+                hint = f"it holds a run; use `trimwave run --resume {quoted(folder)}`"
             raise RunError(f"{folder} holds no comparison (no {FILE}); {hint}.")
-        plain = read_json(folder / FILE)
+        plain = read_sealed(folder / FILE, "methods", "seeds", "config")
         return cls(
             config=config_from_dict(plain["config"], str(folder / FILE)),
             methods=tuple(plain["methods"]),
@@ -124,7 +125,7 @@ class Comparison:
         if (folder / FILE).exists():
             raise RunError(
                 f"{folder} already holds a comparison; go on with `trimwave compare "
-                f"--resume {folder}`, or choose another --out."
+                f"--resume {quoted(folder)}`, or choose another --out."
             )
         self._write(folder)
 
@@ -172,7 +173,7 @@ class Comparison:
         }
         with disk_errors(folder, "nothing was started", "compare again"):
             folder.mkdir(parents=True, exist_ok=True)
-            write_atomic(folder / FILE, json.dumps(plain, indent=2))
+            write_sealed(folder / FILE, plain)
 
     def runs(self, folder: Path, seed: int) -> dict[Path, Config]:
         """Return the runs of one seed, which share model and rows, by folder."""
@@ -214,15 +215,12 @@ class Comparison:
         RunError
             If the folder holds a comparison, or cannot be written.
         """
-        is_new = not folder.exists()
         self.create(folder)
         try:
             yield
         except (InputError, MissingExtraError):
             if not any(folder.glob("*/manifest.json")):
                 (folder / FILE).unlink()
-                if is_new:
-                    folder.rmdir()
             raise
 
     def _results(

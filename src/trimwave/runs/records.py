@@ -7,28 +7,37 @@
     ├── rounds.jsonl              one line per round; the same bits for the same seed
     ├── timing.jsonl              measured seconds; not reproducible, so kept apart
     └── checkpoints/round-0003/   the two newest: the server's files and state.json
+
+Manifest, lines and state carry seals (`base.stored`): what is read back is what was
+written, or an error says which file and line is not.
 """
 
-import errno
-import hashlib
 import json
 import os
-import shutil
-import signal
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-from trimwave.base.errors import RunError
+from trimwave.base.errors import DamagedError, RunError
+from trimwave.base.signals import deferred_stop
+from trimwave.base.stored import (
+    disk_errors,
+    read_sealed,
+    sealed,
+    unsealed,
+    write_atomic,
+    write_sealed,
+)
 from trimwave.recipe.config import Config
 from trimwave.recipe.recipe import config_from_dict, differences
+from trimwave.runs.checkpoints import Checkpoints
+from trimwave.runs.folder import quoted
 
-KEPT_CHECKPOINTS = 2
+RECORDS, TIMING = "rounds.jsonl", "timing.jsonl"
+
+Record = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +55,18 @@ class Run:
         RunError
             If the folder already holds a run, or cannot be written.
         """
-        if (folder / "manifest.json").exists():
-            raise RunError(
-                f"{folder} already holds a run; resume it with --resume {folder}, or "
-                "choose another --out or `name`."
-            )
+        for name in ("manifest.json", RECORDS, "checkpoints"):
+            if (folder / name).exists():
+                raise RunError(
+                    f"{folder} already holds a run ({name}); resume it with --resume "
+                    f"{quoted(folder)}, or choose another --out or `name`."
+                )
         run = cls(folder)
         with disk_errors(folder, "the run was not started", "run again"):
-            (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-            manifest = {"config": config.to_dict(), **facts}
-            write_atomic(folder / "manifest.json", json.dumps(manifest, indent=2))
+            folder.mkdir(parents=True, exist_ok=True)
+            write_sealed(
+                folder / "manifest.json", {"config": config.to_dict(), **facts}
+            )
         return run
 
     @classmethod
@@ -70,15 +81,16 @@ class Run:
         if not (folder / "manifest.json").is_file():
             hint = "name the folder that `trimwave run` printed"
             if (folder / "compare.json").is_file():
-                hint = f"it holds runs; use `trimwave compare --resume {folder}`"
+                hint = (
+                    f"it holds runs; use `trimwave compare --resume {quoted(folder)}`"
+                )
             raise RunError(f"{folder} holds no run (no manifest.json); {hint}.")
         return cls(folder)
 
     @property
-    def manifest(self) -> dict[str, Any]:
-        """What was recorded at the start."""
-        manifest: dict[str, Any] = read_json(self.folder / "manifest.json")
-        return manifest
+    def manifest(self) -> Record:
+        """What was recorded at the start; RunError if it cannot be read."""
+        return read_sealed(self.folder / "manifest.json", "config")
 
     @property
     def config(self) -> Config:
@@ -95,18 +107,36 @@ class Run:
         """
         check_continues(self.folder, self.config, config)
 
-    def records(self) -> list[dict[str, Any]]:
-        """Return every complete line of rounds.jsonl."""
-        return self._lines("rounds.jsonl")
+    def records(self) -> list[Record]:
+        """Return the lines of rounds.jsonl, but for a last one that was broken off.
 
-    def _lines(self, name: str) -> list[dict[str, Any]]:
-        path, records = self.folder / name, []
-        for line in path.read_text().splitlines() if path.exists() else ():
-            try:
-                records.append(json.loads(line))
-            except json.JSONDecodeError:
-                break  # torn by a kill; the checkpoint decides what counts
+        Raises
+        ------
+        RunError
+            If the file cannot be read, or another line is not as it was written.
+        """
+        records, flaw = self._lines()
+        if flaw and not flaw.is_last:
+            raise DamagedError(
+                f"{flaw.words}; put the file back as it was, or start a new run."
+            )
         return records
+
+    def _lines(self) -> "tuple[list[Record], Flaw | None]":
+        """Return the sound records from the first on, and what ends them."""
+        path, records = self.folder / RECORDS, list[Record]()
+        lines = _raw_lines(path)
+        for number, line in enumerate(lines):
+            where, is_last = f"{path}, line {number + 1}", number + 1 == len(lines)
+            try:
+                record = unsealed(line, where)
+            except DamagedError as damaged:
+                return records, Flaw(str(damaged).rstrip("."), is_last)
+            if record.get("round") != number:
+                words = f"{where} is damaged: it is not round {number}"
+                return records, Flaw(words, is_last)
+            records.append(record)
+        return records, None
 
     def commit(
         self, record: Mapping[str, Any], save: Callable[[Path], None], elapsed_s: float
@@ -114,7 +144,7 @@ class Run:
         """Append a round's record and write its checkpoint, or neither to any harm.
 
         The line goes first: a kill between the two leaves a line without a checkpoint,
-        which `restore` drops. Ctrl-C is held back until both are on disk.
+        which `restore` drops. Signals to stop are held back until both are on disk.
 
         Raises
         ------
@@ -123,34 +153,22 @@ class Run:
         """
         number = record["round"]
         lost = f"round {number} is not saved, earlier ones are"
-        resume = f"run again with --resume {self.folder}"
-        with disk_errors(self.folder, lost, resume), deferred_interrupt():
-            _append(self.folder / "rounds.jsonl", record)
+        resume = f"run again with --resume {quoted(self.folder)}"
+        with disk_errors(self.folder, lost, resume), deferred_stop():
+            _append(self.folder / RECORDS, record)
             timing = {"round": number, "wall_s": round(elapsed_s, 3)}
-            _append(self.folder / "timing.jsonl", timing)
-            self._write_checkpoint(number, save)
+            _append(self.folder / TIMING, timing)
+            self._checkpoints.write(number, save)
 
-    def _write_checkpoint(self, number: int, save: Callable[[Path], None]) -> None:
-        root = self.folder / "checkpoints"
-        draft, final = root / f".draft-{number:04d}", root / f"round-{number:04d}"
-        for stale in (draft, final):
-            shutil.rmtree(stale, ignore_errors=True)
-        draft.mkdir()
-        save(draft)
-        digests = {file.name: _sha256(file) for file in sorted(draft.iterdir())}
-        state = {"round": number, "files": digests}
-        write_atomic(draft / "state.json", json.dumps(state, indent=2))
-        os.replace(draft, final)
-        _sync(root)
-        for old in self._checkpoints()[KEPT_CHECKPOINTS:]:
-            shutil.rmtree(old)
+    @property
+    def _checkpoints(self) -> Checkpoints:
+        return Checkpoints(self.folder / "checkpoints")
 
-    def _checkpoints(self) -> list[Path]:
-        found = (self.folder / "checkpoints").glob("round-*")
-        return sorted(found, key=lambda path: int(path.name[6:]), reverse=True)
-
-    def restore(self, load: Callable[[Path], None]) -> list[dict[str, Any]]:
+    def restore(self, load: Callable[[Path], None]) -> list[Record]:
         """Load the newest sound checkpoint and cut the records to it.
+
+        Rounds whose checkpoint is lost or damaged are run again from the one before;
+        the lines there were are kept beside, in ``rounds.jsonl.before``.
 
         Returns
         -------
@@ -160,58 +178,67 @@ class Run:
         Raises
         ------
         RunError
-            If no checkpoint is sound, or its rounds are not in rounds.jsonl.
+            If no sound checkpoint has its rounds in rounds.jsonl: nothing is changed.
         """
-        checkpoints = self._checkpoints()
-        for folder in checkpoints:
-            flaw = _flaw(folder)
-            if flaw:
-                warnings.warn(
-                    f"checkpoint {folder} is damaged ({flaw}); trying the one before.",
-                    stacklevel=2,
-                )
-                continue
-            number = read_json(folder / "state.json")["round"]
-            records = [line for line in self.records() if line["round"] <= number]
-            if [line["round"] for line in records] != list(range(number + 1)):
-                raise RunError(
-                    f"{self.folder}/rounds.jsonl lacks rounds up to {number}, which "
-                    "the checkpoint has; restore the file or start a new run."
-                )
-            load(folder)
-            self._cut(number)
-            return records
-        if checkpoints:
-            raise RunError(f"no checkpoint in {self.folder} is sound; start a new run.")
-        self._cut(-1)
-        return []
+        records, flaw = self._lines()
+        resume = f"run again with --resume {quoted(self.folder)}"
+        with disk_errors(self.folder, "nothing of it was changed", resume):
+            found = self._checkpoints.newest_sound(len(records) - 1)
+            # A kill in round 0 leaves its line at most.
+            if found is None and (self._checkpoints.any() or len(records) > 1):
+                raise RunError(self._lost(records, flaw))
+            number = -1
+            if found is not None:
+                number = found.number
+                load(found.folder)
+            self._cut(records, number, flaw)
+        return records[: number + 1]
 
-    def _cut(self, last_round: int) -> None:
-        """Drop what either file says of later rounds, which will be run again."""
-        for name in ("rounds.jsonl", "timing.jsonl"):
-            kept = [one for one in self._lines(name) if one["round"] <= last_round]
-            text = "".join(_line(record) for record in kept)
-            write_atomic(self.folder / name, text)
+    def _lost(self, records: list[Record], flaw: "Flaw | None") -> str:
+        if self._checkpoints.any():
+            why = (
+                f"no checkpoint in {self.folder} is sound for rounds up to "
+                f"{len(records) - 1}, which are in {RECORDS}"
+            )
+            why += f" ({flaw.words})" if flaw else ""
+        else:
+            why = f"{self.folder} has {len(records) - 1} rounds and no checkpoint left"
+        return (
+            f"{why}. The records stay as they are; put back what is missing, or start "
+            "a new run."
+        )
+
+    def _cut(self, records: list[Record], number: int, flaw: "Flaw | None") -> None:
+        """Drop what is said of rounds that will be run again, and say so."""
+        path, last = self.folder / RECORDS, len(records) - 1
+        dropped = []
+        if flaw:
+            dropped.append(flaw.words)
+        if last > number + 1:
+            dropped.append(f"rounds {number + 1} to {last} have no sound checkpoint")
+        if last > number + 1 or (flaw and not flaw.is_last):
+            before = path.with_name(f"{RECORDS}.before")
+            write_atomic(before, path.read_bytes())
+            dropped.append(f"the file as it was is kept as {before.name}")
+        if dropped:
+            warnings.warn(
+                f"{self.folder} goes on from round {number}: {'; '.join(dropped)}.",
+                stacklevel=3,
+            )
+        write_atomic(path, "".join(map(_line, records[: number + 1])))
+        timing = self.folder / TIMING
+        kept = (one for one in _sound(timing) if one["round"] <= number)
+        write_atomic(timing, "".join(map(_line, kept)))
 
 
-@contextmanager
-def deferred_interrupt() -> Iterator[None]:
-    """Hold Ctrl-C back until the block ends, then deliver it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    held: list[int] = []
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """What ends the sound lines of a file."""
 
-    def hold(number: int, frame: FrameType | None) -> None:
-        held.append(number)
-
-    before = signal.signal(signal.SIGINT, hold)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if held:
-        raise KeyboardInterrupt
+    words: str
+    """What is wrong, with file and line."""
+    is_last: bool
+    """The line is the file's last, as one that was broken off."""
 
 
 def check_continues(folder: Path, begun: Config, config: Config) -> None:
@@ -228,73 +255,26 @@ def check_continues(folder: Path, begun: Config, config: Config) -> None:
         )
 
 
-@contextmanager
-def disk_errors(folder: Path, consequence: str, then: str) -> Iterator[None]:
-    """Turn a full or unwritable disk into a RunError: what is lost, what to do."""
-    try:
-        yield
-    except OSError as error:
-        remedy = "free some space" if error.errno == errno.ENOSPC else "mend that"
-        raise RunError(
-            f"cannot write to {folder}: {error.strerror or error}; {consequence}; "
-            f"{remedy} and {then}."
-        ) from error
+def _raw_lines(path: Path) -> list[bytes]:
+    with disk_errors(path, "nothing was changed", "try again"):
+        return path.read_bytes().splitlines() if path.exists() else []
 
 
-def _flaw(folder: Path) -> str:
-    """Say what is wrong with a checkpoint, or nothing."""
-    try:
-        state = read_json(folder / "state.json")
-        for name, digest in state["files"].items():
-            if _sha256(folder / name) != digest:
-                return f"{name} does not match its hash"
-    except (OSError, RunError) as error:
-        return str(error)
-    except (AttributeError, KeyError, TypeError):
-        return "state.json does not say what it holds"
-    return ""
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file; RunError if it is damaged."""
-    try:
-        return json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        raise RunError(f"{path} is not valid JSON; it is damaged.") from None
+def _sound(path: Path) -> Iterator[Record]:
+    """Yield every line that is as it was written."""
+    for line in _raw_lines(path):
+        try:
+            yield unsealed(line, str(path))
+        except DamagedError:
+            continue
 
 
 def _line(record: Mapping[str, Any]) -> str:
-    return json.dumps(record, allow_nan=False) + "\n"
+    return json.dumps(sealed(record), allow_nan=False) + "\n"
 
 
 def _append(path: Path, record: Mapping[str, Any]) -> None:
-    with path.open("a") as file:
-        file.write(_line(record))
+    with path.open("ab") as file:
+        file.write(_line(record).encode())
         file.flush()
         os.fsync(file.fileno())
-
-
-def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write a file whole or not at all."""
-    draft = path.with_name(f".{path.name}.draft")
-    with draft.open("wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(draft, path)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for chunk in iter(lambda: file.read(1 << 20), b""):
-            digest.update(chunk)
-    return digest.hexdigest()

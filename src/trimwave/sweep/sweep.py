@@ -4,19 +4,20 @@
 
     runs/<name>-sweep/
     ├── sweep.json                           what was asked for, versions, hardware
+    ├── SHA256SUMS                           of the parts, for ``sha256sum -c``
     └── parts/point-00000-<digest>.parquet   a finished grid point each
 
 ``parts/`` is one data set: ``pandas.read_parquet("runs/<name>-sweep/parts")``.
 """
 
 import io
-import json
 import os
 import signal
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from multiprocessing import get_context
@@ -25,11 +26,13 @@ from typing import Any
 
 from trimwave.base.errors import InputError, MissingExtraError, RunError
 from trimwave.base.provenance import hardware_and_versions
+from trimwave.base.stored import disk_errors, read_sealed, write_sealed
 from trimwave.recipe.config import Config
 from trimwave.recipe.recipe import differences
-from trimwave.runs.records import disk_errors, read_json, write_atomic
+from trimwave.runs.folder import locked
 from trimwave.sweep.draws import COLUMNS, Row, plan_draw
 from trimwave.sweep.grid import Point, Sweep
+from trimwave.sweep.parts import Parts
 
 Draw = tuple[int, int]
 """A point's place in the grid, and a seed."""
@@ -77,13 +80,25 @@ def run_sweep(
         raise InputError(f"--jobs must be at least 1, got {jobs}.")
     points = sweep.points()
     _arrow()
+    with locked(folder):
+        return _run(sweep, points, folder, jobs, on_draw)
+
+
+def _run(
+    sweep: Sweep,
+    points: Sequence[Point],
+    folder: Path,
+    jobs: int,
+    on_draw: Callable[[int, int], None],
+) -> list[Path]:
     _claim(sweep, folder)
-    parts = [folder / "parts" / point.file for point in points]
+    held = Parts(folder)
+    parts = [held.path_of(point.file) for point in points]
     seeds = range(sweep.config.seed, sweep.config.seed + sweep.draws)
     configs = {
         (place, seed): replace(points[place].config, seed=seed)
         for place, part in enumerate(parts)
-        if not part.exists()
+        if not held.has(part)
         for seed in seeds
     }
     found: dict[int, dict[int, list[Row]]] = defaultdict(dict)
@@ -93,7 +108,7 @@ def run_sweep(
             if len(found[place]) == sweep.draws:
                 of_seed = found.pop(place)
                 ordered = [row for one in seeds for row in of_seed[one]]
-                _write(parts[place], points[place], ordered)
+                held.add(parts[place], _parquet(points[place], ordered))
             on_draw(done, len(configs))
     return parts
 
@@ -106,13 +121,12 @@ def read_rows(parts: Sequence[Path], columns: Sequence[str]) -> list[Row]:
     RunError
         If a part is damaged.
     """
-    arrow, parquet = _arrow()
+    _, parquet = _arrow()
     rows: list[Row] = []
+    held = {folder: Parts(folder) for folder in {part.parents[1] for part in parts}}
     for part in parts:
-        try:
-            rows += parquet.read_table(part, columns=list(columns)).to_pylist()
-        except arrow.ArrowInvalid:
-            raise RunError(f"{part} is damaged; delete it and sweep again.") from None
+        content = io.BytesIO(held[part.parents[1]].content(part))
+        rows += parquet.read_table(content, columns=list(columns)).to_pylist()
     return rows
 
 
@@ -132,9 +146,9 @@ def _claim(sweep: Sweep, folder: Path) -> None:
     if not path.exists():
         with disk_errors(folder, "nothing was planned", "sweep again"):
             (folder / "parts").mkdir(parents=True, exist_ok=True)
-            write_atomic(path, json.dumps({**asked, **facts}, indent=2))
+            write_sealed(path, {**asked, **facts})
         return
-    before = read_json(path)
+    before = read_sealed(path, "versions", *asked)
     changed = differences({name: before.get(name) for name in asked}, asked)
     if changed:
         raise RunError(
@@ -150,8 +164,8 @@ def _claim(sweep: Sweep, folder: Path) -> None:
         )
 
 
-def _write(part: Path, point: Point, rows: Sequence[Row]) -> None:
-    """Write a finished point whole or not at all."""
+def _parquet(point: Point, rows: Sequence[Row]) -> bytes:
+    """Return a finished point as a Parquet file."""
     arrow, parquet = _arrow()
     types = {key: KEY_TYPES[type(value)] for key, value in point.varied.items()}
     schema = arrow.schema(
@@ -160,8 +174,7 @@ def _write(part: Path, point: Point, rows: Sequence[Row]) -> None:
     content = io.BytesIO()
     table = arrow.Table.from_pylist([{**point.varied, **row} for row in rows], schema)
     parquet.write_table(table, content)
-    with disk_errors(part.parent, "this point is not saved", "sweep again"):
-        write_atomic(part, content.getvalue())
+    return content.getvalue()
 
 
 def _each_draw(
@@ -186,6 +199,11 @@ def _each_draw(
             }
         for future in as_completed(futures):
             yield futures.pop(future), future.result()
+    except BrokenProcessPool:
+        raise RunError(
+            "a process of the sweep was ended from outside, as the system does where "
+            "memory runs out; finished points are saved; sweep again with fewer --jobs."
+        ) from None
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -1,16 +1,18 @@
-import warnings
-
 import numpy as np
 import pytest
 import torch
 from tokenizer import BOS, EOS, byte_tokenizer
 
 from trimwave.base.errors import InputError
-from trimwave.lm.data.encode import IGNORED, Encoded, batch_indices, collate, encode
+from trimwave.lm.data.encode import IGNORED, Encoded, Encoder, batch_indices, collate
 from trimwave.lm.data.rows import Row
 
-ROW = Row("Question: 1+1?\nAnswer:", "2", None)
-LONG = Row("Question: 12345\nAnswer:", "67", None)
+ROW = Row("Question: 1+1?\nAnswer:", "2", None, "line 1 of `a.jsonl`")
+LONG = Row("Question: 12345\nAnswer:", "67", None, "line 2 of `a.jsonl`")
+
+
+def encode(rows, tokenizer, max_tokens, too_long="error"):
+    return Encoder(tokenizer, max_tokens, too_long).encode({"train": rows})["train"]
 
 
 def split_text(tokenizer, item):
@@ -55,25 +57,41 @@ def test_no_space_is_added_where_there_is_one(prompt, answer, text):
 
 def test_a_row_of_just_max_tokens_fits():
     length = len(ROW.prompt) + 3
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert len(encode([ROW], byte_tokenizer(), length, "drop")) == 1
-    with pytest.raises(InputError, match=f"row 0 has {length} tokens"):
+    for too_long in ("error", "drop", "truncate"):
+        assert len(encode([ROW], byte_tokenizer(), length, too_long)) == 1
+    with pytest.raises(InputError, match=rf"line 1 of `a.jsonl` has {length} tokens"):
         encode([ROW], byte_tokenizer(), length - 1)
 
 
-def test_too_long_error_names_the_row_and_the_remedies():
-    message = "row 1 has 27 tokens .*1 of 2 rows.*raise `max_tokens`.*`drop` or `trunc"
+def test_too_long_error_names_the_row_of_the_file_and_the_remedies():
+    message = (
+        "line 2 of `a.jsonl` has 27 tokens .*1 of 2 train rows.*longest 27.*"
+        "raise `data.max_tokens`.*`drop` or `trunc"
+    )
     with pytest.raises(InputError, match=message):
         encode([ROW, LONG], byte_tokenizer(), 26)
 
 
-def test_too_long_drop_keeps_the_others_and_warns_with_the_count():
-    with pytest.warns(UserWarning, match="dropped: 2 of 3 rows"):
-        items = encode([LONG, ROW, LONG], byte_tokenizer(), 26, "drop")
-    assert [len(item.input_ids) for item in items] == [25]
-    with pytest.raises(InputError, match="no row is left"):
-        encode([LONG], byte_tokenizer(), 20, "drop")
+def test_only_drop_turns_rows_away_and_encode_never_does():
+    encoders = {how: Encoder(byte_tokenizer(), 26, how) for how in ("drop", "truncate")}
+    assert encoders["drop"].fits([LONG, ROW, LONG]) == [False, True, False]
+    assert encoders["truncate"].fits([LONG, ROW]) == [True, True]
+    with pytest.raises(InputError, match="line 2 of `a.jsonl` has 27 tokens"):
+        encoders["drop"].encode({"train": [LONG, ROW]})
+
+
+def test_truncation_is_said_once_for_all_parts():
+    parts = {"train": [LONG, ROW], "test": [ROW], "public": [LONG]}
+    encoder = Encoder(byte_tokenizer(), 26, "truncate")
+    message = "truncated: 1 of 2 train rows, 1 of 1 public rows .*= 26.*longest 27"
+    with pytest.warns(UserWarning, match=message) as said:
+        items = encoder.encode(parts)
+    assert len(said) == 1
+    assert {part: len(own) for part, own in items.items()} == {
+        "train": 2,
+        "test": 1,
+        "public": 1,
+    }
 
 
 @pytest.mark.parametrize(
@@ -88,7 +106,7 @@ def test_too_long_truncate_cuts_the_front_of_the_prompt_first(
     max_tokens, prompt, answer
 ):
     tokenizer = byte_tokenizer(frame=f"{BOS} $A")
-    with pytest.warns(UserWarning, match="truncated: 1 of 1 rows"):
+    with pytest.warns(UserWarning, match="truncated: 1 of 1 train rows"):
         (item,) = encode([LONG], tokenizer, max_tokens, "truncate")
     found = split_text(tokenizer, item)
     assert found[0] == prompt

@@ -1,7 +1,7 @@
 """Rows to token tensors, and which rows a local step sees."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +10,17 @@ import torch
 
 from trimwave.base.errors import InputError, nearest
 from trimwave.base.streams import stream
+from trimwave.lm.data.border import start_ids, tokenise
 from trimwave.lm.data.rows import Row
 
 TOO_LONG = ("error", "drop", "truncate")
 
 IGNORED = -100
 """Label of a position without a loss; the value that torch ignores."""
+
+
+Pair = tuple[list[int], list[int]]
+"""Tokens of a prompt and of its answer."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -40,111 +45,131 @@ class Batch:
     """Labels that are predicted: what a mean loss is a mean over."""
 
 
-def encode(
-    rows: Sequence[Row], tokenizer: Any, max_tokens: int, too_long: str = "error"
-) -> list[Encoded]:
-    """Tokenise rows, prompt and answer apart so that their border is exact.
+class Encoder:
+    """Rows to tokens: prompt and answer as one text, cut where the prompt ends.
 
     Parameters
     ----------
-    rows : sequence of Row
     tokenizer : transformers tokenizer
         Where it puts a beginning-of-sequence token before a text, so does this.
     max_tokens : int
         Longest row, prompt and answer together [tokens].
     too_long : str
-        What to do with a longer one: ``"error"``, ``"drop"``, or ``"truncate"``, which
-        cuts the beginning of the prompt and, if that is not enough, the end of the
-        answer.
+        What to do with a longer one: ``"error"``; ``"drop"``, for which `fits` is to be
+        asked before rows are dealt out; or ``"truncate"``, which cuts the beginning of
+        the prompt and, if that is not enough, the end of the answer.
 
     Raises
     ------
     InputError
-        If a row is too long under ``"error"``, or every row is under ``"drop"``.
+        If an argument is none of these, or the tokenizer cannot end an answer.
     """
-    if too_long not in TOO_LONG:
-        raise InputError(
-            f"unknown `too_long` {too_long!r}; {nearest(too_long, TOO_LONG)}"
+
+    def __init__(
+        self, tokenizer: Any, max_tokens: int, too_long: str = "error"
+    ) -> None:
+        if too_long not in TOO_LONG:
+            raise InputError(
+                f"unknown `too_long` {too_long!r}; {nearest(too_long, TOO_LONG)}"
+            )
+        if max_tokens < 2:
+            raise InputError(f"`max_tokens` must be at least 2, got {max_tokens}.")
+        if tokenizer.eos_token_id is None:
+            raise InputError(
+                "the tokenizer has no end-of-sequence token, so a model could not "
+                "learn where an answer ends; set `eos_token` in its "
+                "tokenizer_config.json."
+            )
+        self._tokenizer = tokenizer
+        self._start = start_ids(tokenizer)
+        self.max_tokens = max_tokens
+        self.too_long = too_long
+
+    def fits(self, rows: Sequence[Row]) -> list[bool]:
+        """Say of each row whether it is to be kept: under ``"drop"``, if it fits."""
+        if self.too_long != "drop":
+            return [True] * len(rows)
+        return [len(p) + len(a) <= self.max_tokens for p, a in self._pairs(rows)]
+
+    def encode(self, parts: Mapping[str, Sequence[Row]]) -> dict[str, list[Encoded]]:
+        """Tokenise the rows of some parts, each to one `Encoded`, in their order.
+
+        Parameters
+        ----------
+        parts : mapping of str to sequence of Row
+            Rows by the name of their part, for messages.
+
+        Raises
+        ------
+        InputError
+            If a row is too long, but under ``"truncate"``.
+
+        Warns
+        -----
+        UserWarning
+            Once, if rows were truncated; says how many of which part.
+        """
+        pairs = {part: self._pairs(rows) for part, rows in parts.items()}
+        self._check_lengths(parts, pairs)
+        return {
+            part: [Encoded(torch.tensor(p + a), len(p)) for p, a in map(self._cut, own)]
+            for part, own in pairs.items()
+        }
+
+    def _pairs(self, rows: Sequence[Row]) -> list[Pair]:
+        """Return prompt and answer of each row in tokens, with the special ones."""
+        end = [self._tokenizer.eos_token_id]
+        return [
+            (self._start + ids[:border], ids[border:] + end)
+            for ids, border in tokenise([_texts(row) for row in rows], self._tokenizer)
+        ]
+
+    def _check_lengths(
+        self, parts: Mapping[str, Sequence[Row]], pairs: Mapping[str, list[Pair]]
+    ) -> None:
+        lengths = {
+            part: [len(p) + len(a) for p, a in own] for part, own in pairs.items()
+        }
+        over = {
+            part: [i for i, length in enumerate(own) if length > self.max_tokens]
+            for part, own in lengths.items()
+        }
+        if not any(over.values()):
+            return
+        counts = ", ".join(
+            f"{len(indices)} of {len(parts[part])} {part} rows"
+            for part, indices in over.items()
+            if indices
         )
-    if max_tokens < 2:
-        raise InputError(f"`max_tokens` must be at least 2, got {max_tokens}.")
-    if tokenizer.eos_token_id is None:
-        raise InputError(
-            "the tokenizer has no end-of-sequence token, so a model could not learn "
-            "where an answer ends; set `eos_token` in its tokenizer_config.json."
+        longest = max(max(own, default=0) for own in lengths.values())
+        excess = (
+            f"{counts} have more than `data.max_tokens` = {self.max_tokens} tokens, "
+            f"the longest {longest}"
         )
-    start = _start_ids(tokenizer)
-    prompts = _tokenise([row.prompt for row in rows], tokenizer)
-    answers = _tokenise([_spaced_answer(row) for row in rows], tokenizer)
-    pairs = [
-        (start + prompt, [*answer, tokenizer.eos_token_id])
-        for prompt, answer in zip(prompts, answers, strict=True)
-    ]
-    fitting = _fit(pairs, len(start), max_tokens, too_long)
-    return [Encoded(torch.tensor(p + a), len(p)) for p, a in fitting]
+        if self.too_long == "truncate":
+            warnings.warn(f"truncated: {excess}.", UserWarning, stacklevel=3)
+            return
+        part = next(part for part, indices in over.items() if indices)
+        first = over[part][0]
+        raise InputError(
+            f"{parts[part][first].origin} has {lengths[part][first]} tokens ({excess});"
+            f" raise `data.max_tokens`, or set `data.too_long` to `drop` or `truncate`."
+        )
+
+    def _cut(self, pair: Pair) -> Pair:
+        prompt, answer = pair
+        # The prompt's end holds the cue, without which the answer makes no sense.
+        first = len(self._start)
+        excess = max(0, len(prompt) + len(answer) - self.max_tokens)
+        prompt = prompt[:first] + prompt[first + excess :]
+        return prompt, answer[: self.max_tokens - len(prompt)]
 
 
-def _tokenise(texts: list[str], tokenizer: Any) -> list[list[int]]:
-    if not texts:
-        return []
-    return tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
-
-
-def _start_ids(tokenizer: Any) -> list[int]:
-    """Return what the tokenizer puts before a text: BOS, or nothing."""
-    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
-    full = tokenizer("a")["input_ids"]
-    for first in range(len(full) - len(bare) + 1):
-        if full[first : first + len(bare)] == bare:
-            return list(full[:first])
-    raise InputError(
-        f"the tokenizer turns `a` into {full} with special tokens and {bare} without; "
-        f"it must only add tokens before and after."
-    )
-
-
-def _spaced_answer(row: Row) -> str:
+def _texts(row: Row) -> tuple[str, str]:
     """Put a space before the answer, unless there is white space, or no prompt."""
     if not row.prompt or row.prompt[-1].isspace() or row.answer[:1].isspace():
-        return row.answer
-    return " " + row.answer
-
-
-Pair = tuple[list[int], list[int]]
-
-
-def _fit(
-    pairs: list[Pair], num_start: int, max_tokens: int, too_long: str
-) -> list[Pair]:
-    lengths = [len(prompt) + len(answer) for prompt, answer in pairs]
-    over = [i for i, length in enumerate(lengths) if length > max_tokens]
-    if not over:
-        return pairs
-    excess = (
-        f"{len(over)} of {len(pairs)} rows have more than `max_tokens` {max_tokens}, "
-        f"the longest {max(lengths)}"
-    )
-    if too_long == "error":
-        raise InputError(
-            f"row {over[0]} has {lengths[over[0]]} tokens ({excess}); raise "
-            f"`max_tokens`, or set `too_long` to `drop` or `truncate`."
-        )
-    if too_long == "drop" and len(over) == len(pairs):
-        raise InputError(f"no row is left: {excess}; raise `max_tokens`.")
-    verb = "dropped" if too_long == "drop" else "truncated"
-    warnings.warn(f"{verb}: {excess}.", UserWarning, stacklevel=3)
-    if too_long == "drop":
-        return [p for p, n in zip(pairs, lengths, strict=True) if n <= max_tokens]
-    return [_truncated(*pair, num_start, max_tokens) for pair in pairs]
-
-
-def _truncated(
-    prompt: list[int], answer: list[int], num_start: int, max_tokens: int
-) -> Pair:
-    # The prompt's end holds the cue, without which the answer makes no sense.
-    excess = max(0, len(prompt) + len(answer) - max_tokens)
-    prompt = prompt[:num_start] + prompt[num_start + excess :]
-    return prompt, answer[: max_tokens - len(prompt)]
+        return row.key
+    return row.prompt, " " + row.answer
 
 
 def collate(items: Sequence[Encoded], pad_id: int) -> Batch:

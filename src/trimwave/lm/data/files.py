@@ -1,25 +1,25 @@
 """Records from local files: JSON lines, JSON, CSV and Parquet."""
 
+import codecs
 import csv
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from trimwave.base.errors import InputError
-from trimwave.lm.data.rows import YAHOO_COLUMNS, YAHOO_TOPICS
+from trimwave.lm.data.records import Found, NamedClasses, Record, Records
+from trimwave.lm.data.rows import YAHOO_COLUMNS, YAHOO_TOPICS, listed, shown
 
-Record = Mapping[str, object]
 
-
-def read_local(path: Path) -> tuple[Sequence[Record], Sequence[Record] | None, str]:
+def read_local(path: Path) -> tuple[Records, Records | None, str]:
     """Read a file, or a folder with ``train*`` and perhaps ``test*`` files.
 
     Returns
     -------
-    train, test : sequence of records
+    train, test : Records
         `test` is None where there is only one set, still to be split.
     revision : str
         Hash of the files' bytes.
@@ -31,8 +31,11 @@ def read_local(path: Path) -> tuple[Sequence[Record], Sequence[Record] | None, s
     """
     train, test = _split_files(path)
     digest = hashlib.sha256()
-    for file in (*train, *test):
-        digest.update(file.read_bytes())
+    try:
+        for file in (*train, *test):
+            digest.update(file.read_bytes())
+    except OSError as error:
+        raise InputError(f"cannot read `{file}`: {error.strerror}.") from None
     test_records = _read_files(test) if test else None
     return _read_files(train), test_records, f"sha256:{digest.hexdigest()}"
 
@@ -45,78 +48,161 @@ def _split_files(path: Path) -> tuple[list[Path], list[Path]]:
             f"there is no file or folder `{path}`; a path that does not start with / "
             f"is taken from the folder where the command runs."
         )
-    data = sorted(file for file in path.iterdir() if file.suffix.lower() in READERS)
+    files = (file for file in path.iterdir() if file.is_file())
+    data = sorted(file for file in files if file.suffix.lower() in READERS)
     if len(data) == 1:
         return data, []
-    train = [file for file in data if file.name.startswith("train")]
-    test = [file for file in data if file.name.startswith("test")]
+    train = [file for file in data if file.name.lower().startswith("train")]
+    test = [file for file in data if file.name.lower().startswith("test")]
+    names = ", ".join(f"`{file.name}`" for file in data) or "none"
     if not train:
-        names = ", ".join(file.name for file in data) or "none"
         raise InputError(
             f"the folder `{path}` needs one data file, or files named train* and "
             f"test*, of {', '.join(READERS)}; found: {names}."
         )
+    if len(train) + len(test) < len(data):
+        warnings.warn(
+            f"of the folder `{path}` only the files named train* and test* are read; "
+            f"it has {names}.",
+            stacklevel=2,
+        )
     return train, test
 
 
-def _read_files(files: Sequence[Path]) -> Sequence[Record]:
-    records: list[Record] = []
-    for file in files:
-        reader = READERS.get(file.suffix.lower())
-        if reader is None:
-            raise InputError(
-                f"`{file}` is of an unknown kind; give one of {', '.join(READERS)}."
-            )
-        try:
-            found = reader(file)
-        except UnicodeDecodeError as error:
-            raise InputError(
-                f"`{file}` is not UTF-8 (byte {error.start}); convert it first."
-            ) from None
-        if not found:
-            raise InputError(f"`{file}` is empty; give a file with rows.")
-        records.extend(found)
-    return records
+def _read_files(files: Sequence[Path]) -> Records:
+    return Records([_read_file(file) for file in files])
 
 
-def _read_json_lines(file: Path) -> list[Record]:
+def _read_file(file: Path) -> Found:
+    reader = READERS.get(file.suffix.lower())
+    if reader is None:
+        raise InputError(
+            f"`{file}` is of an unknown kind; give one of {', '.join(READERS)}."
+        )
+    try:
+        found = reader(file)
+    except UnicodeDecodeError as error:
+        raise InputError(_undecoded(file, error.encoding)) from None
+    if not found.records:
+        raise InputError(f"`{file}` is empty; give a file with rows.")
+    return found
+
+
+def _undecoded(file: Path, encoding: str) -> str:
+    """Say where a file is not text; a reader knows only the place in its buffer."""
+    decoder, place = codecs.getincrementaldecoder(encoding)(), ""
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                decoder.decode(line)
+            except UnicodeDecodeError:
+                place = f" in line {number}"
+                break
+    hint = " (a Windows program's: `iconv -f CP1252 -t UTF-8`)"
+    return (
+        f"`{file}` is not {encoding.upper()} text{place}; save it as UTF-8"
+        f"{hint if encoding.startswith('utf-8') else ''}."
+    )
+
+
+def _encoding_of(file: Path) -> str:
+    """Tell UTF-8, UTF-16 and UTF-32 apart by what JSON can begin with."""
+    with file.open("rb") as start:
+        return json.detect_encoding(start.read(4))
+
+
+def _read_json_lines(file: Path) -> Found:
     records: list[Record] = []
-    with file.open(encoding="utf-8-sig") as lines:
+    numbers: list[int] = []
+    with file.open(encoding=_encoding_of(file)) as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
+            where = f"line {number} of `{file}`"
             try:
-                record = json.loads(line)
+                value = _loads(line, where)
             except json.JSONDecodeError as error:
                 raise InputError(
-                    f"line {number} of `{file}` is not JSON: {error.msg} at column "
-                    f"{error.colno}; mend or remove the line."
+                    f"{where} is not JSON: {error.msg} at column {error.colno}; mend "
+                    f"or remove the line, or name the file .json if it holds one list."
                 ) from None
-            records.append(_checked(record, f"line {number} of `{file}`"))
-    return records
+            records.append(_checked(value, where))
+            numbers.append(number)
+    if len(records) == 1:
+        _refuse_wrapped(records[0], file)
+    return Found(records, str(file), numbers)
 
 
-def _read_json(file: Path) -> list[Record]:
-    text = file.read_text(encoding="utf-8-sig")
-    if not text.lstrip().startswith("["):
-        return _read_json_lines(file)  # the other common content of a .json file
+def _read_json(file: Path) -> Found:
+    text = file.read_text(encoding=_encoding_of(file))
     try:
-        records = json.loads(text)
+        value = _loads(text, f"`{file}`")
     except json.JSONDecodeError as error:
+        if not text.lstrip().startswith("["):
+            return _read_json_lines(file)  # the other common content of a .json file
         raise InputError(
             f"line {error.lineno} of `{file}` is not JSON: {error.msg} at column "
-            f"{error.colno}."
+            f"{error.colno}; mend the file."
         ) from None
-    return [_checked(r, f"row {i} of `{file}`") for i, r in enumerate(records)]
+    if isinstance(value, dict):
+        _refuse_wrapped(value, file)
+    rows = value if isinstance(value, list) else [value]
+    checked = [_checked(r, f"row {i} of `{file}`") for i, r in enumerate(rows, start=1)]
+    return Found(checked, str(file))
+
+
+def _loads(text: str, where: str) -> object:
+    """Parse JSON; what is wrong with it is a JSONDecodeError or an InputError."""
+
+    def named_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        record = dict(pairs)
+        if len(record) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise InputError(
+                f"{where} names `{shown(twice)}` twice; which of the two counts "
+                f"cannot be known, so remove one."
+            )
+        return record
+
+    try:
+        return json.loads(text, object_pairs_hook=named_once)
+    except (json.JSONDecodeError, InputError):
+        raise
+    except (ValueError, RecursionError) as error:
+        # A number of thousands of digits, or brackets thousands deep.
+        raise InputError(f"{where} cannot be read as JSON: {error}.") from None
 
 
 def _checked(record: object, where: str) -> Record:
     if not isinstance(record, dict):
         raise InputError(
-            f"{where} must be a JSON object with named columns, got "
-            f"{json.dumps(record)[:60]}."
+            f"{where} must be a JSON object with named columns, got {shown(record)}."
         )
     return record
+
+
+def _refuse_wrapped(record: Record, file: Path) -> None:
+    """Refuse one object around the rows: {"data": [{...}, ...]}, or one of columns."""
+    nested = {
+        key: list(value.values()) if isinstance(value, dict) else value
+        for key, value in record.items()
+        if isinstance(value, dict | list)
+    }
+    rows = [
+        k for k, values in nested.items() if any(isinstance(v, dict) for v in values)
+    ]
+    if rows:
+        count = len(nested[rows[0]])
+        remedy = f"save the {count} rows of its key `{shown(rows[0])}` alone"
+    elif nested and len(nested) == len(record):
+        remedy = "turn its columns into rows (pandas: `orient='records', lines=True`)"
+    else:
+        return
+    raise InputError(
+        f"`{file}` is one JSON object with {listed(record)}, not a list of rows; "
+        f"{remedy}, one JSON object a line, as .jsonl."
+    )
 
 
 def _read_csv(file: Path) -> list[Record]:
@@ -156,46 +242,39 @@ def _yahoo_topic(cells: Sequence[str]) -> str:
     return YAHOO_TOPICS[int(cells[0]) - 1]
 
 
+def _by_row(read: Callable[[Path], list[Record]]) -> Callable[[Path], Found]:
+    """Have a reader's records known by their number."""
+    return lambda file: Found(read(file), str(file))
+
+
 def _read_parquet(file: Path) -> list[Record]:
     import datasets
+    from pyarrow.parquet import read_metadata
 
     # The copy that `datasets` makes in Arrow is of no further use.
     with tempfile.TemporaryDirectory() as scratch:
         try:
+            if not read_metadata(file).num_rows:
+                return []  # `datasets` fails on it, and does not say why
             table = datasets.Dataset.from_parquet(
                 str(file), cache_dir=scratch, keep_in_memory=True
             )
+            return list(NamedClasses(table))
+        except InputError:
+            raise
         except Exception as error:
             # `datasets` wraps what Arrow raises into classes of its own.
-            raise InputError(f"`{file}` is not a Parquet file: {error}") from error
-        return list(NamedClasses(table))
+            reason = str(error.__cause__ or error).strip().splitlines() or [""]
+            raise InputError(
+                f"`{file}` cannot be read as Parquet: {reason[0].rstrip('.')}; write "
+                f"it again."
+            ) from error
 
 
-class NamedClasses(Sequence[Record]):
-    """The records of a `datasets` table, with class names for class numbers."""
-
-    def __init__(self, table: Any) -> None:
-        self._table = table
-        features = table.features.items()
-        self._names = {k: f.names for k, f in features if hasattr(f, "names")}
-
-    def __len__(self) -> int:
-        return len(self._table)
-
-    def __getitem__(self, index: Any) -> Any:
-        """Return one record."""
-        record = dict(self._table[int(index)])
-        for column, names in self._names.items():
-            number = record[column]
-            known = number is not None and number >= 0  # -1 marks an unlabelled row
-            record[column] = names[number] if known else None
-        return record
-
-
-READERS: dict[str, Callable[[Path], list[Record]]] = {
+READERS: dict[str, Callable[[Path], Found]] = {
     ".jsonl": _read_json_lines,
     ".json": _read_json,
-    ".csv": _read_csv,
-    ".parquet": _read_parquet,
+    ".csv": _by_row(_read_csv),
+    ".parquet": _by_row(_read_parquet),
 }
 """How each kind of file is read."""

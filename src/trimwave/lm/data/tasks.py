@@ -4,19 +4,26 @@ A source is ``"gsm_symbolic"`` (generated, so it needs no download), a data set 
 Hugging Face hub, or a local file or folder.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from trimwave.base.errors import InputError, nearest
 from trimwave.base.streams import stream
-from trimwave.lm.data.files import READERS, NamedClasses, Record, read_local
-from trimwave.lm.data.rows import Row, find_layout
+from trimwave.lm.data.draw import Draw, draw_from
+from trimwave.lm.data.files import READERS, read_local
+from trimwave.lm.data.parts import (
+    DUPLICATE,
+    Fits,
+    Part,
+    Taker,
+    warn_of_mended,
+    warn_of_passed_over,
+)
+from trimwave.lm.data.records import Found, NamedClasses, Records
+from trimwave.lm.data.rows import Row
 
 HUB: dict[str, tuple[str, str | None]] = {
     "gsm8k": ("openai/gsm8k", "main"),
@@ -37,16 +44,19 @@ GSM_CHUNK = 10_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Draws:
-    """Rows of one source, each at most once, in an order that the seed decides."""
+    """Rows of one source, ready to be drawn."""
 
-    train: Iterator[Row]
+    train: Draw
     """Training rows, or all of them where the source has no test rows of its own."""
-    test: Iterator[Row] | None = None
+    test: Draw | None = None
     """Test rows, if the source keeps them apart."""
     revision: str
     """What exactly was read: a commit of the hub, a hash, a package version."""
-    endless: bool = False
-    """Rows are generated for as long as they are asked for."""
+
+    @property
+    def endless(self) -> bool:
+        """Rows are generated for as long as they are asked for."""
+        return self.train.size is None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,12 +69,17 @@ class Splits:
     """Rows that nobody trains on."""
     public: tuple[Row, ...]
     """Rows of the server."""
-    num_duplicates: int
-    """Rows passed over since they equal one of a part drawn before."""
+    passed_over: dict[str, dict[str, int]]
+    """By part, how many records were passed over while it was drawn, by reason."""
     data_revision: str
     """`revision` of the source of `train` and `test`."""
     public_revision: str | None
     """`revision` of the source of `public`; None without public rows."""
+
+    @property
+    def num_duplicates(self) -> int:
+        """Rows passed over since they equal one of a part drawn before."""
+        return sum(counts.get(DUPLICATE, 0) for counts in self.passed_over.values())
 
 
 def load_task(
@@ -75,6 +90,7 @@ def load_task(
     num_test: int | None = None,
     num_public: int | None = None,
     seed: int,
+    fits: Fits | None = None,
 ) -> Splits:
     """Draw the test rows, then the public ones, then the training rows.
 
@@ -86,14 +102,23 @@ def load_task(
         Source of the public rows; ``"same"`` takes them from the training rows of
         `data`, and nobody else gets them.
     num_train, num_test, num_public : int, optional
-        How many of each; without it all there are.
+        How many of each; without it all there are. What is passed over does not count:
+        the source's next rows take its place.
     seed : int
         The run's seed.
+    fits : callable, optional
+        Says of each of some rows whether it may be taken; without it all may.
 
     Raises
     ------
     InputError
         If a source cannot be read, or has fewer rows than asked for.
+
+    Warns
+    -----
+    UserWarning
+        Once of what was passed over in which part and of what is there twice, once of
+        characters that had to be replaced, once per source of columns without a use.
     """
     own = load_rows(data, seed=seed)
     server = own if public in (None, "same", data) else load_rows(public, seed=seed)
@@ -106,55 +131,28 @@ def load_task(
         raise InputError(
             f"set `num_public`: `{public}` would give all it has, or more."
         )
-    taker = _Taker()
-    tests = own.train if own.test is None else own.test
-    test = taker.take(tests, num_test, f"test rows of `{data}`")
-    public_rows: tuple[Row, ...] = ()
+    taker = Taker(fits)
+    test = taker.take(own.test or own.train, num_test, "test")
+    public_part = Part((), {})
     if public is not None:
-        public_rows = taker.take(server.train, num_public, f"public rows of `{public}`")
-    train = taker.take(own.train, num_train, f"training rows of `{data}`")
+        public_part = taker.take(server.train, num_public, "public")
+    train = taker.take(own.train, num_train, "train")
+    parts = {"train": train, "test": test, "public": public_part}
+    warn_of_passed_over(parts)
+    draws = [own.train, *([own.test] if own.test else [])]
+    warn_of_mended(draws if server is own else [*draws, server.train])
     return Splits(
-        train=train,
-        test=test,
-        public=public_rows,
-        num_duplicates=taker.num_duplicates,
+        train=train.rows,
+        test=test.rows,
+        public=public_part.rows,
+        passed_over={name: part.passed_over for name, part in parts.items()},
         data_revision=own.revision,
         public_revision=None if public is None else server.revision,
     )
 
 
-class _Taker:
-    """Takes rows part by part, passing over what an earlier part has."""
-
-    def __init__(self) -> None:
-        self.num_duplicates = 0
-        self._taken: set[tuple[str, str]] = set()
-
-    def take(
-        self, rows: Iterator[Row], count: int | None, what: str
-    ) -> tuple[Row, ...]:
-        if count is not None and count < 0:
-            raise InputError(f"cannot draw {count} {what}; ask for 0 or more.")
-        part = tuple(islice(self._fresh(rows), count))
-        if count is not None and len(part) < count:
-            raise InputError(
-                f"asked for {count} {what}, only {len(part)} are left; ask for fewer."
-            )
-        if not part and count != 0:
-            raise InputError(f"no {what} are left; lower the other parts.")
-        self._taken.update((row.prompt, row.answer) for row in part)
-        return part
-
-    def _fresh(self, rows: Iterator[Row]) -> Iterator[Row]:
-        for row in rows:
-            if (row.prompt, row.answer) in self._taken:
-                self.num_duplicates += 1
-            else:
-                yield row
-
-
 def load_rows(source: str, *, seed: int) -> Draws:
-    """Open a source of rows; those with a blank answer are passed over.
+    """Open a source of rows; what is no row (see `Lack`) is passed over and counted.
 
     Parameters
     ----------
@@ -167,10 +165,15 @@ def load_rows(source: str, *, seed: int) -> Draws:
     ------
     InputError
         If the source is unknown, cannot be read, or has columns of unknown names.
+
+    Warns
+    -----
+    UserWarning
+        Once of the columns that no row is made of.
     """
     if source == "gsm_symbolic":
         package = f"reasoning-gym {version('reasoning-gym')}"
-        return Draws(train=_gsm_symbolic(seed), revision=package, endless=True)
+        return Draws(train=Draw(_gsm_symbolic(seed), source, None), revision=package)
     path = Path(source).expanduser()
     if path.exists() or path.suffix.lower() in READERS or source[:1] in ("/", "~", "."):
         train, test, revision = read_local(path)
@@ -182,26 +185,10 @@ def load_rows(source: str, *, seed: int) -> Draws:
             f"unknown data source `{source}`; name a local file or folder, "
             f"`owner/name` of the hub, or a known name; {hint}"
         )
-    rng = stream(seed, "rows")
-    test_rows = None if test is None else _laid_out(test, f"{source} (test)", rng)
-    train_rows = _laid_out(train, source, rng)
-    return Draws(train=train_rows, test=test_rows, revision=revision)
-
-
-def _laid_out(
-    records: Sequence[Record], source: str, rng: np.random.Generator
-) -> Iterator[Row]:
-    """Make rows of records as they are asked for: Yahoo Answers has 1.4 million."""
-    order = rng.permutation(len(records))
-    layout = find_layout(records[0], source)
-
-    def rows() -> Iterator[Row]:
-        for index in order:
-            row = layout.row(records[index], f"row {index} of `{source}`")
-            if row.answer.strip():
-                yield row
-
-    return rows()
+    # The test rows are shuffled first: so they were in every release.
+    tables = [train] if test is None else [test, train]
+    *tests, trains = draw_from(tables, source, stream(seed, "rows"))
+    return Draws(train=trains, test=tests[0] if tests else None, revision=revision)
 
 
 def _gsm_symbolic(seed: int) -> Iterator[Row]:
@@ -226,13 +213,12 @@ def _gsm_symbolic(seed: int) -> Iterator[Row]:
             if question not in seen:
                 seen.add(question)
                 answer = problem["metadata"]["answer_cot"].strip()
-                yield Row(f"Question: {question}\nAnswer:", answer)
+                where = f"problem {len(seen)} of `gsm_symbolic`"
+                yield Row(f"Question: {question}\nAnswer:", answer, origin=where)
         chunk += 1
 
 
-def _read_hub(
-    name: str, config: str | None
-) -> tuple[Sequence[Record], Sequence[Record] | None, str]:
+def _read_hub(name: str, config: str | None) -> tuple[Records, Records | None, str]:
     """Read a data set of the hub, its train and test splits."""
     import datasets
     from huggingface_hub import HfApi
@@ -258,5 +244,9 @@ def _read_hub(
     if "train" not in splits:
         found = ", ".join(splits)
         raise InputError(f"`{name}` of the hub has no split `train`, only: {found}.")
-    test = NamedClasses(splits["test"]) if "test" in splits else None
-    return NamedClasses(splits["train"]), test, revision or "cached"
+    parts = {
+        split: Records([Found(NamedClasses(splits[split]), f"{name} ({split})")])
+        for split in ("train", "test")
+        if split in splits
+    }
+    return parts["train"], parts.get("test"), revision or "cached"

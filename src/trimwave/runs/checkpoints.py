@@ -1,0 +1,90 @@
+"""The checkpoints of a run: written whole, loaded only if every byte is right."""
+
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from trimwave.base.errors import RunError
+from trimwave.base.stored import read_sealed, sha256_of, sync_folder, write_sealed
+
+KEPT = 2
+"""Checkpoints that a run keeps, the newest."""
+
+STATE = "state.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The server's files after a round."""
+
+    number: int
+    """The round."""
+    folder: Path
+
+    def flaw(self) -> str:
+        """Say what is wrong with it, or nothing."""
+        try:
+            state = read_sealed(self.folder / STATE, "round", "files")
+            if state["round"] != self.number:
+                return f"{STATE} is of round {state['round']}"
+            for name, digest in state["files"].items():
+                if sha256_of(self.folder / name) != digest:
+                    return f"{name} does not match its hash"
+        except (OSError, RunError) as error:
+            return str(error)
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoints:
+    """All that a run has."""
+
+    root: Path
+
+    def write(self, number: int, save: Callable[[Path], None]) -> None:
+        """Write one, then drop those that are too old."""
+        draft, final = self.root / f".draft-{number:04d}", self._folder(number)
+        for stale in (draft, final):
+            shutil.rmtree(stale, ignore_errors=True)
+        draft.mkdir(parents=True)
+        save(draft)
+        digests = {file.name: sha256_of(file) for file in sorted(draft.iterdir())}
+        write_sealed(draft / STATE, {"round": number, "files": digests})
+        os.replace(draft, final)
+        sync_folder(self.root)
+        for old in list(self._newest_first())[KEPT:]:
+            shutil.rmtree(old.folder)
+
+    def any(self) -> bool:
+        """Whether there is one, sound or not."""
+        return any(self._newest_first())
+
+    def newest_sound(self, last: int) -> Checkpoint | None:
+        """Return the newest one that is sound, of round `last` at most; None if none.
+
+        Warns of each that is damaged.
+        """
+        for one in self._newest_first():
+            if one.number > last:
+                continue
+            flaw = one.flaw()
+            if not flaw:
+                return one
+            warnings.warn(
+                f"checkpoint {one.folder} is damaged ({flaw.rstrip('.')}); trying the "
+                "one before.",
+                stacklevel=3,
+            )
+        return None
+
+    def _folder(self, number: int) -> Path:
+        return self.root / f"round-{number:04d}"
+
+    def _newest_first(self) -> Iterator[Checkpoint]:
+        found = (path.name.removeprefix("round-") for path in self.root.glob("round-*"))
+        numbers = (int(text) for text in found if text.isdecimal())
+        for number in sorted(numbers, reverse=True):
+            yield Checkpoint(number, self._folder(number))
