@@ -4,11 +4,22 @@ A recipe holds only its differences from the defaults below. A default that the 
 does not give is marked ``# assumed``; docs/notation.md says where each comes from.
 """
 
+import warnings
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from trimwave.base.errors import InputError
+from trimwave.base.quantity import Quantity
 from trimwave.cell.link import Noise
+from trimwave.cell.plausible import (
+    BAND,
+    HANDHELD_POWER,
+    LOSS,
+    MEMORY,
+    NOISE_PSD,
+    POWER,
+    SPEED,
+)
 
 
 def _require(section: str, config: object, least: float, *names: str) -> None:
@@ -26,6 +37,15 @@ def _require_range(section: str, name: str, value: tuple[float, float]) -> None:
             f"`{section}{name}` must be a range [low, high] with 0 < low <= high, "
             f"got {list(value)}."
         )
+
+
+def _require_plausible(name: str, quantity: Quantity, *values: float) -> None:
+    """Refuse what cannot be in a key's unit; warn of what is unusual in it."""
+    for value in values:
+        if (fault := quantity.fault(value)) is not None:
+            raise InputError(f"`{name}` {fault}.")
+        if (doubt := quantity.doubt(value)) is not None:
+            warnings.warn(f"`{name}` {doubt}.", stacklevel=4)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +71,12 @@ class CellConfig:
         _require("cell.", self, 0, "server_speed_flops_per_s")
         _require_range("cell.", "speed_factor", self.speed_factor)
         _require_range("cell.", "memory_bytes", self.memory_bytes)
+        _require_plausible("cell.total_bandwidth_hz", BAND, self.total_bandwidth_hz)
+        _require_plausible("cell.memory_bytes", MEMORY, *self.memory_bytes)
+        for name in ("base_speed_flops_per_s", "server_speed_flops_per_s"):
+            _require_plausible(f"cell.{name}", SPEED, getattr(self, name))
+        speeds = [self.base_speed_flops_per_s * one for one in self.speed_factor]
+        _require_plausible("cell.speed_factor times base speed", SPEED, *speeds)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,6 +109,12 @@ class RadioConfig:
         for name in ("path_loss_db", "noise_psd_dbm_per_hz", "noise_figure_db"):
             if abs(getattr(self, name)) == float("inf"):
                 raise InputError(f"`radio.{name}` must be finite.")
+        _require_plausible("radio.server_power_w", POWER, self.server_power_w)
+        _require_plausible("radio.client_power_w", HANDHELD_POWER, self.client_power_w)
+        _require_plausible("radio.path_loss_db", LOSS, self.path_loss_db)
+        _require_plausible(
+            "radio.noise_psd_dbm_per_hz", NOISE_PSD, self.noise_psd_dbm_per_hz
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,6 +8,7 @@ from types import UnionType
 from typing import Any, Literal, get_args, get_origin
 
 from trimwave.base.errors import InputError, nearest
+from trimwave.base.table import is_table_name
 from trimwave.recipe.config import Config
 
 PACKAGE_FOLDER = Path(__file__).parents[1]
@@ -21,10 +22,15 @@ def find_recipe(name: str) -> Path:
     Raises
     ------
     InputError
-        If there is no such file; names the nearest recipe.
+        If there is no such file, with the nearest recipe, or its name is a table's.
     """
     path = Path(name)
-    if path.suffix == ".toml" or path.is_file():
+    if is_table_name(name):
+        raise InputError(
+            f"{name} is a table by its name, no recipe in TOML; `trimwave plan` takes "
+            "one of clients, `radio.trace` one of gains, `data.source` one of rows."
+        )
+    if path.suffix.lower() == ".toml" or path.is_file():
         return path
     known = {
         str(recipe.relative_to(folder).with_suffix("")): recipe

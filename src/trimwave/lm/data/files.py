@@ -1,6 +1,5 @@
-"""Records from local files: JSON lines, JSON, CSV and Parquet."""
+"""Records from local files: JSON lines, JSON, CSV or TSV, and Parquet."""
 
-import csv
 import hashlib
 import json
 import tempfile
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trimwave.base.errors import InputError
-from trimwave.lm.data.rows import YAHOO_COLUMNS, YAHOO_TOPICS
+from trimwave.lm.data.tables import read_table_rows
 
 Record = Mapping[str, object]
 
@@ -119,41 +118,8 @@ def _checked(record: object, where: str) -> Record:
     return record
 
 
-def _read_csv(file: Path) -> list[Record]:
-    """Read a CSV with a header, or the header-less one of Yahoo Answers."""
-    records: list[Record] = []
-    columns: Sequence[str] = ()
-    with file.open(encoding="utf-8-sig", newline="") as lines:
-        table = csv.reader(lines, strict=True)
-        try:
-            for cells in table:
-                if not columns:
-                    columns = YAHOO_COLUMNS if _is_yahoo(cells) else cells
-                    if columns is cells:
-                        continue
-                if not cells:
-                    continue
-                if len(cells) != len(columns):
-                    raise csv.Error(f"{len(cells)} cells, expected {len(columns)}")
-                if columns is YAHOO_COLUMNS:
-                    cells = [_yahoo_topic(cells), *cells[1:]]
-                records.append(dict(zip(columns, cells, strict=True)))
-        except csv.Error as error:
-            raise InputError(
-                f"line {table.line_num} of `{file}` is not as a CSV should be: {error}."
-            ) from None
-    return records
-
-
-def _is_yahoo(cells: Sequence[str]) -> bool:
-    classes = {str(number) for number in range(1, len(YAHOO_TOPICS) + 1)}
-    return len(cells) == len(YAHOO_COLUMNS) and cells[0] in classes
-
-
-def _yahoo_topic(cells: Sequence[str]) -> str:
-    if not _is_yahoo(cells):
-        raise csv.Error(f"class index `{cells[0]}` is not one of 1 to 10")
-    return YAHOO_TOPICS[int(cells[0]) - 1]
+def _read_table(file: Path) -> list[Record]:
+    return read_table_rows(file).records
 
 
 def _read_parquet(file: Path) -> list[Record]:
@@ -195,7 +161,8 @@ class NamedClasses(Sequence[Record]):
 READERS: dict[str, Callable[[Path], list[Record]]] = {
     ".jsonl": _read_json_lines,
     ".json": _read_json,
-    ".csv": _read_csv,
+    ".csv": _read_table,
+    ".tsv": _read_table,
     ".parquet": _read_parquet,
 }
 """How each kind of file is read."""
