@@ -38,8 +38,8 @@ SPEED = Quantity(
 
 MEMORY = Quantity(
     unit="byte",
-    least=1e6,
-    too_low="no model that is worth training fits into less than 1e6",
+    least=1e5,
+    too_low="no transformer trains in less than 1e5",
     most=1e15,
     too_high="no device has 1e15",
     usual=(64e6, 4e12),  # a small embedded Linux board; a large server

@@ -238,8 +238,8 @@ def test_an_unreachable_hub_says_what_was_tried(monkeypatch):
         ("a.jsonl", "\n\n", "is empty"),
         ("a.json", "[]", "is empty"),
         ("a.csv", "question,answer\n", "is empty"),
-        ("a.csv", "question,answer\n1\n", "line 2 of .* 1 cells, expected 2"),
-        ("a.csv", "3,t,c,b\n11,t,c,b\n", "line 2 of .* class index `11`"),
+        ("a.csv", "question,answer\n1\n", "line 2: 1 cell for 2 columns; `answer`"),
+        ("a.csv", "3,t,c,b\n11,t,c,b\n", "line 2: class index `11`"),
         ("a.parquet", "text", "is not a Parquet file"),
         ("a.txt", "text", r"of an unknown kind; give one of \.jsonl"),
         (
