@@ -32,7 +32,7 @@ KINDS = (
     (r"[\u2010-\u2015\u2212].*", "its minus is a typographic one; write `-`"),
     (r".*%", "write a number without the percent sign"),
     (r"[+-]?[\d.,]+([eE][+-]?\d+)?\s*[^\W\d_].*", "write the number without a unit"),
-    (r"#\w+[!/?].*", "the spreadsheet has an error there"),
+    (r"#[\w/#]+[!?]?", "the spreadsheet has an error there"),
     (r"=.*", "it is a formula; save its value"),
 )
 """What cells hold that are nearly numbers: a pattern, and what to do."""
@@ -161,6 +161,11 @@ def _unknown(where: str, header: Row, at: int, known: dict[str, Column]) -> str:
     """Say what to do about a column that nothing reads."""
     name = header.cells[at].strip()
     if len(header.cells) == 1:
+        if any(one in name for one in DELIMITERS):
+            return (
+                f"{where}: the whole line is within quotation marks, {shown(name)}; "
+                "take those at its ends away, in every line."
+            )
         separators = ", ".join(DELIMITERS.values())
         return (
             f"{where}: one column alone, {shown(name)}; expected {_listed(known)}, "

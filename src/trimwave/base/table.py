@@ -32,6 +32,9 @@ LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 DECLARED = re.compile(r"\s*\"?sep=(.)\"?\s*")
 """The line in which Excel writes down the delimiter."""
 
+SPREADSHEET_ERROR = re.compile(r"#(N/A|[A-Z0-9/]+[!?]|#)")
+"""Begins as a comment does, but is a row whose first value is missing."""
+
 INTEGER = re.compile(r"\s*[+-]?\d+\s*")
 
 _limit_lock = threading.Lock()
@@ -85,7 +88,9 @@ class Table:
 
     def _suspicion(self, row: Row) -> str:
         """Say what may have cut numbers in two."""
-        header = self.rows[0].cells
+        excess = len(row.cells) - len(self.rows[0].cells)
+        if not any(cell.strip() for cell in row.cells[-excess:]):
+            return "; take the separators at the line's end away"
         if self.delimiter != ",":
             return ""
         pairs, at = 0, 0
@@ -93,7 +98,7 @@ class Table:
             if INTEGER.fullmatch(row.cells[at]) and row.cells[at + 1].isdigit():
                 pairs, at = pairs + 1, at + 1
             at += 1
-        if pairs and 2 * pairs >= len(row.cells) - len(header):
+        if pairs >= excess:
             return (
                 "; decimal commas or thousands separators are suspected: write points, "
                 "and no separators, or put `;` between columns"
@@ -207,7 +212,10 @@ class _Lines:
         if self._number == 1 and DECLARED.fullmatch(line):
             return True
         # A line of tabs alone is a row whose cells are all empty.
-        return self._comments and line.strip(" \r\n")[:1] in ("", "#")
+        bare = line.strip(" \r\n")
+        if not self._comments or SPREADSHEET_ERROR.match(bare):
+            return False
+        return bare[:1] in ("", "#")
 
 
 def _rows(path: Path, text: str, delimiter: str, free_text: bool) -> Iterator[Row]:
