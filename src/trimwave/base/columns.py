@@ -1,5 +1,6 @@
 """Columns of numbers from a table: by name, with units, each value with its place."""
 
+import math
 import re
 import warnings
 from collections.abc import Sequence
@@ -26,6 +27,8 @@ MISSING = frozenset(
 INFINITE = frozenset({"inf", "+inf", "infinity", "+infinity"})
 
 KINDS = (
+    (NUMBER.pattern, "it is larger than any number"),
+    (r"0[xX][\da-fA-F]+", "write it in decimals"),
     (r"[+-]?\d+,\d+([eE][+-]?\d+)?", "a decimal comma is suspected; write a point"),
     (r"[+-]?\d{1,3}([ ,.'’\u00a0\u202f]\d{3})+", "write it without separators"),
     (r"[+-]?\d[\d_]*_[\d_]*", "write it without separators"),
@@ -187,8 +190,8 @@ def _number(table: Table, row: Row, at: int, column: Column) -> float:
     """Return one cell as a number."""
     cell = row.cells[at].strip()
     none_is = column.quantity.none_is if column.quantity else None
-    if NUMBER.fullmatch(cell):
-        return float(cell)
+    if NUMBER.fullmatch(cell) and math.isfinite(value := float(cell)):
+        return value
     if cell.casefold() in INFINITE and none_is == np.inf:
         return np.inf
     heading = table.rows[0].cells[at].strip()
@@ -223,5 +226,5 @@ def _check(found: Columns, column: Column) -> None:
         if column.quantity and (doubt := column.quantity.doubt(value)):
             doubts.append(f"{found.where(row, column.name)}: {doubt}")
     if doubts:
-        more = f" (and {len(doubts) - 1} lines more)" if len(doubts) > 1 else ""
+        more = f" (so are {len(doubts) - 1} more)" if len(doubts) > 1 else ""
         warnings.warn(f"{doubts[0]}{more}.", stacklevel=4)

@@ -90,7 +90,11 @@ def _undecodable(path: Path, data: bytes, error: UnicodeDecodeError) -> str:
         name = error.encoding.upper()
         return f"{where}: byte {error.start + 1} of the file is not {name}; was it cut?"
     guess = bytes([byte]).decode("cp1252", "replace")
-    meant = f", `{guess}` in Windows-1252 (Latin-1)" if guess.isprintable() else ""
+    meant = (
+        f", `{guess}` in Windows-1252 (Latin-1)"
+        if guess.isprintable() and guess != "\ufffd"
+        else ""
+    )
     return (
         f"{where}: byte {error.start + 1} of the file, 0x{byte:02X}{meant}, is not "
         "UTF-8; save the file as UTF-8."

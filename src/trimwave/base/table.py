@@ -35,6 +35,7 @@ DECLARED = re.compile(r"\s*\"?sep=(.)\"?\s*")
 SPREADSHEET_ERROR = re.compile(r"#(N/A|[A-Z0-9/]+[!?]|#)")
 """Begins as a comment does, but is a row whose first value is missing."""
 
+NUMBER_LIKE = re.compile(r"[-+.\deE\s]*")
 INTEGER = re.compile(r"\s*[+-]?\d+\s*")
 
 _limit_lock = threading.Lock()
@@ -59,6 +60,7 @@ class Table:
     path: Path
     delimiter: str
     rows: list[Row]
+    free_text: bool
 
     def check_width(self, row: Row, columns: Sequence[str]) -> None:
         """Refuse a row that has more or fewer cells than there are columns.
@@ -91,7 +93,9 @@ class Table:
         excess = len(row.cells) - len(self.rows[0].cells)
         if not any(cell.strip() for cell in row.cells[-excess:]):
             return "; take the separators at the line's end away"
-        if self.delimiter != ",":
+        if self.free_text:
+            return f"; a text with `{self.delimiter}` needs quotation marks around it"
+        if self.delimiter != "," or not all(map(NUMBER_LIKE.fullmatch, row.cells)):
             return ""
         pairs, at = 0, 0
         while at < len(row.cells) - 1:
@@ -145,7 +149,7 @@ def read_table(path: Path, fit: Fit, *, free_text: bool = False) -> Table:
         rows = list(_rows(path, text, delimiter, free_text))
     if not rows:
         raise InputError(f"{path}: is empty; expected a header and rows.")
-    return Table(path, delimiter, rows)
+    return Table(path, delimiter, rows, free_text)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from trimwave.base.quantity import Quantity
-from trimwave.base.units import linear_to_db
+from trimwave.base.units import dbm_to_w, linear_to_db
 
 
 def _times(factor: float) -> Callable[[float], float]:
@@ -18,7 +18,13 @@ def _times(factor: float) -> Callable[[float], float]:
 
 def _from_linear(value: float) -> float:
     """Turn a linear ratio into dB; what cannot be one into nan."""
-    return float(linear_to_db(value)) if 0 < value < float("inf") else float("nan")
+    possible = 0 < value < float("inf")
+    return round(float(linear_to_db(value)), 3) if possible else float("nan")
+
+
+def _from_dbm(value: float) -> float:
+    """Turn a power in dBm into watts."""
+    return float(f"{dbm_to_w(min(value, 300.0)):.3g}")
 
 
 SPEED = Quantity(
@@ -108,7 +114,7 @@ POWER = Quantity(
     too_low="nothing hears less than 1e-9",
     most=1e7,
     too_high="no transmitter has 1e7",
-    others={"in dBm": lambda value: float(10 ** (min(value, 300.0) / 10 - 3))},
+    others={"in dBm": _from_dbm},
 )
 """What a server sends."""
 
@@ -121,7 +127,7 @@ NOISE_PSD = Quantity(
     too_low="noise at 0.01 K has -218",
     most=-60.0,
     too_high="thermal noise has -174",
-    others={"with the wrong sign": _times(-1.0)},
+    others={"a value with the wrong sign": _times(-1.0)},
 )
 """Density of the noise."""
 

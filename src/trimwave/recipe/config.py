@@ -45,7 +45,9 @@ def _require_plausible(name: str, quantity: Quantity, *values: float) -> None:
         if (fault := quantity.fault(value)) is not None:
             raise InputError(f"`{name}` {fault}.")
         if (doubt := quantity.doubt(value)) is not None:
-            warnings.warn(f"`{name}` {doubt}.", stacklevel=4)
+            # From one place for each key, so that a config built again warns once.
+            warnings.warn(f"`{name}` {doubt}.", stacklevel=2)
+            return
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,7 +78,9 @@ class CellConfig:
         for name in ("base_speed_flops_per_s", "server_speed_flops_per_s"):
             _require_plausible(f"cell.{name}", SPEED, getattr(self, name))
         speeds = [self.base_speed_flops_per_s * one for one in self.speed_factor]
-        _require_plausible("cell.speed_factor times base speed", SPEED, *speeds)
+        _require_plausible(
+            "cell.speed_factor` times `cell.base_speed_flops_per_s", SPEED, *speeds
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

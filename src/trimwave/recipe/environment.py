@@ -97,11 +97,12 @@ class Environment:
             server_speed_flops_per_s=cell.server_speed_flops_per_s,
         )
         if (lost := out_of_reach(heard)) is not None:
-            source = f"`radio.trace` = {radio.trace}" if radio.trace else "`[radio]`"
-            raise InputError(
-                f"{source}, round {round_index + 1} of the run: {lost}; correct its "
-                "gain, or take the client out."
+            remedy = (
+                f"correct its gain in {radio.trace}, or take it out there"
+                if radio.trace
+                else "lower `radio.path_loss_db`, or raise the powers"
             )
+            raise InputError(f"in round {round_index + 1}, {lost}; {remedy}.")
         return heard
 
     @cached_property

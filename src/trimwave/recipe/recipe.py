@@ -22,15 +22,10 @@ def find_recipe(name: str) -> Path:
     Raises
     ------
     InputError
-        If there is no such file, with the nearest recipe, or its name is a table's.
+        If there is no such file; names the nearest recipe.
     """
     path = Path(name)
-    if is_table_name(name):
-        raise InputError(
-            f"{name} is a table by its name, no recipe in TOML; `trimwave plan` takes "
-            "one of clients, `radio.trace` one of gains, `data.source` one of rows."
-        )
-    if path.suffix.lower() == ".toml" or path.is_file():
+    if path.suffix.lower() == ".toml" or is_table_name(name) or path.is_file():
         return path
     known = {
         str(recipe.relative_to(folder).with_suffix("")): recipe
@@ -63,6 +58,11 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
 
 def _read_tree(path: Path, readers: tuple[Path, ...]) -> dict[str, Any]:
     """Read a recipe on top of the one that it extends; `readers` extend this one."""
+    if is_table_name(path.name):
+        raise InputError(
+            f"{path} is a table by its name, no recipe in TOML; `trimwave plan` takes "
+            "one of clients, `radio.trace` one of gains, `data.source` one of rows."
+        )
     try:
         tree = tomllib.loads(path.read_text())
     except OSError as error:

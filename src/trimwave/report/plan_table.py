@@ -11,9 +11,9 @@ from trimwave.plan.plan import Plan, Situation
 
 COLUMNS = "client", "beta", "MHz", "T s", "compute", "down", "up", "MiB", "GB"
 
-WIDEST = 7
+WIDEST = 5
 """Characters of a number in the table: with more, nine of them and what holds x_k do
-not fit into 80 columns."""
+not fit into 80 columns. `plan_json` has all digits."""
 
 
 def plan_table(plan: Plan) -> Table:
@@ -122,9 +122,13 @@ def _seconds(value: float) -> str:
 
 
 def _narrow(value: float, decimals: int) -> str:
-    """Write a number in at most `WIDEST` characters."""
-    text = f"{value:.{decimals}f}"
-    return text if len(text) <= WIDEST else f"{value:.1e}"
+    """Write a number with as many decimals as fit, or with an exponent: 1.2e8."""
+    for kept in range(decimals, -1, -1):
+        text = f"{value:.{kept}f}"
+        if len(text) <= WIDEST:
+            return text
+    mantissa, _, exponent = f"{value:.1e}".partition("e")
+    return f"{mantissa}e{int(exponent)}"
 
 
 def _mib(bits: float) -> float:
