@@ -1,8 +1,11 @@
 """What a number with a unit can be, and which unit it was probably meant in."""
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+
+from trimwave.base.errors import InputError
 
 MARKERS = frozenset(
     {
@@ -62,6 +65,22 @@ class Quantity:
         if low <= value <= high:
             return None
         return f"is {plain(value)}, unusual in {self.unit}{self._meant(value)}"
+
+    def require(self, name: str, *values: float) -> None:
+        """Check values of a key; of unusual ones the first is warned of.
+
+        Raises
+        ------
+        InputError
+            If a value cannot be.
+        """
+        for value in values:
+            if (fault := self.fault(value)) is not None:
+                raise InputError(f"`{name}` {fault}.")
+        for doubt in filter(None, map(self.doubt, values)):
+            # From one place for each key, so that a config built again warns once.
+            warnings.warn(f"`{name}` {doubt}.", stacklevel=2)
+            return
 
     @property
     def _usual(self) -> tuple[float, float]:

@@ -70,11 +70,11 @@ class Trace:
             for kinds, values in zip((rounds, clients), keys, strict=True)
         )
         _check_pairs(found, at * len(clients) + client)
-        gain_db = np.full((len(rounds), 2, len(clients)), np.nan)
+        _check_rounds(found, rounds)
+        _check_holes(found, at, client, clients)
+        gain_db = np.empty((len(rounds), 2, len(clients)))
         gain_db[at, 0, client] = found.values["gain_down_db"]
         gain_db[at, 1, client] = found.values["gain_up_db"]
-        _check_rounds(path, rounds)
-        _check_holes(found, gain_db, rounds, clients)
         return cls(gain_db=gain_db)
 
     def gains(self, round_index: int, num_clients: int) -> dict[str, FloatArray]:
@@ -106,27 +106,29 @@ def _pair(found: Columns, row: int) -> str:
     return f"round {values['round'][row]:.0f}, client {values['client'][row]:.0f}"
 
 
-def _check_rounds(path: Path, rounds: FloatArray) -> None:
+def _check_rounds(found: Columns, rounds: FloatArray) -> None:
     """Refuse a gap in the rounds: what was measured there is not known."""
     gaps = np.flatnonzero(np.diff(rounds) != 1)
     if gaps.size:
         before, after = rounds[gaps[0] : gaps[0] + 2]
+        row = int(np.flatnonzero(found.values["round"] == after)[0])
         raise InputError(
-            f"{path}: round {before:.0f} is followed by round {after:.0f}; number the "
-            "rounds one after the other."
+            f"{found.path}, line {found.lines[row]}: after round {before:.0f} comes "
+            f"round {after:.0f}; a trace needs the rounds between, or number them one "
+            "after the other."
         )
 
 
 def _check_holes(
-    found: Columns, gain_db: FloatArray, rounds: FloatArray, clients: FloatArray
+    found: Columns, at: IntArray, client: IntArray, clients: FloatArray
 ) -> None:
-    """Refuse a round that lacks a client."""
-    holes = np.argwhere(np.isnan(gain_db[:, 0]))
-    if holes.size:
-        at, client = holes[0]
-        row = int(np.flatnonzero(found.values["round"] == rounds[at])[0])
+    """Refuse a round that lacks a client, before there is an array of all pairs."""
+    short = np.flatnonzero(np.bincount(at) < len(clients))
+    if short.size:
+        rows = np.flatnonzero(at == short[0])
+        missing = np.setdiff1d(np.arange(len(clients)), client[rows])[0]
         raise InputError(
-            f"{found.path}: no gain for round {rounds[at]:.0f}, client "
-            f"{clients[client]:.0f}; the round begins in line {found.lines[row]}, and "
-            "a trace needs every client in every round."
+            f"{found.path}: no gain for round {found.values['round'][rows[0]]:.0f}, "
+            f"client {clients[missing]:.0f}; the round begins in line "
+            f"{found.lines[rows[0]]}, and a trace needs every client in every round."
         )

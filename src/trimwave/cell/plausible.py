@@ -104,7 +104,6 @@ LOSS = Quantity(
     too_high="nothing so weak can be measured",
     usual=(10.0, 300.0),
     others={"a gain": _times(-1.0)},
-    has_markers=True,
 )
 """What is sent over what is received."""
 

@@ -4,22 +4,12 @@ A recipe holds only its differences from the defaults below. A default that the 
 does not give is marked ``# assumed``; docs/notation.md says where each comes from.
 """
 
-import warnings
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from trimwave.base.errors import InputError
-from trimwave.base.quantity import Quantity
+from trimwave.cell import plausible
 from trimwave.cell.link import Noise
-from trimwave.cell.plausible import (
-    BAND,
-    HANDHELD_POWER,
-    LOSS,
-    MEMORY,
-    NOISE_PSD,
-    POWER,
-    SPEED,
-)
 
 
 def _require(section: str, config: object, least: float, *names: str) -> None:
@@ -37,17 +27,6 @@ def _require_range(section: str, name: str, value: tuple[float, float]) -> None:
             f"`{section}{name}` must be a range [low, high] with 0 < low <= high, "
             f"got {list(value)}."
         )
-
-
-def _require_plausible(name: str, quantity: Quantity, *values: float) -> None:
-    """Refuse what cannot be in a key's unit; warn of what is unusual in it."""
-    for value in values:
-        if (fault := quantity.fault(value)) is not None:
-            raise InputError(f"`{name}` {fault}.")
-        if (doubt := quantity.doubt(value)) is not None:
-            # From one place for each key, so that a config built again warns once.
-            warnings.warn(f"`{name}` {doubt}.", stacklevel=2)
-            return
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,13 +52,13 @@ class CellConfig:
         _require("cell.", self, 0, "server_speed_flops_per_s")
         _require_range("cell.", "speed_factor", self.speed_factor)
         _require_range("cell.", "memory_bytes", self.memory_bytes)
-        _require_plausible("cell.total_bandwidth_hz", BAND, self.total_bandwidth_hz)
-        _require_plausible("cell.memory_bytes", MEMORY, *self.memory_bytes)
+        plausible.BAND.require("cell.total_bandwidth_hz", self.total_bandwidth_hz)
+        plausible.MEMORY.require("cell.memory_bytes", *self.memory_bytes)
         for name in ("base_speed_flops_per_s", "server_speed_flops_per_s"):
-            _require_plausible(f"cell.{name}", SPEED, getattr(self, name))
+            plausible.SPEED.require(f"cell.{name}", getattr(self, name))
         speeds = [self.base_speed_flops_per_s * one for one in self.speed_factor]
-        _require_plausible(
-            "cell.speed_factor` times `cell.base_speed_flops_per_s", SPEED, *speeds
+        plausible.SPEED.require(
+            "cell.speed_factor` times `cell.base_speed_flops_per_s", *speeds
         )
 
 
@@ -113,12 +92,11 @@ class RadioConfig:
         for name in ("path_loss_db", "noise_psd_dbm_per_hz", "noise_figure_db"):
             if abs(getattr(self, name)) == float("inf"):
                 raise InputError(f"`radio.{name}` must be finite.")
-        _require_plausible("radio.server_power_w", POWER, self.server_power_w)
-        _require_plausible("radio.client_power_w", HANDHELD_POWER, self.client_power_w)
-        _require_plausible("radio.path_loss_db", LOSS, self.path_loss_db)
-        _require_plausible(
-            "radio.noise_psd_dbm_per_hz", NOISE_PSD, self.noise_psd_dbm_per_hz
-        )
+        plausible.POWER.require("radio.server_power_w", self.server_power_w)
+        plausible.HANDHELD_POWER.require("radio.client_power_w", self.client_power_w)
+        plausible.LOSS.require("radio.path_loss_db", self.path_loss_db)
+        density = self.noise_psd_dbm_per_hz
+        plausible.NOISE_PSD.require("radio.noise_psd_dbm_per_hz", density)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

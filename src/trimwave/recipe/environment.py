@@ -56,7 +56,8 @@ class Environment:
         Raises
         ------
         InputError
-            If a trace cannot be read.
+            If a trace cannot be read, is of another number of clients, or has one out
+            of reach.
         """
         cell, radio = config.cell, config.radio
         rng = stream(config.seed, "clients")
@@ -71,7 +72,12 @@ class Environment:
                 fading=radio.fading == "rayleigh",
             )
         )
-        return cls(config, factor * cell.base_speed_flops_per_s, memory, channel)
+        found = cls(config, factor * cell.base_speed_flops_per_s, memory, channel)
+        if isinstance(channel, Trace):
+            # What a trace lacks is known beforehand: no run should end of it half way.
+            for index in range(min(config.rounds, len(channel.gain_db))):
+                found.cell(index, np.ones(cell.num_clients))
+        return found
 
     def cell(self, round_index: int, num_samples: FloatArray) -> Cell:
         """Return what the base station sees in one round.
