@@ -98,7 +98,7 @@ def test_json_has_what_the_table_has(trimwave, cell):
         ),
         (["--seed", 3, "--round", 2], "--seed, --round"),
         (["--set", "cell.total_bandwidth_hz=1e6"], None),
-        (["--set", "cell.server_speed_flops_per_s=1e6"], None),
+        (["--set", "cell.server_speed_flops_per_s=1e13"], None),
         (["--set", "radio.noise=psd"], None),
         (["--set", "limits.beta_bar=0.4"], None),
     ],

@@ -5,13 +5,15 @@ from cells import CONSTANTS, HEADER
 @pytest.mark.parametrize(
     ("place", "value", "said"),
     [
-        ((0, 0), "nan", "`speed_flops_per_s` must be positive and finite, got nan"),
-        ((1, 0), "-1e12", "got -1000000000000.0 for client 1"),
-        ((2, 1), "0", "`memory_bytes` must be positive and finite, got 0.0 for client"),
-        ((1, 2), "nan", "`snr_down` must be positive and finite, got nan for client 1"),
-        ((2, 3), "inf", "for client 2"),
-        ((1, 1), "", "line 3: `memory_bytes` must be a number, got ''"),
-        ((2, 2), "good", "line 4: `snr_down_db` must be a number, got 'good'"),
+        ((0, 0), "nan", "line 2, column `speed_flops_per_s`: must be a number in FLOP"),
+        ((1, 0), "-1e12", "line 3, column `speed_flops_per_s`: must be in FLOP/s, got"),
+        ((2, 1), "0", "line 4, column `memory_bytes`: must be in byte, got 0"),
+        ((2, 1), "4", "if it is in GB, write 4e9"),
+        ((1, 2), "nan", "line 3, column `snr_down_db`: must be a number in dB, got"),
+        ((2, 3), "inf", "line 4, column `snr_up_db`: must be a number in dB, got"),
+        ((1, 1), "", "line 3, column `memory_bytes`: must be a number in byte, got ''"),
+        ((2, 2), "good", "line 4, column `snr_down_db`: must be a number in dB, got"),
+        ((0, 3), "-150", "line 2, column `snr_up_db`: client 0 is out of reach"),
     ],
 )
 def test_a_bad_number_in_a_cell_is_named(refused, cell, place, value, said):
@@ -21,11 +23,13 @@ def test_a_bad_number_in_a_cell_is_named(refused, cell, place, value, said):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("\xff\xfe", "cannot be read"),
+        ("\xff", "line 1: byte 1 of the file, 0xFF, `ÿ` in Windows-1252"),
+        ("\xff\xfe", "is empty"),
         (HEADER, "no rows below the header"),
-        ("", "no column speed_flops_per_s"),
-        (HEADER.replace("snr_up_db", "snr_up"), "no column snr_up_db; expected speed"),
-        (HEADER + "1e12,8e9,90\n", "line 2: `snr_up_db` must be a number, got None"),
+        ("", "is empty"),
+        (HEADER.replace("snr_up_db", "snr_up"), "'snr_up' (did you mean `snr_up_db`?)"),
+        (HEADER.replace(",snr_up_db", ""), "no column `snr_up_db`; expected speed"),
+        (HEADER + "1e12,8e9,90\n", "line 2: 3 cells for 4 columns; `snr_up_db` has"),
     ],
 )
 def test_a_malformed_cell_is_named(refused, tmp_path, text, said):

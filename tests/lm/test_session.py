@@ -170,7 +170,8 @@ def test_fisher_is_ranked_once(home, tmp_path, monkeypatch):
     ("change", "said"),
     [
         ("limits.beta_max=0.75", "C4: `beta_max` = 0.75 cannot be reached"),
-        ("cell.memory_bytes=[10.0, 20.0]", "C3: client 0 has"),
+        ("cell.memory_bytes=[1e5, 2e5]", "C3: client 0 has"),
+        ("cell.memory_bytes=[4, 8]", "if it is in GB, write 4e9"),
         ("limits.beta_bar=0.05", "C5: mean pruning must not exceed `beta_bar` = 0.05"),
         ("data.max_tokens=16", "raise `data.max_tokens`"),
         ("data.max_tokens=65", "exceeds the context"),
@@ -184,7 +185,7 @@ def test_fisher_is_ranked_once(home, tmp_path, monkeypatch):
         ("train.learning_rate=1e30", "loss"),
     ],
 )
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore:`cell.memory_bytes`")
 def test_what_a_run_cannot_do_is_one_line(home, recipe, trimwave, change, said):
     code, _, err = trimwave("run", recipe, "--set", change)
     assert code == 2

@@ -141,8 +141,8 @@ def test_a_cell_from_a_file_with_optional_columns(tmp_path):
     assert cell.held.tolist() == [0, 1]
     assert cell.bandwidth_min_hz.tolist() == [0, 1e6]
     assert cell.bandwidth_max_hz.tolist() == [np.inf, 2e6]
-    # Each may be there without the others, anywhere, and other columns are not read.
-    path.write_text("name,held," + HEADER + "phone,0.25,1e12,4e9,30,20\n")
+    # Each may be there without the others, anywhere, and `_name` is not read.
+    path.write_text("_name,held," + HEADER + "phone,0.25,1e12,4e9,30,20\n")
     cell = cell_from_csv(path, Config())
     assert cell.held.tolist() == [0.25]
     assert cell.num_samples.tolist() == [1]
@@ -154,39 +154,43 @@ def test_a_cell_from_a_file_with_optional_columns(tmp_path):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (
-            "0,0,0,1e6",
-            "`num_samples` must be positive and finite, got 0.0 for client 1",
-        ),
-        ("1,1.5,0,1e6", r"`held` must be in \[0, 1\], got 1.5 for client 1"),
-        ("1,-0.1,0,1e6", r"`held` must be in \[0, 1\], got -0.1 for client 1"),
-        ("1,nan,0,1e6", r"`held` must be in \[0, 1\], got nan for client 1"),
-        ("1,0,-1,1e6", "`bandwidth_min_hz` must be at least 0 and finite, got -1.0"),
-        ("1,0,inf,1e6", "`bandwidth_min_hz` must be at least 0 and finite, got inf"),
-        ("1,0,0,0", "`bandwidth_max_hz` must be positive, got 0.0 for client 1"),
-        ("1,0,0,nan", "`bandwidth_max_hz` must be positive, got nan for client 1"),
-        ("1,,0,1e6", "line 3: `held` must be a number, got ''"),
-        ("1,0,0", "line 3: `bandwidth_max_hz` must be a number, got None"),
+        ("0,0,0,1e6", "column `num_samples`: must be in rows, got 0"),
+        ("1,1.5,0,1e6", "column `held`: must be in parts of one, got 1.5"),
+        ("1,50,0,1e6", "column `held`: .* if it is in percent, write 0.5"),
+        ("1,-0.1,0,1e6", "column `held`: must be in parts of one, got -0.1"),
+        ("1,nan,0,1e6", "column `held`: must be a number in parts of one, got 'nan'"),
+        ("1,0,-1,1e6", "column `bandwidth_min_hz`: must be in Hz, got -1"),
+        ("1,0,inf,1e6", "column `bandwidth_min_hz`: must be a number in Hz, got 'inf'"),
+        ("1,0,0,0", "column `bandwidth_max_hz`: must be in Hz, got 0"),
+        ("1,0,0,20", "`bandwidth_max_hz`: .* if it is in MHz, write 2e7"),
+        ("1,0,0,nan", "column `bandwidth_max_hz`: must be a number in Hz, got 'nan'"),
+        ("1,0,2e6,1e6", "`bandwidth_min_hz`: 2e6 Hz is more than `bandwidth_max_hz`"),
+        ("1,,0,1e6", "column `held`: must be a number in parts of one, got ''"),
+        ("1,0,0", "7 cells for 8 columns; `bandwidth_max_hz` has none"),
     ],
 )
 def test_a_bad_optional_value_is_named(tmp_path, values, message):
     path = tmp_path / "cell.csv"
     first = "1e12,4e9,30,20,1,0,0,1e6\n"
     path.write_text(FULL_HEADER + first + f"1e12,4e9,30,20,{values}\n")
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=f"csv, line 3.*{message}"):
         cell_from_csv(path, Config())
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("speed_flops_per_s,memory_bytes,snr_down_db\n1,2,3\n", "no column snr_up_db"),
+        ("speed_flops_per_s,memory_bytes,snr_down_db\n1,2,3\n", "column `snr_up_db`"),
         (HEADER, "no rows below the header"),
-        ("", "no column speed_flops_per_s, memory_bytes, snr_down_db, snr_up_db"),
-        (HEADER + "1e12,4e9,30,20\n1e12,lots,30,20\n", "line 3: `memory_bytes`"),
-        (HEADER + "1e12,4e9,30\n", "line 2: `snr_up_db` must be a number"),
-        (HEADER + "1e12,4e9,30,20\n-1e12,4e9,30,20\n", "got -1.* for client 1"),
-        (HEADER + "nan,4e9,30,20\n", "`speed_flops_per_s` .* got nan for client 0"),
+        ("", "is empty; expected a header and rows"),
+        (HEADER + "1e12,4e9,30,20\n1e12,lots,30,20\n", "line 3, column `memory_bytes`"),
+        (HEADER + "1e12,4e9,30\n", "line 2: 3 cells for 4 columns; `snr_up_db`"),
+        (HEADER + "1e12,4e9,30,20\n-1e12,4e9,30,20\n", "line 3, .*got -1e12: "),
+        (HEADER + "nan,4e9,30,20\n", "`speed_flops_per_s`: .* got 'nan', which is no"),
+        (HEADER + "1e12,4e9,30,20\n1e12,4e9,-150,20\n", "client 1 is out of reach"),
+        (HEADER + "1e12,4e9,30,2147483647\n", "`snr_up_db`: .* have no measurement"),
+        (HEADER + "1e12,4e9,1000,20\n", "`snr_down_db`: .* linear ratio, write 30"),
+        (HEADER + "0.5,4e9,30,20\n", "if it is in TFLOP/s, write 5e11"),
     ],
 )
 def test_a_broken_cell_file_is_named(tmp_path, text, message):

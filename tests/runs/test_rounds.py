@@ -186,8 +186,9 @@ def test_nothing_is_redone_before_the_first_round_either(go):
     assert "align 0" not in log
 
 
+@pytest.mark.filterwarnings("ignore:`cell.memory_bytes` is")
 def test_an_impossible_round_stops_the_run(go):
-    cell = CellConfig(num_clients=2, memory_bytes=(1.0, 2.0))
+    cell = CellConfig(num_clients=2, memory_bytes=(1e5, 2e5))
     with pytest.raises(InfeasibleError, match="C3: client 0"):
         go(config=Config(name="fake", cell=cell))
 

@@ -171,7 +171,7 @@ def test_other_versions_are_said(tmp_path):
 
 def test_a_point_without_a_plan_is_a_row(tmp_path):
     vary = {
-        "cell.memory_bytes": [[1e7, 2e7], [4e9, 8e9]],
+        "cell.memory_bytes": [[7e7, 8e7], [4e9, 8e9]],
         "model.adapter_blocks": [2, 12],
     }
     asked = make_sweep(vary=vary, methods=("ubfp",), draws=1)

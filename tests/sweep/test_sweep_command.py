@@ -56,15 +56,15 @@ def test_the_command_line_sweeps(trimwave, tmp_path):
 
 
 def test_the_table_says_why_there_is_no_plan(trimwave):
-    vary = "--vary", "cell.memory_bytes=[[1e7,1e7],[8e9,8e9]]"
+    vary = "--vary", "cell.memory_bytes=[[7e7,7e7],[8e9,8e9]]"
     code, out, _ = trimwave(*SMALL, *vary, "--methods", "ubfp")
     assert code == 0
     lines = out.splitlines()
     assert [line.split()[-2:] for line in lines if "0/2" in line] == [["UBFP", "0/2"]]
     assert any("2/2" in line for line in lines)
     (reason,) = [line for line in lines if line.startswith("no plan")]
-    place = "no plan: UBFP at memory_bytes [10000000.0, 10000000.0]: "
-    assert reason.startswith(f"{place}infeasible: C3: client 0 has 0.010 GB")
+    place = "no plan: UBFP at memory_bytes [70000000.0, 70000000.0]: "
+    assert reason.startswith(f"{place}infeasible: C3: client 0 has 0.070 GB")
 
 
 def test_ctrl_c_says_how_to_go_on(trimwave, monkeypatch):

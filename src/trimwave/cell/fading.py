@@ -5,11 +5,19 @@ from pathlib import Path
 
 import numpy as np
 
+from trimwave.base.columns import Column, Columns, read_columns
 from trimwave.base.errors import InputError
 from trimwave.base.streams import stream
-from trimwave.base.table import read_csv
-from trimwave.base.units import FloatArray, db_to_linear
+from trimwave.base.units import FloatArray, IntArray, db_to_linear
 from trimwave.cell.link import DIRECTIONS
+from trimwave.cell.plausible import GAIN
+
+TRACE_COLUMNS = (
+    Column("round"),
+    Column("client"),
+    Column("gain_down_db", GAIN),
+    Column("gain_up_db", GAIN),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,44 +51,30 @@ class Trace:
 
     @classmethod
     def from_csv(cls, path: Path) -> "Trace":
-        """Read a CSV with columns round, client, gain_down_db, gain_up_db.
+        """Read a table with columns round, client, gain_down_db, gain_up_db.
+
+        Rounds and clients are numbered from anywhere, rounds without gaps; the rows
+        may stand in any order.
 
         Raises
         ------
         InputError
-            If a column, a (round, client) pair or a number is missing.
+            If a column, a round, a (round, client) pair or a number is missing, a pair
+            is there twice, or a gain cannot be one; names the line.
         """
-        columns = ("round", "client", "gain_down_db", "gain_up_db")
-        rows = read_csv(path, columns)
-        for number, row in enumerate(rows, start=2):
-            for name, value in row.items():
-                whole = name not in ("round", "client") or value % 1 == 0
-                if not (np.isfinite(value) and whole):
-                    kind = "finite" if whole else "a whole number"
-                    raise InputError(
-                        f"{path}, row {number}: `{name}` must be {kind}, got {value}."
-                    )
-        rounds, clients = (
-            {value: at for at, value in enumerate(sorted({row[name] for row in rows}))}
-            for name in ("round", "client")
+        found = read_columns(path, TRACE_COLUMNS)
+        keys = np.stack([found.values["round"], found.values["client"]])
+        rounds, clients = (np.unique(values) for values in keys)
+        at, client = (
+            np.searchsorted(kinds, values)
+            for kinds, values in zip((rounds, clients), keys, strict=True)
         )
-        gain_db = np.full((len(rounds), 2, len(clients)), np.nan)
-        for row in rows:
-            at, client = rounds[row["round"]], clients[row["client"]]
-            if not np.isnan(gain_db[at, 0, client]):
-                raise InputError(
-                    f"{path}: two gains for round {row['round']:.0f}, "
-                    f"client {row['client']:.0f}; keep one."
-                )
-            gain_db[at, :, client] = row["gain_down_db"], row["gain_up_db"]
-        holes = np.argwhere(np.isnan(gain_db))
-        if holes.size:
-            at, _, client = holes[0]
-            raise InputError(
-                f"{path}: no gain for round {list(rounds)[at]:.0f}, "
-                f"client {list(clients)[client]:.0f}; "
-                "a trace needs every client in every round."
-            )
+        _check_pairs(found, at * len(clients) + client)
+        _check_rounds(found, rounds)
+        _check_holes(found, at, client, clients)
+        gain_db = np.empty((len(rounds), 2, len(clients)))
+        gain_db[at, 0, client] = found.values["gain_down_db"]
+        gain_db[at, 1, client] = found.values["gain_up_db"]
         return cls(gain_db=gain_db)
 
     def gains(self, round_index: int, num_clients: int) -> dict[str, FloatArray]:
@@ -93,3 +87,48 @@ class Trace:
             )
         linear = db_to_linear(self.gain_db[round_index % num_rounds])
         return {"down": linear[0], "up": linear[1]}
+
+
+def _check_pairs(found: Columns, pairs: IntArray) -> None:
+    """Refuse a second row of one round and client."""
+    _, first, of = np.unique(pairs, return_index=True, return_inverse=True)
+    again = np.flatnonzero(first[of] != np.arange(len(pairs)))
+    if again.size:
+        row, earlier = int(again[0]), int(first[of][again[0]])
+        raise InputError(
+            f"{found.path}, line {found.lines[row]}: two gains for "
+            f"{_pair(found, row)}, the first in line {found.lines[earlier]}; keep one."
+        )
+
+
+def _pair(found: Columns, row: int) -> str:
+    values = found.values
+    return f"round {values['round'][row]:.0f}, client {values['client'][row]:.0f}"
+
+
+def _check_rounds(found: Columns, rounds: FloatArray) -> None:
+    """Refuse a gap in the rounds: what was measured there is not known."""
+    gaps = np.flatnonzero(np.diff(rounds) != 1)
+    if gaps.size:
+        before, after = rounds[gaps[0] : gaps[0] + 2]
+        row = int(np.flatnonzero(found.values["round"] == after)[0])
+        raise InputError(
+            f"{found.path}, line {found.lines[row]}: after round {before:.0f} comes "
+            f"round {after:.0f}; a trace needs the rounds between, or number them one "
+            "after the other."
+        )
+
+
+def _check_holes(
+    found: Columns, at: IntArray, client: IntArray, clients: FloatArray
+) -> None:
+    """Refuse a round that lacks a client, before there is an array of all pairs."""
+    short = np.flatnonzero(np.bincount(at) < len(clients))
+    if short.size:
+        rows = np.flatnonzero(at == short[0])
+        missing = np.setdiff1d(np.arange(len(clients)), client[rows])[0]
+        raise InputError(
+            f"{found.path}: no gain for round {found.values['round'][rows[0]]:.0f}, "
+            f"client {clients[missing]:.0f}; the round begins in line "
+            f"{found.lines[rows[0]]}, and a trace needs every client in every round."
+        )

@@ -183,7 +183,9 @@ def _run_all(
 
 @app.command()
 def plan(
-    source: Annotated[str, typer.Argument(help="CELL.csv, or a recipe.")] = "default",
+    source: Annotated[
+        str, typer.Argument(help="CELL.csv (.tsv, .txt), or a recipe.")
+    ] = "default",
     method: Annotated[
         str | None, typer.Option(help="name[:option=value]; default the recipe's.")
     ] = None,
@@ -200,13 +202,14 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Plan one round without training: who gets how much band and model."""
+    from trimwave.base.table import is_table_name
     from trimwave.cli import arguments
     from trimwave.report import tradeoff_table as tradeoff
     from trimwave.report.plan_table import plan_json, plan_lines, plan_table
     from trimwave.sweep.one_round import plan_cell, tradeoff_cell
 
     changes = arguments.overrides(set_, {"seed": seed})
-    cell_csv = Path(source) if source.endswith(".csv") else None
+    cell_csv = Path(source) if is_table_name(source) else None
     if cell_csv is not None:
         arguments.warn_of_idle(changes, round_)
     config = arguments.load("default" if cell_csv else source, changes)

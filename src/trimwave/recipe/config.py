@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from trimwave.base.errors import InputError
+from trimwave.cell import plausible
 from trimwave.cell.link import Noise
 
 
@@ -51,6 +52,14 @@ class CellConfig:
         _require("cell.", self, 0, "server_speed_flops_per_s")
         _require_range("cell.", "speed_factor", self.speed_factor)
         _require_range("cell.", "memory_bytes", self.memory_bytes)
+        plausible.BAND.require("cell.total_bandwidth_hz", self.total_bandwidth_hz)
+        plausible.MEMORY.require("cell.memory_bytes", *self.memory_bytes)
+        for name in ("base_speed_flops_per_s", "server_speed_flops_per_s"):
+            plausible.SPEED.require(f"cell.{name}", getattr(self, name))
+        speeds = [self.base_speed_flops_per_s * one for one in self.speed_factor]
+        plausible.SPEED.require(
+            "cell.speed_factor` times `cell.base_speed_flops_per_s", *speeds
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,6 +92,11 @@ class RadioConfig:
         for name in ("path_loss_db", "noise_psd_dbm_per_hz", "noise_figure_db"):
             if abs(getattr(self, name)) == float("inf"):
                 raise InputError(f"`radio.{name}` must be finite.")
+        plausible.POWER.require("radio.server_power_w", self.server_power_w)
+        plausible.HANDHELD_POWER.require("radio.client_power_w", self.client_power_w)
+        plausible.LOSS.require("radio.path_loss_db", self.path_loss_db)
+        density = self.noise_psd_dbm_per_hz
+        plausible.NOISE_PSD.require("radio.noise_psd_dbm_per_hz", density)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

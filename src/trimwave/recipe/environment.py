@@ -8,13 +8,24 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from trimwave.base.columns import Column, Columns, read_columns
 from trimwave.base.errors import InputError
+from trimwave.base.quantity import plain
 from trimwave.base.stored import sha256_of
 from trimwave.base.streams import stream
-from trimwave.base.table import read_csv
 from trimwave.base.units import FloatArray, db_to_linear, dbm_to_w
 from trimwave.cell.cell import Cell
 from trimwave.cell.fading import Rayleigh, Trace
+from trimwave.cell.plausible import (
+    HELD,
+    MEMORY,
+    SAMPLES,
+    SHARE_MAX,
+    SHARE_MIN,
+    SNR,
+    SPEED,
+)
+from trimwave.cell.reach import out_of_reach
 from trimwave.model.costs import Costs
 from trimwave.plan.plan import Situation
 from trimwave.problem.limits import Limits, beta_bar_from_c5
@@ -48,7 +59,8 @@ class Environment:
         Raises
         ------
         InputError
-            If a trace cannot be read.
+            If a trace cannot be read, is of another number of clients, or has one out
+            of reach.
         """
         cell, radio = config.cell, config.radio
         rng = stream(config.seed, "clients")
@@ -56,10 +68,13 @@ class Environment:
         memory = rng.uniform(*cell.memory_bytes, cell.num_clients)
         speed = factor * cell.base_speed_flops_per_s
         if radio.trace:
-            trace = Path(radio.trace)
-            channel: Channel = Trace.from_csv(trace)
-            facts = {"trace": f"sha256:{sha256_of(trace)}"}
-            return cls(config, speed, memory, channel, facts)
+            trace = Trace.from_csv(Path(radio.trace))
+            facts = {"trace": f"sha256:{sha256_of(Path(radio.trace))}"}
+            found = cls(config, speed, memory, trace, facts)
+            # What a trace lacks is known beforehand: no run should end of it half way.
+            for index in range(min(config.rounds, len(trace.gain_db))):
+                found.cell(index, np.ones(cell.num_clients))
+            return found
         channel = Rayleigh(
             seed=config.seed,
             path_loss_db=radio.path_loss_db,
@@ -68,12 +83,18 @@ class Environment:
         return cls(config, speed, memory, channel)
 
     def cell(self, round_index: int, num_samples: FloatArray) -> Cell:
-        """Return what the base station sees in one round."""
+        """Return what the base station sees in one round.
+
+        Raises
+        ------
+        InputError
+            If a client is out of reach.
+        """
         cell, radio = self.config.cell, self.config.radio
         gains = self.channel.gains(round_index, cell.num_clients)
         density_w_per_hz = dbm_to_w(radio.noise_psd_dbm_per_hz + radio.noise_figure_db)
         noise_w = density_w_per_hz * cell.total_bandwidth_hz
-        return Cell(
+        heard = Cell(
             speed_flops_per_s=self.speed_flops_per_s,
             memory_bytes=self.memory_bytes,
             snr_down=radio.server_power_w * gains["down"] / noise_w,
@@ -84,6 +105,14 @@ class Environment:
             max_spectral_efficiency=radio.max_spectral_efficiency or np.inf,
             server_speed_flops_per_s=cell.server_speed_flops_per_s,
         )
+        if (lost := out_of_reach(heard)) is not None:
+            remedy = (
+                f"correct its gain in {radio.trace}, or take it out there"
+                if radio.trace
+                else "lower `radio.path_loss_db`, or raise the powers"
+            )
+            raise InputError(f"in round {round_index + 1}, {lost}; {remedy}.")
+        return heard
 
     @cached_property
     def limits(self) -> Limits:
@@ -150,8 +179,17 @@ def _beta_bar(limits: LimitsConfig, num_clients: int, batch_size: int) -> float:
     return beta_bar_from_c5(**given, num_clients=num_clients, batch_size=batch_size)
 
 
-OPTIONAL_COLUMNS = ("num_samples", "held", "bandwidth_min_hz", "bandwidth_max_hz")
-CELL_COLUMNS = ("speed_flops_per_s", "memory_bytes", "snr_down_db", "snr_up_db")
+CELL_COLUMNS = (
+    Column("speed_flops_per_s", SPEED),
+    Column("memory_bytes", MEMORY),
+    Column("snr_down_db", SNR),
+    Column("snr_up_db", SNR),
+    Column("num_samples", SAMPLES, required=False),
+    Column("held", HELD, required=False),
+    Column("bandwidth_min_hz", SHARE_MIN, required=False),
+    Column("bandwidth_max_hz", SHARE_MAX, required=False),
+)
+"""What a table of clients may have."""
 
 
 def cell_from_csv(path: Path, config: Config) -> Cell:
@@ -164,21 +202,42 @@ def cell_from_csv(path: Path, config: Config) -> Cell:
     Raises
     ------
     InputError
-        If the file cannot be read or a value is not a positive number.
+        If the file is no such table, a value cannot be in its unit, or a client is out
+        of reach; names line and column.
     """
-    rows = read_csv(path, CELL_COLUMNS, OPTIONAL_COLUMNS)
-    column = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-    return Cell(
-        speed_flops_per_s=column["speed_flops_per_s"],
-        memory_bytes=column["memory_bytes"],
-        snr_down=db_to_linear(column["snr_down_db"]),
-        snr_up=db_to_linear(column["snr_up_db"]),
-        num_samples=column.get("num_samples", np.ones(len(rows))),
-        held=column.get("held"),
-        bandwidth_min_hz=column.get("bandwidth_min_hz"),
-        bandwidth_max_hz=column.get("bandwidth_max_hz"),
+    found = read_columns(path, CELL_COLUMNS)
+    values = found.values
+    _check_shares(found)
+    cell = Cell(
+        speed_flops_per_s=values["speed_flops_per_s"],
+        memory_bytes=values["memory_bytes"],
+        snr_down=db_to_linear(values["snr_down_db"]),
+        snr_up=db_to_linear(values["snr_up_db"]),
+        num_samples=values.get("num_samples", np.ones(len(found.lines))),
+        held=values.get("held"),
+        bandwidth_min_hz=values.get("bandwidth_min_hz"),
+        bandwidth_max_hz=values.get("bandwidth_max_hz"),
         total_bandwidth_hz=config.cell.total_bandwidth_hz,
         noise=config.radio.noise,
         max_spectral_efficiency=config.radio.max_spectral_efficiency or np.inf,
         server_speed_flops_per_s=config.cell.server_speed_flops_per_s,
     )
+    if (lost := out_of_reach(cell)) is not None:
+        place = found.where(lost.client, f"snr_{lost.direction}_db")
+        raise InputError(
+            f"{place}: {lost}; correct the SNR, or take the line out of the file."
+        )
+    return cell
+
+
+def _check_shares(found: Columns) -> None:
+    """Refuse a least share above the largest of the same client."""
+    values = found.values
+    if "bandwidth_min_hz" in values and "bandwidth_max_hz" in values:
+        low, high = values["bandwidth_min_hz"], values["bandwidth_max_hz"]
+        for row in np.flatnonzero(low > high)[:1].tolist():
+            raise InputError(
+                f"{found.where(row, 'bandwidth_min_hz')}: {plain(low[row])} Hz is more "
+                f"than `{found.headings['bandwidth_max_hz']}` of the same line, "
+                f"{plain(high[row])} Hz."
+            )

@@ -8,6 +8,7 @@ from types import UnionType
 from typing import Any, Literal, get_args, get_origin
 
 from trimwave.base.errors import InputError, nearest
+from trimwave.base.table import is_table_name
 from trimwave.recipe.config import Config
 
 PACKAGE_FOLDER = Path(__file__).parents[1]
@@ -24,7 +25,7 @@ def find_recipe(name: str) -> Path:
         If there is no such file; names the nearest recipe.
     """
     path = Path(name)
-    if path.suffix == ".toml" or path.is_file():
+    if path.suffix.lower() == ".toml" or is_table_name(name) or path.is_file():
         return path
     known = {
         str(recipe.relative_to(folder).with_suffix("")): recipe
@@ -57,6 +58,11 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
 
 def _read_tree(path: Path, readers: tuple[Path, ...]) -> dict[str, Any]:
     """Read a recipe on top of the one that it extends; `readers` extend this one."""
+    if is_table_name(path.name):
+        raise InputError(
+            f"{path} is a table by its name, no recipe in TOML; `trimwave plan` takes "
+            "one of clients, `radio.trace` one of gains, `data.source` one of rows."
+        )
     try:
         tree = tomllib.loads(path.read_text())
     except OSError as error:

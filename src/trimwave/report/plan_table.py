@@ -11,6 +11,10 @@ from trimwave.plan.plan import Plan, Situation
 
 COLUMNS = "client", "beta", "MHz", "T s", "compute", "down", "up", "MiB", "GB"
 
+WIDEST = 5
+"""Characters of a number in the table: with more, nine of them and what holds x_k do
+not fit into 80 columns. `plan_json` has all digits."""
+
 
 def plan_table(plan: Plan) -> Table:
     """Lay out who gets what: one row per client."""
@@ -31,13 +35,13 @@ def plan_table(plan: Plan) -> Table:
         shown.add_row(
             str(k),
             f"{plan.prune_rate[k]:.3f}",
-            f"{plan.bandwidth_hz[k] / 1e6:.2f}",
-            f"{plan.total_s[k]:.2f}",
-            f"{plan.compute_s[k]:.2f}",
-            f"{plan.down_s[k]:.2f}",
-            f"{plan.up_s[k]:.2f}",
-            f"{_mib(plan.down_bits[k]):.1f}",
-            f"{plan.memory_bytes[k] / 1e9:.2f}",
+            _narrow(plan.bandwidth_hz[k] / 1e6, 2),
+            _narrow(plan.total_s[k], 2),
+            _narrow(plan.compute_s[k], 2),
+            _narrow(plan.down_s[k], 2),
+            _narrow(plan.up_s[k], 2),
+            _narrow(_mib(plan.down_bits[k]), 1),
+            _narrow(plan.memory_bytes[k] / 1e9, 2),
             plan.binding[k],
         )
     return shown
@@ -48,7 +52,7 @@ def plan_lines(situation: Situation, plan: Plan) -> list[str]:
     solution = plan.solution
     by = f" by {solution.solver} ({solution.status})" if solution else ""
     lines = [
-        f"round {plan.latency_s:.6f} s{by}; client {plan.straggler} ends last",
+        f"round {_seconds(plan.latency_s)} s{by}; client {plan.straggler} ends last",
         "; ".join(_constraints(situation, plan)),
     ]
     if solution is not None:
@@ -87,8 +91,9 @@ def _certificate(plan: Plan) -> str:
     assert solution is not None
     if solution.bound_s is not None and solution.gap is not None:
         return (
-            f"certificate: no plan is faster than {solution.bound_s:.6f} s (relative "
-            f"gap {solution.gap:.1e}); KKT residual {solution.kkt_residual:.1e}"
+            f"certificate: no plan is faster than {_seconds(solution.bound_s)} s "
+            f"(relative gap {solution.gap:.1e}); KKT residual "
+            f"{solution.kkt_residual:.1e}"
         )
     if solution.kkt_residual is None:
         return "certificate: none; only the exact solver of jcpba gives one"
@@ -109,6 +114,21 @@ def plan_json(situation: Situation, plan: Plan) -> dict[str, Any]:
         "price_hz": solution.price_hz if solution else None,
         "noise": situation.cell.noise,
     }
+
+
+def _seconds(value: float) -> str:
+    """Write the round's time; all digits of a time beyond all reason mislead."""
+    return f"{value:.6f}" if value < 1e9 else f"{value:.6e}"
+
+
+def _narrow(value: float, decimals: int) -> str:
+    """Write a number with as many decimals as fit, or with an exponent: 1.2e8."""
+    for kept in range(decimals, -1, -1):
+        text = f"{value:.{kept}f}"
+        if len(text) <= WIDEST:
+            return text
+    mantissa, _, exponent = f"{value:.1e}".partition("e")
+    return f"{mantissa}e{int(exponent)}"
 
 
 def _mib(bits: float) -> float:

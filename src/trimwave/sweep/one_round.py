@@ -1,15 +1,21 @@
 """One round of one cell, planned without training."""
 
+import warnings
 from pathlib import Path
+
+import numpy as np
 
 from trimwave.analysis import Prices, TradeOff, WhatIf, prices_of, trade_off, what_if
 from trimwave.base.errors import InputError
+from trimwave.cell.link import DIRECTIONS
 from trimwave.methods import SolvesP1, parse_method
 from trimwave.plan.plan import Plan, Situation
 from trimwave.problem.solution import solve
 from trimwave.recipe.config import Config
 from trimwave.recipe.situation import situate
 from trimwave.solvers import Exact
+
+DAY_S = 86400.0
 
 
 def plan_cell(
@@ -33,7 +39,28 @@ def plan_cell(
     """
     rule = parse_method(method, config.options)
     situation = situate(config, round_=round_, cell_csv=cell_csv)
-    return situation, rule.plan(situation)
+    plan = rule.plan(situation)
+    _warn_of_hopeless(situation, plan)
+    return situation, plan
+
+
+def _warn_of_hopeless(situation: Situation, plan: Plan) -> None:
+    """Warn of the client that alone makes the round longer than a day."""
+    cell, alone_s = situation.cell, plan.compute_s.copy()
+    bits_of = {"down": plan.down_bits, "up": plan.up_bits}
+    for direction in DIRECTIONS:
+        link = cell.link(direction)
+        alone_s += bits_of[direction] / link.rate_bps(
+            np.asarray(link.total_bandwidth_hz)
+        )
+    client = int(np.argmax(alone_s))
+    if alone_s[client] > DAY_S:
+        warnings.warn(
+            f"client {client} alone, with the whole band, takes "
+            f"{alone_s[client] / DAY_S:.3g} days for its part of the round; correct "
+            "its speed and its links, or take it out of the cell.",
+            stacklevel=3,
+        )
 
 
 def tradeoff_cell(

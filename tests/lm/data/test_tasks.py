@@ -171,8 +171,8 @@ def test_parquet_with_class_names(tmp_path):
         ("a.jsonl", "\n\n", "is empty"),
         ("a.json", "[]", "is empty"),
         ("a.csv", "question,answer\n", "is empty"),
-        ("a.csv", "question,answer\n1\n", "line 2 of .* 1 cells, expected 2"),
-        ("a.csv", "3,t,c,b\n11,t,c,b\n", "line 2 of .* class index `11`"),
+        ("a.csv", "question,answer\n1\n", "line 2: 1 cell for 2 columns; `answer`"),
+        ("a.csv", "3,t,c,b\n11,t,c,b\n", "line 2: class index `11`"),
         ("a.parquet", "text", "cannot be read as Parquet"),
         ("a.txt", "text", r"of an unknown kind; give one of \.jsonl"),
         (
@@ -203,7 +203,7 @@ def test_a_row_that_lacks_a_column_is_named(tmp_path):
 
 def test_bad_bytes(tmp_path):
     (tmp_path / "a.jsonl").write_bytes(b'{"text": "\xff"}')
-    with pytest.raises(InputError, match="is not UTF-8 text in line 1"):
+    with pytest.raises(InputError, match="line 1: byte 11 of the file, 0xFF.* is not UTF-8"):
         all_rows(tmp_path)
 
 

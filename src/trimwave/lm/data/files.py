@@ -1,17 +1,18 @@
-"""Records from local files: JSON lines, JSON, CSV and Parquet."""
+"""Records from local files: JSON lines, JSON, CSV or TSV, and Parquet."""
 
-import codecs
-import csv
 import hashlib
+import io
 import json
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from trimwave.base.decode import read_text
 from trimwave.base.errors import InputError
 from trimwave.lm.data.records import Found, NamedClasses, Record, Records
-from trimwave.lm.data.rows import YAHOO_COLUMNS, YAHOO_TOPICS, listed, shown
+from trimwave.lm.data.rows import listed, shown
+from trimwave.lm.data.tables import read_table_rows
 
 
 def read_local(path: Path) -> tuple[Records, Records | None, str]:
@@ -79,62 +80,37 @@ def _read_file(file: Path) -> Found:
         raise InputError(
             f"`{file}` is of an unknown kind; give one of {', '.join(READERS)}."
         )
-    try:
-        found = reader(file)
-    except UnicodeDecodeError as error:
-        raise InputError(_undecoded(file, error.encoding)) from None
+    found = reader(file)
     if not found.records:
         raise InputError(f"`{file}` is empty; give a file with rows.")
     return found
 
 
-def _undecoded(file: Path, encoding: str) -> str:
-    """Say where a file is not text; a reader knows only the place in its buffer."""
-    decoder, place = codecs.getincrementaldecoder(encoding)(), ""
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                decoder.decode(line)
-            except UnicodeDecodeError:
-                place = f" in line {number}"
-                break
-    hint = " (a Windows program's: `iconv -f CP1252 -t UTF-8`)"
-    return (
-        f"`{file}` is not {encoding.upper()} text{place}; save it as UTF-8"
-        f"{hint if encoding.startswith('utf-8') else ''}."
-    )
-
-
-def _encoding_of(file: Path) -> str:
-    """Tell UTF-8, UTF-16 and UTF-32 apart by what JSON can begin with."""
-    with file.open("rb") as start:
-        return json.detect_encoding(start.read(4))
-
-
 def _read_json_lines(file: Path) -> Found:
     records: list[Record] = []
     numbers: list[int] = []
-    with file.open(encoding=_encoding_of(file)) as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            where = f"line {number} of `{file}`"
-            try:
-                value = _loads(line, where)
-            except json.JSONDecodeError as error:
-                raise InputError(
-                    f"{where} is not JSON: {error.msg} at column {error.colno}; mend "
-                    f"or remove the line, or name the file .json if it holds one list."
-                ) from None
-            records.append(_checked(value, where))
-            numbers.append(number)
+    # Not `splitlines`: JSON may hold U+2028 and its like as they are.
+    lines = io.StringIO(read_text(file), newline=None)
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        where = f"line {number} of `{file}`"
+        try:
+            value = _loads(line, where)
+        except json.JSONDecodeError as error:
+            raise InputError(
+                f"{where} is not JSON: {error.msg} at column {error.colno}; mend or "
+                f"remove the line, or name the file .json if it holds one list."
+            ) from None
+        records.append(_checked(value, where))
+        numbers.append(number)
     if len(records) == 1:
         _refuse_wrapped(records[0], file)
     return Found(records, str(file), numbers)
 
 
 def _read_json(file: Path) -> Found:
-    text = file.read_text(encoding=_encoding_of(file))
+    text = read_text(file)
     try:
         value = _loads(text, f"`{file}`")
     except json.JSONDecodeError as error:
@@ -205,49 +181,12 @@ def _refuse_wrapped(record: Record, file: Path) -> None:
     )
 
 
-def _read_csv(file: Path) -> list[Record]:
-    """Read a CSV with a header, or the header-less one of Yahoo Answers."""
-    records: list[Record] = []
-    columns: Sequence[str] = ()
-    with file.open(encoding="utf-8-sig", newline="") as lines:
-        table = csv.reader(lines, strict=True)
-        try:
-            for cells in table:
-                if not columns:
-                    columns = YAHOO_COLUMNS if _is_yahoo(cells) else cells
-                    if columns is cells:
-                        continue
-                if not cells:
-                    continue
-                if len(cells) != len(columns):
-                    raise csv.Error(f"{len(cells)} cells, expected {len(columns)}")
-                if columns is YAHOO_COLUMNS:
-                    cells = [_yahoo_topic(cells), *cells[1:]]
-                records.append(dict(zip(columns, cells, strict=True)))
-        except csv.Error as error:
-            raise InputError(
-                f"line {table.line_num} of `{file}` is not as a CSV should be: {error}."
-            ) from None
-    return records
+def _read_table(file: Path) -> Found:
+    records, lines = read_table_rows(file)
+    return Found(records, str(file), lines)
 
 
-def _is_yahoo(cells: Sequence[str]) -> bool:
-    classes = {str(number) for number in range(1, len(YAHOO_TOPICS) + 1)}
-    return len(cells) == len(YAHOO_COLUMNS) and cells[0] in classes
-
-
-def _yahoo_topic(cells: Sequence[str]) -> str:
-    if not _is_yahoo(cells):
-        raise csv.Error(f"class index `{cells[0]}` is not one of 1 to 10")
-    return YAHOO_TOPICS[int(cells[0]) - 1]
-
-
-def _by_row(read: Callable[[Path], list[Record]]) -> Callable[[Path], Found]:
-    """Have a reader's records known by their number."""
-    return lambda file: Found(read(file), str(file))
-
-
-def _read_parquet(file: Path) -> list[Record]:
+def _read_parquet(file: Path) -> Found:
     import datasets
     from pyarrow.parquet import read_metadata
 
@@ -255,11 +194,13 @@ def _read_parquet(file: Path) -> list[Record]:
     with tempfile.TemporaryDirectory() as scratch:
         try:
             if not read_metadata(file).num_rows:
-                return []  # `datasets` fails on it, and does not say why
+                return Found(
+                    [], str(file)
+                )  # `datasets` fails on it, and does not say why
             table = datasets.Dataset.from_parquet(
                 str(file), cache_dir=scratch, keep_in_memory=True
             )
-            return list(NamedClasses(table))
+            return Found(list(NamedClasses(table)), str(file))
         except InputError:
             raise
         except Exception as error:
@@ -274,7 +215,8 @@ def _read_parquet(file: Path) -> list[Record]:
 READERS: dict[str, Callable[[Path], Found]] = {
     ".jsonl": _read_json_lines,
     ".json": _read_json,
-    ".csv": _by_row(_read_csv),
-    ".parquet": _by_row(_read_parquet),
+    ".csv": _read_table,
+    ".tsv": _read_table,
+    ".parquet": _read_parquet,
 }
 """How each kind of file is read."""
