@@ -11,7 +11,7 @@ from trimwave.methods import label_of, parse_method
 from trimwave.plan.plan import Plan
 from trimwave.recipe.config import Config
 from trimwave.recipe.environment import Environment
-from trimwave.recipe.situation import costs_from, shape_named
+from trimwave.recipe.situation import costs_from, num_samples_of, shape_named
 
 Row = dict[str, Any]
 
@@ -45,8 +45,8 @@ COLUMNS = {
 def plan_draw(config: Config, methods: Sequence[str], rounds: int) -> list[Row]:
     """Plan the rounds of the draw that is the config's seed, with every method.
 
-    Everyone has one sample, and any emulator size is allowed. After a round without a
-    plan the next one begins with what the last plan carried.
+    Any emulator size is allowed. After a round without a plan the next one begins with
+    what the last plan carried.
     """
     rows: list[Row] = [
         {
@@ -62,10 +62,10 @@ def plan_draw(config: Config, methods: Sequence[str], rounds: int) -> list[Row]:
         costs = costs_from(config, shape_named(config.model.name))
         environment = Environment.from_config(config)
         environment.limits  # noqa: B018 - raises where they are wrong
+        samples = num_samples_of(config)
     except InputError as error:
         return [row | {"status": _one_line(error)} for row in rows]
     speeds = environment.speed_flops_per_s
-    samples = np.ones(config.cell.num_clients)
     carried: Mapping[str, Any] = {}
     for row in rows:
         row["speed_cv"] = float(np.std(speeds) / np.mean(speeds))
