@@ -18,7 +18,7 @@ from trimwave.solvers import get_solver
 
 BAND_HZ = 100e6
 HAIRS = st.sampled_from([0.0, 1e-13, -1e-13, 1e-10, -1e-10, 3e-9, -3e-9, 1e-6, -1e-6])
-NUMBER = r"([0-9.e+-]+[0-9])"
+NUMBER = r"([0-9.e+-]*[0-9])"
 
 
 @st.composite
@@ -95,7 +95,7 @@ def least_slack(problem: Problem) -> float:
 
 
 @given(problems())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_check_agrees_with_a_linear_program(problem):
     slack = least_slack(problem)
     try:
@@ -145,14 +145,15 @@ def remedied(problem: Problem, sentence: str) -> Problem:
 
 
 @given(problems())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_remedy_by_exactly_the_number_printed_is_enough(problem):
-    for _ in range(3):  # room for who was short of memory makes others' C5 another
+    for _ in range(4):  # room for who was short of memory makes others' C5 another
         try:
             problem.check()
         except InfeasibleError as error:
             for sentence in error.violations:
-                problem = remedied(problem, sentence)
+                if not sentence.startswith("And "):
+                    problem = remedied(problem, sentence)
         else:
             return
     problem.check()

@@ -77,7 +77,10 @@ class Problem:
     @cached_property
     def kept_max(self) -> FloatArray:
         """[..., K] largest x_k: C4 and C3; meaningful once `check` passes."""
-        return np.minimum(1 - self.limits.beta_min, self.memory_kept_max)
+        high, low = 1 - self.limits.beta_min, self.kept_min
+        high = np.minimum(high, self.memory_kept_max)
+        # Memory that is short by no more than rounding holds the least.
+        return np.where((high < low) & (high >= low - ROUNDING), low, high)
 
     @cached_property
     def pieces(self) -> tuple[Piece, ...]:
@@ -243,9 +246,10 @@ class Problem:
                 f"raise `beta_bar` by {at_least(raised - limits.beta_bar)}{remedy}."
             )
 
-        most = self.avoided(self.kept_max)
+        kept = np.maximum(self.kept_max, 0.0)  # C3 has said what lies below
+        most = self.avoided(kept)
         # As finely as the search: nothing that passes here ends there as infeasible.
-        return self._c5(self.kept_max, words, float(self.c5_size(most)[0]))
+        return self._c5(kept, words, float(self.c5_size(most)[0]))
 
     def _c5(
         self, kept: FloatArray, words: Words | None = None, size: float | None = None
