@@ -141,7 +141,7 @@ def _in_time(problem: Problem, budget_s: float) -> NDArray[np.bool_]:
         raise InfeasibleError(
             [
                 f"latency budget: nobody can end within {budget_s:g} s, even with the "
-                f"whole band and at `beta_max` = {1 - low[first]:g}; client {first} "
+                f"largest share and at `beta_max` = {1 - low[first]:g}; client {first} "
                 f"can within {ceil(alone_s[first] * 1e3) / 1e3:.3f} s, raise "
                 "`budget_s` to that or more."
             ]

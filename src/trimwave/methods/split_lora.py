@@ -138,9 +138,8 @@ def _cheapest(
         needs = np.sort(needs_hz(float(deadline_s[0])))
         return np.array([band - np.sum(needs[:num_chosen])])
 
-    # Nobody ends before having computed. With an nth of what the least shares of all
-    # leave on top of theirs, n have ended by `slowest`, raised a little so that rounding
-    # does not make their needs exceed the band.
+    # Nobody ends before having computed; with an nth of what the least shares leave, n
+    # have ended by `slowest`, raised so that rounding does not make them need more.
     fastest = np.sort(latency.compute_s(kept))[num_chosen - 1]
     least = np.zeros(able.size) if least_hz is None else least_hz
     even = least + (band - np.sum(least)) / num_chosen

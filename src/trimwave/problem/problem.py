@@ -179,7 +179,7 @@ class Problem:
             message = (
                 f"C2: client {k} is out of reach: not even its largest share, "
                 f"{largest_hz[k]:g} Hz, ends its round in finite time; drop it, or "
-                "correct its SNR or its speed."
+                "raise its `bandwidth_max_hz`, SNR or speed, whichever is next to none."
             )
             yield Violation.of("C2", k, np.inf, message)
 

@@ -30,7 +30,6 @@ def require_shares(cell: Cell) -> None:
 
 def share_violations(cell: Cell) -> Iterator[Violation]:
     """Yield what of C1 and C2 no split of the band satisfies."""
-    yield from _no_room(cell)
     yield from _least_above_largest(cell)
     yield from _least_beyond_band(cell)
 
@@ -39,20 +38,6 @@ def _largest_hz(cell: Cell) -> FloatArray:
     """Largest share that a client may have, [K]."""
     own_hz = np.inf if cell.bandwidth_max_hz is None else cell.bandwidth_max_hz
     return np.broadcast_to(np.minimum(cell.total_bandwidth_hz, own_hz), cell.shape)
-
-
-def _no_room(cell: Cell) -> Iterator[Violation]:
-    """C2 where a largest share is as good as none."""
-    largest_hz, least_hz = _largest_hz(cell), NO_SHARE * cell.total_bandwidth_hz
-
-    def words(k: int | None, short_hz: float) -> str:
-        return (
-            f"C2: client {k}'s largest share, {largest_hz[k]:g} Hz, is too little to "
-            f"send anything over; raise its `bandwidth_max_hz` by {at_least(short_hz)} "
-            "Hz or more."
-        )
-
-    yield from c2(np.full(cell.shape, least_hz), None, largest_hz, words, rtol=0.0)
 
 
 def _least_above_largest(cell: Cell) -> Iterator[Violation]:
@@ -78,7 +63,8 @@ def _least_beyond_band(cell: Cell) -> Iterator[Violation]:
         return
     band_hz, least_hz = cell.total_bandwidth_hz, cell.bandwidth_min_hz
     none_hz = NO_SHARE * band_hz
-    without = np.flatnonzero(least_hz < none_hz)
+    nothing_hz = np.minimum(none_hz, _largest_hz(cell))
+    without = np.flatnonzero(least_hz < nothing_hz)
 
     def words(k: int | None, short_hz: float) -> str:
         excess_hz = float(np.sum(least_hz)) - band_hz
@@ -93,4 +79,4 @@ def _least_beyond_band(cell: Cell) -> Iterator[Violation]:
             "clients."
         )
 
-    yield from c1(np.maximum(least_hz, none_hz), band_hz, words=words)
+    yield from c1(np.maximum(least_hz, nothing_hz), band_hz, words=words)
