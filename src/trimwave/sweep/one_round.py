@@ -5,6 +5,7 @@ from pathlib import Path
 from trimwave.analysis import Prices, TradeOff, WhatIf, prices_of, trade_off, what_if
 from trimwave.base.errors import InputError
 from trimwave.methods import SolvesP1, parse_method
+from trimwave.plan.check import check_plan
 from trimwave.plan.plan import Plan, Situation
 from trimwave.problem.solution import solve
 from trimwave.recipe.config import Config
@@ -33,7 +34,9 @@ def plan_cell(
     """
     rule = parse_method(method, config.options)
     situation = situate(config, round_=round_, cell_csv=cell_csv)
-    return situation, rule.plan(situation)
+    plan = rule.plan(situation)
+    check_plan(situation, plan, rule.label)
+    return situation, plan
 
 
 def tradeoff_cell(
