@@ -1,5 +1,6 @@
 """Recipes: TOML files and `key=value` overrides into a `Config`, checked key by key."""
 
+import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -9,6 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from trimwave.base.errors import InputError, nearest
 from trimwave.recipe.config import Config
+from trimwave.recipe.paths import absolute_paths, check_paths
 
 PACKAGE_FOLDER = Path(__file__).parents[1]
 FOLDERS = (PACKAGE_FOLDER / "recipes", PACKAGE_FOLDER.parents[1] / "recipes")
@@ -24,7 +26,7 @@ def find_recipe(name: str) -> Path:
         If there is no such file; names the nearest recipe.
     """
     path = Path(name)
-    if path.suffix == ".toml" or path.is_file():
+    if path.suffix.lower() == ".toml" or os.path.isfile(name):
         return path
     known = {
         str(recipe.relative_to(folder).with_suffix("")): recipe
@@ -32,7 +34,7 @@ def find_recipe(name: str) -> Path:
         for recipe in folder.rglob("*.toml")
     }
     if name not in known:
-        if path.exists():
+        if os.path.exists(name):
             return path
         raise InputError(f"no recipe `{name}`; {nearest(name, known)}")
     return known[name]
@@ -41,7 +43,9 @@ def find_recipe(name: str) -> Path:
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     """Read a recipe and apply ``a.b=value`` overrides.
 
-    A recipe with ``extends = "another"`` holds its differences from that one.
+    A recipe with ``extends = "another"`` holds its differences from that one. A path in
+    a recipe is relative to it, a path in an override to the working directory; the
+    config holds absolute ones.
 
     Raises
     ------
@@ -52,33 +56,52 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     tree = _read_tree(path, ())
     for override in overrides:
         _merge(tree, _parse_override(override))
+    check_paths(tree, str(path))
     return config_from_dict(tree, str(path))
 
 
 def _read_tree(path: Path, readers: tuple[Path, ...]) -> dict[str, Any]:
     """Read a recipe on top of the one that it extends; `readers` extend this one."""
-    try:
-        tree = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise InputError(f"recipe {path} cannot be read: {error.strerror}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"recipe {path} is not TOML: {error}.") from None
+    tree = absolute_paths(_read_toml(path), path.parent)
     base = tree.pop("extends", None)
     if base is None:
         return tree
     if not isinstance(base, str):
         raise InputError(f"{path}: `extends` must name a recipe, got {base!r}.")
     beside = path.parent / base
-    extended = beside if beside.is_file() else find_recipe(base)
-    if extended.resolve() in (path.resolve(), *readers):
+    extended = beside if os.path.isfile(beside) else find_recipe(base)
+    here = Path(os.path.realpath(path))
+    if Path(os.path.realpath(extended)) in (here, *readers):
         raise InputError(f"{path}: `extends` runs in a circle at {extended}.")
-    merged = _read_tree(extended, (path.resolve(), *readers))
+    merged = _read_tree(extended, (here, *readers))
     _merge(merged, tree)
     return merged
 
 
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+    except OSError as error:
+        raise InputError(f"recipe {path} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"recipe {path} is not TOML: byte {error.start} is no UTF-8; save it as "
+            "UTF-8."
+        ) from None
+    except RecursionError:
+        raise InputError(f"recipe {path} is nested too deep.") from None
+    except ValueError as error:  # a TOMLDecodeError, or a number of too many digits
+        raise InputError(f"recipe {path} is not TOML: {error}.") from None
+
+
 def merge_overrides(config: Config, overrides: Sequence[str]) -> Config:
-    """Apply ``a.b=value`` overrides to a config that is built already."""
+    """Apply ``a.b=value`` overrides to a config that is built already.
+
+    Raises
+    ------
+    InputError
+        If a key or value is wrong.
+    """
     tree = config.to_dict()
     for override in overrides:
         _merge(tree, _parse_override(override))
@@ -95,13 +118,19 @@ def _parse_override(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise InputError(f"--set takes key=value, got {text!r}.")
-    try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        parsed = value  # a bare word is a string, so that shells need no quotes
+    parsed = parse_value(value)
     for part in reversed(key.strip().split(".")):
         parsed = {part: parsed}
-    return dict(parsed)
+    return absolute_paths(parsed, Path())
+
+
+def parse_value(text: str) -> Any:
+    """Read a TOML value; a bare word is a string, so that shells need no quotes."""
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        return text
+    return parsed["value"] if len(parsed) == 1 else text
 
 
 def _merge(tree: dict[str, Any], changes: Mapping[str, Any]) -> None:
@@ -118,7 +147,8 @@ def _build(cls: type[Any], tree: Mapping[str, Any], where: str, prefix: str) -> 
     for key, value in tree.items():
         if key not in known:
             raise InputError(
-                f"{where}: unknown key `{prefix}{key}`; {nearest(key, known)}"
+                f"{where}: unknown key `{prefix}{_printable(key)}`; "
+                f"{nearest(key, known)}"
             )
         kind = known[key].type
         if is_dataclass(kind):
@@ -130,6 +160,11 @@ def _build(cls: type[Any], tree: Mapping[str, Any], where: str, prefix: str) -> 
         else:
             values[key] = _convert(kind, value, f"{where}: `{prefix}{key}`")
     return cls(**values)
+
+
+def _printable(key: str) -> str:
+    """Keep a quoted key of any characters on one line."""
+    return key if key.isprintable() else repr(key)
 
 
 def _tables(value: Any, where: str) -> dict[str, dict[str, Any]]:
@@ -159,7 +194,10 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
     if isinstance(kind, UnionType):
         return None if value is None else _convert(get_args(kind)[0], value, where)
     if kind is float and type(value) is int:
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise InputError(f"{where} has too many digits for a number.") from None
     if type(value) is not kind:
         raise InputError(f"{where} must be {kind.__name__}, got {value!r}.")
     if kind is float and value != value:
@@ -180,6 +218,16 @@ def _convert_tuple(kind: Any, value: Any, where: str) -> tuple[Any, ...]:
     )
 
 
+def _same_file(before: Any, after: Any) -> bool:
+    """Whether two strings are spellings of one path."""
+    if not (isinstance(before, str) and isinstance(after, str)):
+        return False
+    try:
+        return os.path.samefile(before, after)
+    except (OSError, ValueError):  # one of them is no path
+        return False
+
+
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Name the keys in which two config dicts differ, with both values."""
     found = []
@@ -187,6 +235,6 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         before, after = old.get(key), new.get(key)
         if isinstance(before, Mapping) and isinstance(after, Mapping):
             found += [f"{key}.{line}" for line in differences(before, after)]
-        elif before != after:
+        elif before != after and not _same_file(before, after):
             found.append(f"{key}: {before!r} -> {after!r}")
     return found
