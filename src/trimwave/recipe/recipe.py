@@ -36,7 +36,7 @@ def find_recipe(name: str) -> Path:
     if name not in known:
         if os.path.exists(name):
             return path
-        raise InputError(f"no recipe `{name}`; {nearest(name, known)}")
+        raise InputError(f"no recipe `{printable(name)}`; {nearest(name, known)}")
     return known[name]
 
 
@@ -66,7 +66,7 @@ def _read_tree(path: Path, readers: tuple[Path, ...]) -> dict[str, Any]:
     base = tree.pop("extends", None)
     if base is None:
         return tree
-    if not isinstance(base, str):
+    if not isinstance(base, str) or "\0" in base:
         raise InputError(f"{path}: `extends` must name a recipe, got {base!r}.")
     beside = path.parent / base
     extended = beside if os.path.isfile(beside) else find_recipe(base)
@@ -147,7 +147,7 @@ def _build(cls: type[Any], tree: Mapping[str, Any], where: str, prefix: str) -> 
     for key, value in tree.items():
         if key not in known:
             raise InputError(
-                f"{where}: unknown key `{prefix}{_printable(key)}`; "
+                f"{where}: unknown key `{prefix}{printable(key)}`; "
                 f"{nearest(key, known)}"
             )
         kind = known[key].type
@@ -162,9 +162,9 @@ def _build(cls: type[Any], tree: Mapping[str, Any], where: str, prefix: str) -> 
     return cls(**values)
 
 
-def _printable(key: str) -> str:
-    """Keep a quoted key of any characters on one line."""
-    return key if key.isprintable() else repr(key)
+def printable(text: str) -> str:
+    """Keep a name of any characters on one line."""
+    return text if text.isprintable() else repr(text)
 
 
 def _tables(value: Any, where: str) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 from trimwave.base.errors import InputError
 from trimwave.methods import parse_method
 from trimwave.recipe.config import Config
-from trimwave.recipe.recipe import merge_overrides, parse_value
+from trimwave.recipe.recipe import merge_overrides, parse_value, printable
 from trimwave.recipe.situation import shape_named
 
 OTHERWISE = {"method": "--methods", "rounds": "--rounds", "seed": "--seed and --draws"}
@@ -124,7 +124,9 @@ def parse_vary(texts: Sequence[str]) -> dict[str, list[Any]]:
         if not key or not values:
             raise InputError(f"--vary takes key=value,value,..., got {text!r}.")
         if key in vary:
-            raise InputError(f"--vary names `{key}` twice; list all its values once.")
+            raise InputError(
+                f"--vary names `{printable(key)}` twice; list all its values once."
+            )
         vary[key] = values
     return vary
 
