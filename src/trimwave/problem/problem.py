@@ -77,8 +77,8 @@ class Problem:
     @cached_property
     def kept_max(self) -> FloatArray:
         """[..., K] largest x_k: C4 and C3; meaningful once `check` passes."""
-        high, low = 1 - self.limits.beta_min, self.kept_min
-        high = np.minimum(high, self.memory_kept_max)
+        low = self.kept_min
+        high = np.minimum(1 - self.limits.beta_min, self.memory_kept_max)
         # Memory that is short by no more than rounding holds the least.
         return np.where((high < low) & (high >= low - ROUNDING), low, high)
 
@@ -205,7 +205,7 @@ class Problem:
         unit_bytes = self.workload.emulator_memory_bytes or np.inf
 
         def words(k: int | None, short: float) -> str:
-            fitting, remedy = self.memory_kept_max[k], "drop the client"
+            fitting, remedy = float(self.memory_kept_max[k]), "drop the client"
             rate = at_least(1 - fitting)
             if float(rate) < 1 and float(rate) <= 1 - self.workload.min_kept:
                 remedy += f", raise `beta_max` to {rate} or more"

@@ -48,7 +48,9 @@ def absolute_paths(tree: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     }
     for (section, key), names in NAMES.items():
         table = changed.get(section)
-        value = table.get(key) if isinstance(table, dict) else None
+        if not isinstance(table, dict):
+            continue
+        value = table.get(key)
         if isinstance(value, str) and value not in names:
             table[key] = _absolute(value, folder, f"{section}.{key}")
     return changed

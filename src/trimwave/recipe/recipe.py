@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from trimwave.base.errors import InputError, nearest
 from trimwave.recipe.config import Config
+from trimwave.recipe.idle import keys_of
 from trimwave.recipe.paths import absolute_paths, check_paths
 
 PACKAGE_FOLDER = Path(__file__).parents[1]
@@ -53,19 +54,44 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         If the file is missing or malformed, or a key or value is wrong: which and what
         is legal.
     """
-    tree = _read_tree(path, ())
+    tree: dict[str, Any] = {}
+    for _, written in _chain(path, ()):
+        _merge(tree, written)
     for override in overrides:
         _merge(tree, _parse_override(override))
     check_paths(tree, str(path))
     return config_from_dict(tree, str(path))
 
 
-def _read_tree(path: Path, readers: tuple[Path, ...]) -> dict[str, Any]:
-    """Read a recipe on top of the one that it extends; `readers` extend this one."""
+def written_keys(path: Path, overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the keys that overrides name, and those that the user's recipes do.
+
+    The recipes of this package are not the user's.
+
+    Raises
+    ------
+    InputError
+        As `load_config`.
+    """
+    named = [key for text in overrides for key in keys_of(_parse_override(text))]
+    own = [
+        key
+        for recipe, tree in _chain(path, ())
+        if not any(folder in recipe.absolute().parents for folder in FOLDERS)
+        for key in keys_of(tree)
+    ]
+    return named, own
+
+
+def _chain(path: Path, readers: tuple[Path, ...]) -> list[tuple[Path, dict[str, Any]]]:
+    """Read a recipe and those that it extends, the first one last.
+
+    `readers` are those that extend this one.
+    """
     tree = absolute_paths(_read_toml(path), path.parent)
     base = tree.pop("extends", None)
     if base is None:
-        return tree
+        return [(path, tree)]
     if not isinstance(base, str) or "\0" in base:
         raise InputError(f"{path}: `extends` must name a recipe, got {base!r}.")
     beside = path.parent / base
@@ -73,9 +99,7 @@ def _read_tree(path: Path, readers: tuple[Path, ...]) -> dict[str, Any]:
     here = Path(os.path.realpath(path))
     if Path(os.path.realpath(extended)) in (here, *readers):
         raise InputError(f"{path}: `extends` runs in a circle at {extended}.")
-    merged = _read_tree(extended, (here, *readers))
-    _merge(merged, tree)
-    return merged
+    return [*_chain(extended, (here, *readers)), (path, tree)]
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
