@@ -22,6 +22,10 @@ NO_WEIGHT = 1.0
 """p_k of C5 where all clients count alike."""
 
 
+FOREVER_S = 1e30
+"""Times from here on are none: the universe is 4e17 s old."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Problem:
     """P1 of one round: choose kept fractions x_k and shares B_k, eq. (10).
@@ -171,15 +175,16 @@ class Problem:
             raise InfeasibleError(first_violations(found))
 
     def _out_of_reach(self) -> Iterator[Violation]:
-        """C2 where not even the largest share gets anything across in finite time."""
+        """C2 where not even the largest share gets anything across, but for forever."""
         largest_hz = self.share_max_hz()
         with np.errstate(over="ignore"):
             alone_s = self.latency.total_s(self.kept_min, largest_hz)
-        for k in np.flatnonzero(~np.isfinite(alone_s)).tolist():
+        for k in np.flatnonzero(~(alone_s < FOREVER_S)).tolist():
             message = (
                 f"C2: client {k} is out of reach: not even its largest share, "
-                f"{largest_hz[k]:g} Hz, ends its round in finite time; drop it, or "
-                "raise its `bandwidth_max_hz`, SNR or speed, whichever is next to none."
+                f"{largest_hz[k]:g} Hz, ends its round within {FOREVER_S:g} s; drop "
+                "it, or raise its `bandwidth_max_hz`, SNR or speed, whichever is next "
+                "to none."
             )
             yield Violation.of("C2", k, np.inf, message)
 
