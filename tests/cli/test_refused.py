@@ -71,12 +71,12 @@ def test_a_plan_that_cannot_be_is_one_line(refused, arguments, said):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"model_type": "bert"}', "architecture `bert` of model is not in the table"),
-        ('{"model_type": "llama"}', "the config of model has no key"),
+        ('{"model_type": "bert"}', "/model is not in the table"),
+        ('{"model_type": "llama"}', "/model has no key"),
         ('{"model_type": "gpt2", "n_embd": "wide", "n_head": 2}', "model"),
         ("{", "config.json is not JSON"),
         ("[]", "model"),
-        ("{}", "architecture `` of model is not in the table"),
+        ("{}", "architecture `` of /"),
     ],
 )
 def test_a_model_that_cannot_be_planned_is_one_line(refused, tmp_path, text, said):

@@ -102,23 +102,6 @@ def test_methods_of_whole_blocks_say_that_it_has_no_effect(text, name):
     assert plan.record() == parse_method(text).plan(bare).record()
 
 
-def test_methods_that_do_not_heed_bounds_of_shares_say_so():
-    situation = make_situation(0)
-    narrow = with_cell(situation, bandwidth_max_hz=np.full(8, 13e6))
-    wide = with_cell(situation, bandwidth_min_hz=np.full(8, 12e6))
-    least, largest = "heed the least shares", "heed the largest shares of the cell: cl"
-    for text in ("lora", "deft", "partial"):
-        with pytest.warns(UserWarning, match=largest):
-            parse_method(text).plan(narrow)
-        with pytest.warns(UserWarning, match=least):
-            parse_method(text).plan(wide)
-    for text in ("jcpba", "jcpba:solver=bcd", "ubfp", "fedbiot"):  # or happen to
-        for bound in (narrow, wide):
-            share_hz = parse_method(text).plan(bound).bandwidth_hz
-            assert np.all(share_hz <= 13e6 * (1 + 1e-9)) or bound is wide
-            assert np.all(share_hz >= 12e6 * (1 - 1e-9)) or bound is narrow
-
-
 @pytest.mark.parametrize("text", ALL)
 def test_no_method_takes_an_uplink_with_its_own_band(text):
     bands = {"up_bandwidth_hz": 20e6, "server_speed_flops_per_s": 50e12}

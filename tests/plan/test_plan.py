@@ -178,7 +178,7 @@ def test_the_best_band_ends_everyone_together():
         chosen = [drawn.costs.pruned(x) for x in np.linspace(0.2, 0.8, 8)]
         bills = [drawn.costs.bill(one) for one in chosen]
         latency = latency_of(drawn, bills, np.arange(8))
-        best = plan_of(drawn, chosen, best_band(latency))
+        best = plan_of(drawn, chosen, best_band(latency, drawn.cell))
         even_hz = even_band(drawn, 8)
         assert np.array_equal(even_hz, np.full(8, 12.5e6))
         even = plan_of(drawn, chosen, even_hz)

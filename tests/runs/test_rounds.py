@@ -1,11 +1,12 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from trimwave.base.errors import InfeasibleError
+from trimwave.base.errors import InfeasibleError, InputError
 from trimwave.methods import parse_method
-from trimwave.methods.pruning import pruned_plan
+from trimwave.methods.pruning import pruned_plan, pruned_scheme
 from trimwave.model.costs import Costs
 from trimwave.model.shape import SHAPES
 from trimwave.recipe.config import CellConfig, Config
@@ -206,8 +207,13 @@ def test_any_method_fits(go, method):
 class Alternating:
     """Plans for one client, each round the other one, and counts what it saw."""
 
+    label = "alternating"
+
     def __init__(self):
         self.seen = []
+
+    def scheme(self, costs, limits):
+        return pruned_scheme(costs, limits, "full", None)
 
     def plan(self, situation):
         self.seen.append(situation)
@@ -279,3 +285,23 @@ def test_the_method_sees_the_servers_costs_and_the_configs_limits(go):
     environment = Environment.from_config(CONFIG)
     expected = environment.cell(0, SAMPLES)
     np.testing.assert_array_equal(situation.cell.snr_down, expected.snr_down)
+
+
+class Bad(Alternating):
+    """Plans a sub-model that does not exist from its second round on."""
+
+    label = "bad"
+
+    def plan(self, situation):
+        plan = super().plan(situation)
+        if len(self.seen) < 2:
+            return plan
+        wrong = replace(plan.submodels[1], trained_blocks=(99,))
+        return replace(plan, submodels=(None, wrong))
+
+
+def test_a_plan_that_cannot_be_run_never_reaches_the_backend(go):
+    with pytest.raises(InputError, match="the plan of bad cannot be run: client 1 has"):
+        go(method=Bad())
+    _, _, _, backend = go(method=Alternating(), num_rounds=1)
+    assert backend.plans == []  # the first round of the bad one was kept

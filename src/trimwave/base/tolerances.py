@@ -53,6 +53,9 @@ ROUNDING = 1e-9
 """Excess over a constraint that is floating point, not a violation. Of kept fractions
 and of what C5 counts for a client, which are of the order of 1, absolute."""
 
+NO_SHARE = 2 * ROUNDING
+"""Share of the band that is as good as none: what rounding can hide of C1, twice."""
+
 PROVEN = 1e-9
 """Gap between latency and bound below which a point is the optimum."""
 

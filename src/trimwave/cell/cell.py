@@ -179,6 +179,11 @@ class Cell:
         """(K,), or (..., K) with many draws."""
         return np.shape(self.speed_flops_per_s)
 
+    @property
+    def share_bounds_hz(self) -> tuple[FloatArray | None, FloatArray | None]:
+        """Least and largest share of each client, as far as there are any [Hz]."""
+        return self.bandwidth_min_hz, self.bandwidth_max_hz
+
     def take(self, clients: IntArray) -> "Cell":
         """Return the cell with some of its clients, who have the whole band."""
         taken = {name: getattr(self, name)[..., clients] for name in self._arrays()}

@@ -51,7 +51,7 @@ def partition(
         raise InputError(f"unknown scheme `{scheme}`; {nearest(scheme, SCHEMES)}")
     count = labels_or_count
     num_rows = count if isinstance(count, int) else len(count)
-    shares = _client_sizes(num_rows, num_clients, sizes)
+    shares = client_sizes(num_rows, num_clients, sizes)
     if scheme == "iid":
         if alpha is not None:
             raise InputError(
@@ -68,9 +68,16 @@ def partition(
     return _dirichlet(_label_codes(labels_or_count), shares, alpha, rng)
 
 
-def _client_sizes(
-    num_rows: int, num_clients: int, sizes: Sequence[int] | None
+def client_sizes(
+    num_rows: int, num_clients: int, sizes: Sequence[int] | None = None
 ) -> np.ndarray:
+    """Return how many rows each client is dealt, [K], under either scheme.
+
+    Raises
+    ------
+    InputError
+        As `partition`.
+    """
     if num_clients < 1:
         raise InputError(f"`num_clients` must be at least 1, got {num_clients}.")
     if sizes is None:

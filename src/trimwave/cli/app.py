@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -97,6 +97,7 @@ def run(
             go(folder, arguments.continued(folder, begun.config, recipe, changes))
     else:
         config = arguments.load(recipe, changes)
+        arguments.warn_of_idle("run", recipe, changes, config)
         with new_folder(out, f"{config.name}-{run_name(config)}") as folder:
             go(folder, config)
 
@@ -145,6 +146,7 @@ def compare(
             go(resume, begun.continued(resume, config, methods, seeds))
     else:
         config = arguments.load(recipe, changes)
+        arguments.warn_of_idle("compare", recipe, changes, config)
         asked = Comparison.of(config, methods, seeds)
         with new_folder(out, f"{config.name}-compare") as folder:
             go(folder, asked)
@@ -210,9 +212,11 @@ def plan(
 
     changes = arguments.overrides(set_, {"seed": seed})
     cell_csv = Path(source) if is_table_name(source) else None
-    if cell_csv is not None:
-        arguments.warn_of_idle(changes, round_)
-    config = arguments.load("default" if cell_csv else source, changes)
+    recipe = "default" if cell_csv else source
+    config = arguments.load(recipe, changes)
+    other_round = ["--round"] * (cell_csv is not None and round_ != 1)
+    command: Literal["csv", "plan"] = "csv" if cell_csv else "plan"
+    arguments.warn_of_idle(command, recipe, changes, config, other_round)
     text = arguments.planned_method(method, solver, config.method)
     if pareto:
         arguments.check_pareto(solver)
@@ -260,10 +264,12 @@ def sweep(
     from trimwave.sweep.grid import Sweep, parse_vary
     from trimwave.sweep.sweep import read_rows, run_sweep
 
-    config = arguments.load(recipe, arguments.overrides(set_, {"seed": seed}))
+    changes, varied = arguments.overrides(set_, {"seed": seed}), parse_vary(vary or ())
+    config = arguments.load(recipe, changes)
+    arguments.warn_of_idle("sweep", recipe, changes, config, list(varied))
     asked = Sweep(
         config=config,
-        vary=parse_vary(vary or ()),
+        vary=varied,
         methods=method_texts(methods, config.options),
         draws=draws,
         rounds=rounds,

@@ -7,19 +7,20 @@ from pathlib import Path
 
 from trimwave.base.errors import InputError, nearest
 from trimwave.recipe.config import Config
-from trimwave.recipe.recipe import find_recipe, load_config, merge_overrides
+from trimwave.recipe.idle import Command, idle_keys
+from trimwave.recipe.recipe import (
+    find_recipe,
+    load_config,
+    merge_overrides,
+    written_keys,
+)
 from trimwave.runs.records import check_continues
 
 SOLVERS = {"exact": "jcpba:solver=exact", "bcd": "jcpba:solver=bcd", "uniform": "ubfp"}
 """What `plan --solver` is short for."""
 
-READ_WITH_CSV = (
-    "cell.total_bandwidth_hz",
-    "cell.server_speed_flops_per_s",
-    "radio.noise",
-    "radio.max_spectral_efficiency",
-)
-"""Keys of `cell` and `radio` that are read beside a cell in a CSV."""
+OPTIONS = {"seed": "--seed", "--round": "--round"}
+"""What a user calls them."""
 
 
 def overrides(
@@ -104,16 +105,18 @@ def check_pareto(solver: str | None) -> None:
         )
 
 
-def warn_of_idle(changes: Sequence[str], round_: int) -> None:
-    """Warn of what has no effect on a cell in a CSV."""
-    keys = [change.partition("=")[0].strip() for change in changes]
-    idle = [
-        f"`{key}`"
-        for key in keys
-        if key.startswith(("cell.", "radio.")) and key not in READ_WITH_CSV
-    ]
-    idle += ["--seed"] * ("seed" in keys) + ["--round"] * (round_ != 1)
-    if idle:
-        warnings.warn(
-            f"without effect on a cell in a CSV: {', '.join(idle)}.", stacklevel=2
-        )
+def warn_of_idle(
+    command: Command,
+    recipe: str,
+    changes: Sequence[str],
+    config: Config,
+    also: Sequence[str] = (),
+) -> None:
+    """Warn of written keys that have no effect on the command.
+
+    `also` is what the command line names besides `changes`: keys that vary, options.
+    """
+    named, own = written_keys(find_recipe(recipe), changes)
+    for why, keys in idle_keys(command, config, [*named, *also], own).items():
+        words = ", ".join(OPTIONS.get(key, f"`{key}`") for key in keys)
+        warnings.warn(f"without effect {why}: {words}.", stacklevel=2)

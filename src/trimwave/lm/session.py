@@ -17,6 +17,7 @@ from trimwave.lm.train.quantise import quantiser
 from trimwave.lm.train.tune import pick_device
 from trimwave.lm.workbench import Workbench
 from trimwave.methods import parse_method
+from trimwave.plan.check import check_plan
 from trimwave.recipe.config import Config
 from trimwave.recipe.environment import Environment
 from trimwave.recipe.recipe import differences
@@ -44,7 +45,8 @@ def check_runs(bench: Workbench, configs: Iterable[Config]) -> None:
     Raises
     ------
     InputError
-        If a method cannot serve its cell: which method, and what to change.
+        If a method cannot serve its cell, or its plan cannot be run: which method, and
+        what to change.
     MissingExtraError
         If a plan quantises and bitsandbytes is not installed.
     """
@@ -52,8 +54,10 @@ def check_runs(bench: Workbench, configs: Iterable[Config]) -> None:
         method = parse_method(config.method, config.options)
         environment = Environment.from_config(config)
         try:
-            method.scheme(bench.costs, environment.limits)
-            plan = method.plan(environment.situation(0, bench.costs, bench.num_samples))
+            scheme = method.scheme(bench.costs, environment.limits)
+            situation = environment.situation(0, bench.costs, bench.num_samples)
+            plan = method.plan(situation)
+            check_plan(situation, plan, method.label, scheme)
         except InputError as error:
             raise InputError(f"method `{config.method}`: {error}") from error
         if any(one and one.weight_bits < 16 for one in plan.submodels):

@@ -28,5 +28,5 @@ def fixed_plan(
         share_hz = even_band(situation, len(submodels))
     else:
         clients = np.arange(len(submodels))
-        share_hz = best_band(latency_of(situation, bills, clients))
+        share_hz = best_band(latency_of(situation, bills, clients), situation.cell)
     return plan_of(situation, submodels, share_hz, bills=bills)

@@ -25,6 +25,7 @@ from trimwave.plan.plan import Plan, Scheme, Situation
 from trimwave.plan.predict import best_band, latency_of, plan_of
 from trimwave.problem.limits import Limits
 from trimwave.problem.violation import ROUNDING, Violation
+from trimwave.solvers.blocks import band_needed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -166,7 +167,7 @@ class Deft(CommonOptions):
     ) -> tuple[IntArray, FloatArray]:
         """Return each group's owner and its share of the band, both [L]."""
         num_clients, num_groups = fits.shape
-        band_hz = situation.cell.total_bandwidth_hz
+        cell, band_hz = situation.cell, situation.cell.total_bandwidth_hz
         clients = np.repeat(np.arange(num_clients), num_groups)
         pairs = latency_of(situation, [*bills] * num_clients, clients)
         kept = np.zeros(clients.size)  # there is no pruning
@@ -179,15 +180,18 @@ class Deft(CommonOptions):
         if self.bandwidth == "uniform":
             return owners, even_hz[:num_groups]
 
+        bounds = cell.take(clients).share_bounds_hz
+
         def latency_s(matching: IntArray) -> float:
             latency = latency_of(situation, bills, matching)
-            share_hz = best_band(latency)
+            share_hz = best_band(latency, cell.take(matching))
             return float(np.max(latency.total_s(np.zeros(num_groups), share_hz)))
 
         owners = joint_matching(
             owners,
             band_hz,
-            lambda limit_s: where_it_fits(pairs.required_bandwidth_hz(kept, limit_s)),
+            lambda limit_s: where_it_fits(band_needed(pairs, kept, limit_s, *bounds)),
             latency_s,
         )
-        return owners, best_band(latency_of(situation, bills, owners))
+        latency = latency_of(situation, bills, owners)
+        return owners, best_band(latency, cell.take(owners))

@@ -17,7 +17,7 @@ from trimwave.plan.plan import Plan, Scheme, Situation
 from trimwave.problem.limits import Limits
 from trimwave.problem.problem import Problem
 from trimwave.problem.violation import ROUNDING
-from trimwave.solvers.blocks import bandwidth_block
+from trimwave.solvers.blocks import band_needed, bandwidth_block
 from trimwave.solvers.deadline import AtDeadline
 from trimwave.solvers.integers import round_to_sizes
 
@@ -59,7 +59,9 @@ class LatencyBudget(CommonOptions):
         part = replace(problem, cell=problem.cell.take(clients))
         kept, bandwidth_hz = np.full(scheduled.size, np.nan), np.zeros(scheduled.size)
         kept[clients] = most_kept(part, budget_s)
-        bandwidth_hz[clients] = bandwidth_block(part.latency, kept[clients])
+        bandwidth_hz[clients] = bandwidth_block(
+            part.latency, kept[clients], *part.cell.share_bounds_hz
+        )
         return pruned_plan(
             situation, self.adapter, kept, bandwidth_hz, scheduled=scheduled
         )
@@ -111,7 +113,8 @@ def most_kept(problem: Problem, deadline_s: float) -> FloatArray:
     limits = replace(problem.limits, beta_max=beta_max, beta_bar=beta_max)
     at_it = AtDeadline(replace(problem, limits=limits), np.array([deadline_s]))
     kept = at_it.most_within(problem.cell.total_bandwidth_hz)
-    return round_to_sizes(problem, kept, bandwidth_block(problem.latency, kept))
+    share_hz = bandwidth_block(problem.latency, kept, *problem.cell.share_bounds_hz)
+    return round_to_sizes(problem, kept, share_hz)
 
 
 def least_kept(problem: Problem) -> FloatArray:
@@ -121,23 +124,24 @@ def least_kept(problem: Problem) -> FloatArray:
 
 def fits(problem: Problem, deadline_s: float) -> bool:
     """Whether the band lets everyone meet a deadline."""
-    need = problem.latency.required_bandwidth_hz(least_kept(problem), deadline_s)
+    bounds = problem.cell.share_bounds_hz
+    need = band_needed(problem.latency, least_kept(problem), deadline_s, *bounds)
     return float(np.sum(need)) <= problem.cell.total_bandwidth_hz * (1 + ROUNDING)
 
 
 def _in_time(problem: Problem, budget_s: float) -> NDArray[np.bool_]:
     """Leave out whoever needs the most band to be in time until the rest fits, [K]."""
     band, low = problem.cell.total_bandwidth_hz, least_kept(problem)
-    need = problem.latency.required_bandwidth_hz(low, budget_s)
+    need = band_needed(problem.latency, low, budget_s, *problem.cell.share_bounds_hz)
     order = np.argsort(need, kind="stable")
     count = int(np.sum(np.cumsum(need[order]) <= band * (1 + ROUNDING)))
     if not count:
-        alone_s = problem.latency.total_s(low, np.full_like(low, band))
+        alone_s = problem.latency.total_s(low, problem.share_max_hz())
         first = int(np.argmin(alone_s))
         raise InfeasibleError(
             [
                 f"latency budget: nobody can end within {budget_s:g} s, even with the "
-                f"whole band and at `beta_max` = {1 - low[first]:g}; client {first} "
+                f"largest share and at `beta_max` = {1 - low[first]:g}; client {first} "
                 f"can within {ceil(alone_s[first] * 1e3) / 1e3:.3f} s, raise "
                 "`budget_s` to that or more."
             ]

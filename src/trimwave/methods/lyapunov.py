@@ -43,10 +43,15 @@ def schedule_of(
         What every client of the cell would pay, scheduled or not.
     clients : IntArray
         Who takes part.
+
+    Raises
+    ------
+    InfeasibleError
+        If the bounds of their shares do not fit the band.
     """
     clients = np.sort(clients)
     latency = latency_of(situation, [bills[k] for k in clients], clients)
-    share_hz = best_band(latency)
+    share_hz = best_band(latency, situation.cell.take(clients))
     bandwidth_hz = np.zeros(situation.cell.num_clients)
     bandwidth_hz[clients] = share_hz
     round_s = float(np.max(latency.total_s(np.zeros(clients.size), share_hz)))

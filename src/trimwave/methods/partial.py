@@ -16,6 +16,7 @@ from trimwave.plan.predict import latency_of
 from trimwave.problem.limits import Limits
 from trimwave.problem.solution import solve
 from trimwave.solvers import get_solver
+from trimwave.solvers.blocks import band_needed
 from trimwave.solvers.integers import round_to_sizes
 
 
@@ -110,5 +111,7 @@ def _fits(
 ) -> bool:
     """Whether the band lets these clients end by a deadline."""
     latency = latency_of(situation, [bills[k] for k in clients], clients)
-    needs_hz = latency.required_bandwidth_hz(np.zeros(clients.size), deadline_s)
-    return bool(np.sum(needs_hz) <= situation.cell.total_bandwidth_hz)
+    cell = situation.cell.take(clients)
+    kept = np.zeros(clients.size)
+    needs_hz = band_needed(latency, kept, deadline_s, *cell.share_bounds_hz)
+    return bool(np.sum(needs_hz) <= cell.total_bandwidth_hz)

@@ -64,7 +64,8 @@ class Personalised(CommonOptions):
         latency = problem.latency
         if self.bandwidth == "kkt" and fits(problem, threshold_s):
             kept = most_kept(problem, threshold_s)
-            bandwidth_hz = bandwidth_block(latency, kept)
+            bounds = problem.cell.share_bounds_hz
+            bandwidth_hz = bandwidth_block(latency, kept, *bounds)
         else:
             bandwidth_hz = even_band(situation, problem.cell.num_clients)
             kept = latency.kept_at(bandwidth_hz, threshold_s)

@@ -19,6 +19,7 @@ from trimwave.plan.plan import Plan, Scheme, Situation
 from trimwave.plan.predict import latency_of, plan_of
 from trimwave.problem.limits import Limits
 from trimwave.problem.violation import ROUNDING, Violation
+from trimwave.solvers.blocks import band_needed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,19 +128,22 @@ def _cheapest(
     # The server's part is the same for all: its share, by `latency_of` that of everyone
     # instead of n, moves all deadlines alike and changes no choice.
     latency = latency_of(situation, [bill] * able.size, able)
-    band, kept = situation.cell.total_bandwidth_hz, np.zeros(able.size)
+    cell, kept = situation.cell.take(able), np.zeros(able.size)
+    band, (least_hz, most_hz) = cell.total_bandwidth_hz, cell.share_bounds_hz
 
     def needs_hz(deadline_s: float) -> FloatArray:
-        return latency.required_bandwidth_hz(kept, deadline_s)
+        return band_needed(latency, kept, deadline_s, least_hz, most_hz)
 
     def surplus(deadline_s: FloatArray) -> FloatArray:
         needs = np.sort(needs_hz(float(deadline_s[0])))
         return np.array([band - np.sum(needs[:num_chosen])])
 
-    # Nobody ends before having computed; with B / n each, n have ended by `slowest`,
-    # raised a little so that rounding does not make their needs exceed the band.
+    # Nobody ends before having computed; with an nth of what the least shares leave, n
+    # have ended by `slowest`, raised so that rounding does not make them need more.
     fastest = np.sort(latency.compute_s(kept))[num_chosen - 1]
-    even = np.full(able.size, band / num_chosen)
+    least = np.zeros(able.size) if least_hz is None else least_hz
+    even = least + (band - np.sum(least)) / num_chosen
+    even = np.minimum(even, np.inf if most_hz is None else most_hz)
     slowest = np.sort(latency.total_s(kept, even))[num_chosen - 1] * (1 + ROUNDING)
     _, deadline_s = bracket_root(surplus, [fastest], [slowest])
     order = np.argsort(needs_hz(float(deadline_s[0])), kind="stable")

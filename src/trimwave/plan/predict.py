@@ -14,6 +14,7 @@ from trimwave.model.submodel import Bill, Submodel
 from trimwave.plan.plan import Plan, Situation
 from trimwave.problem.latency import RoundLatency
 from trimwave.problem.problem import Problem
+from trimwave.problem.shares import require_shares
 from trimwave.problem.solution import Solution
 from trimwave.problem.violation import ROUNDING, Violation
 from trimwave.solvers.blocks import bandwidth_block
@@ -61,9 +62,26 @@ def even_band(situation: Situation, num_sharing: int) -> FloatArray:
     return np.full(num_sharing, band / num_sharing)
 
 
-def best_band(latency: RoundLatency) -> FloatArray:
-    """Return the split with which fixed sub-models end together, [K] [Hz]."""
-    return bandwidth_block(latency, np.zeros_like(latency.up_bits))
+def best_band(latency: RoundLatency, cell: Cell) -> FloatArray:
+    """Return the split with which fixed sub-models end soonest, [K] [Hz].
+
+    They end together, but for whom a bound of its share stops.
+
+    Parameters
+    ----------
+    latency : RoundLatency
+        Of all clients of the cell.
+    cell : Cell
+        Those who share the band.
+
+    Raises
+    ------
+    InfeasibleError
+        If no split obeys the bounds of their shares, C1 and C2.
+    """
+    require_shares(cell)
+    kept = np.zeros_like(latency.up_bits)
+    return bandwidth_block(latency, kept, *cell.share_bounds_hz)
 
 
 def plan_of(
@@ -189,7 +207,7 @@ def _install_s(cell: Cell, install_bits: IntArray) -> float:
         down=cell.link("down"),
         up=cell.link("up"),
     )
-    return float(np.max(latency.total_s(zeros, best_band(latency))))
+    return float(np.max(latency.total_s(zeros, best_band(latency, cell))))
 
 
 def _check_memory(cell: Cell, bills: Sequence[Bill], clients: IntArray) -> None:

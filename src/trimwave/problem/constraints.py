@@ -52,11 +52,15 @@ def c2(
 
 
 def c3(
-    need_bytes: FloatArray, have_bytes: FloatArray, words: Words | None = None
+    need_bytes: FloatArray,
+    have_bytes: FloatArray,
+    words: Words | None = None,
+    slack_bytes: FloatArray | None = None,
 ) -> Iterator[Violation]:
     """Yield memory, [K] or one number for all, that clients do not have, C3."""
     over_bytes = need_bytes - have_bytes
-    for k in np.flatnonzero(over_bytes > ROUNDING * have_bytes).tolist():
+    slack_bytes = ROUNDING * have_bytes if slack_bytes is None else slack_bytes
+    for k in np.flatnonzero(over_bytes > slack_bytes).tolist():
         yield _said("C3", k, over_bytes[k], "memory exceeded [byte]", words)
 
 
@@ -76,11 +80,10 @@ def c4_of_floor(floor: float, least: float, words: Words) -> Iterator[Violation]
 
 
 def c5(
-    avoided: float, avoid_min: float, num_clients: int, words: Words | None = None
+    missing: float, words: Words | None = None, slack: float = ROUNDING
 ) -> Iterator[Violation]:
     """Yield less damage avoided than asked for, on average over the clients, C5."""
-    missing = (avoid_min - avoided) / num_clients
-    if missing > ROUNDING:  # a NaN has been named before
+    if missing > slack:  # a NaN has been named before
         yield _said("C5", None, missing, "mean pruning exceeds `beta_bar`", words)
 
 

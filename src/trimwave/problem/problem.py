@@ -7,6 +7,7 @@ from functools import cached_property, partial
 import numpy as np
 
 from trimwave.base.errors import InfeasibleError
+from trimwave.base.tolerances import ROUNDING, SUM_RTOL
 from trimwave.base.units import FloatArray
 from trimwave.cell.cell import Cell
 from trimwave.model.workload import Workload
@@ -14,10 +15,15 @@ from trimwave.problem.constraints import Words, c1, c2, c3, c4, c4_of_floor, c5
 from trimwave.problem.latency import RoundLatency
 from trimwave.problem.limits import Limits
 from trimwave.problem.pieces import Piece
-from trimwave.problem.violation import Violation, first_violations
+from trimwave.problem.shares import share_violations
+from trimwave.problem.violation import Violation, at_least, first_violations
 
 NO_WEIGHT = 1.0
 """p_k of C5 where all clients count alike."""
+
+
+FOREVER_S = 1e30
+"""Times from here on are none: the universe is 4e17 s old."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -75,7 +81,10 @@ class Problem:
     @cached_property
     def kept_max(self) -> FloatArray:
         """[..., K] largest x_k: C4 and C3; meaningful once `check` passes."""
-        return np.minimum(1 - self.limits.beta_min, self.memory_kept_max)
+        low = self.kept_min
+        high = np.minimum(1 - self.limits.beta_min, self.memory_kept_max)
+        # Memory that is short by no more than rounding holds the least.
+        return np.where((high < low) & (high >= low - ROUNDING), low, high)
 
     @cached_property
     def pieces(self) -> tuple[Piece, ...]:
@@ -134,6 +143,14 @@ class Problem:
             most, allowed = self.limits.damage(np.array([most, allowed])).tolist()
         return most - allowed
 
+    def c5_size(self, avoided: FloatArray) -> FloatArray:
+        """Return what rounding of C5 is relative to, [..., 1].
+
+        What C5 counts is a difference of sums: their rounding is that of all of x.
+        """
+        steepest = max(float(np.mean(piece.weight)) for piece in self.pieces)
+        return avoided + abs(self.avoid_min) + steepest * self.cell.num_clients
+
     def share_max_hz(self, bands: float = 1.0) -> FloatArray:
         """Largest share that a client may have, [..., K]: so many bands, or its own."""
         most, own = bands * self.cell.total_bandwidth_hz, self.cell.bandwidth_max_hz
@@ -151,60 +168,62 @@ class Problem:
             If there are many draws.
         """
         self.cell.require_one_cell("a check of C1 to C5")
-        found = [*self._least_shares_excess(), *self._unreachable_floor()]
-        found += self._memory_shortfalls()
-        found = found or [*self._mean_shortfall()]
+        found = [*share_violations(self.cell), *self._unreachable_floor()]
+        found += [*self._memory_shortfalls(), *self._mean_shortfall()]
+        found = found or [*self._out_of_reach()]
         if found:
             raise InfeasibleError(first_violations(found))
 
-    def _least_shares_excess(self) -> Iterator[Violation]:
-        """C2 and C1 where everyone has its least share."""
-        least_hz, most_hz = self.cell.bandwidth_min_hz, self.share_max_hz()
-        if least_hz is None:
-            return
-
-        def above(k: int | None, short: float) -> str:
-            return (
-                f"C2: client {k}'s least share {least_hz[k]:g} Hz exceeds its "
-                f"largest, {most_hz[k]:g} Hz; lower `bandwidth_min_hz`."
+    def _out_of_reach(self) -> Iterator[Violation]:
+        """C2 where not even the largest share gets anything across, but for forever."""
+        largest_hz = self.share_max_hz()
+        with np.errstate(over="ignore"):
+            alone_s = self.latency.total_s(self.kept_min, largest_hz)
+        for k in np.flatnonzero(~(alone_s < FOREVER_S)).tolist():
+            message = (
+                f"C2: client {k} is out of reach: not even its largest share, "
+                f"{largest_hz[k]:g} Hz, ends its round within {FOREVER_S:g} s; drop "
+                "it, or raise its `bandwidth_max_hz`, SNR or speed, whichever is next "
+                "to none."
             )
-
-        def beyond(k: int | None, short: float) -> str:
-            return (
-                f"C1: the least shares exceed the band by {short:g} Hz; lower "
-                "`bandwidth_min_hz` or drop clients."
-            )
-
-        yield from c2(least_hz, None, most_hz, above, rtol=0.0)
-        yield from c1(least_hz, self.cell.total_bandwidth_hz, words=beyond)
+            yield Violation.of("C2", k, np.inf, message)
 
     def _unreachable_floor(self) -> Iterator[Violation]:
         """C4 where the floors per block keep more than `beta_max` leaves."""
-        floor, beta_max = self.workload.min_kept, self.limits.beta_max
+        floor, limits = self.workload.min_kept, self.limits
+        reached = np.floor((1 - floor) * 1e4) / 1e4
+        lower = "`beta_max`" if reached >= limits.beta_min else "`beta_min`, `beta_max`"
 
         def words(k: int | None, short: float) -> str:
             return (
-                f"C4: `beta_max` = {beta_max:g} cannot be reached: the "
+                f"C4: `beta_max` = {limits.beta_max:g} cannot be reached: the "
                 f"floors per block keep {floor:.4f} of the emulator; lower "
-                f"`beta_max` to {np.floor((1 - floor) * 1e4) / 1e4:g}, or lower "
+                f"{lower} to {reached:g}, or lower "
                 "the floors of heads and neurons, `prune.min_neurons` first."
             )
 
-        return c4_of_floor(floor, 1 - beta_max, words)
+        return c4_of_floor(floor, 1 - limits.beta_max, words)
 
     def _memory_shortfalls(self) -> Iterator[Violation]:
         """C3 where everyone keeps the least."""
         beta_max, have_bytes = self.limits.beta_max, self.cell.memory_bytes
+        unit_bytes = self.workload.emulator_memory_bytes or np.inf
 
         def words(k: int | None, short: float) -> str:
+            fitting, remedy = float(self.memory_kept_max[k]), "drop the client"
+            rate = at_least(1 - fitting)
+            if float(rate) < 1 and float(rate) <= 1 - self.workload.min_kept:
+                remedy += f", raise `beta_max` to {rate} or more"
             return (
                 f"C3: client {k} has {have_bytes[k] / 1e9:.3f} GB, short by "
-                f"{short / 1e9:.3f} GB even at `beta_max` = "
-                f"{beta_max:g}; drop the client, raise `beta_max`, "
-                "or lower the batch size."
+                f"{at_least(short / 1e9)} GB even at `beta_max` = "
+                f"{beta_max:g}; {remedy}, or lower the batch size."
             )
 
-        return c3(self.memory_at(np.array(1 - beta_max)), have_bytes, words)
+        # As finely as the search tells kept fractions apart.
+        slack_bytes = ROUNDING * np.minimum(have_bytes, unit_bytes)
+        need_bytes = self.memory_at(np.array(1 - beta_max))
+        return c3(need_bytes, have_bytes, words, slack_bytes)
 
     def _mean_shortfall(self) -> Iterator[Violation]:
         """C5 where everyone keeps the most."""
@@ -213,25 +232,37 @@ class Problem:
         if limits.damage is not None:
             allowed = float(limits.damage(np.array([allowed]))[0])
             what = f"mean damage must not exceed {allowed:g}, that at"
-        cause, remedy = "`beta_min` of C4 forces", "lower `beta_min`"
-        if np.any(self.memory_kept_max < 1 - limits.beta_min):
-            tight = np.flatnonzero(self.memory_kept_max < 1 - limits.beta_min)
+        cause = "`beta_min` of C4 forces"
+        remedy = ", or lower `beta_min`" if limits.beta_bar >= 0 else ""
+        tight = np.flatnonzero(self.memory_kept_max < 1 - limits.beta_min)
+        if tight.size:
             cause = f"memory (C3) of clients {tight.tolist()} and C4 force"
-            remedy = "give these clients more memory or drop them"
+            remedy = ", or give these clients more memory or drop them"
 
         def words(k: int | None, short: float) -> str:
+            raised = limits.beta_bar + short
+            if limits.damage is not None:
+                least = np.array([allowed + short])
+                raised = float(limits.damage.inverse(least)[0])
             return (
                 f"C5: {what} `beta_bar` = "
                 f"{limits.beta_bar:g}, but {cause} at least "
-                f"{allowed + short:.4f}, over by {short:.4f}; "
-                f"raise `beta_bar`, or {remedy}."
+                f"{allowed + short:.4f}, over by {at_least(short)}; "
+                f"raise `beta_bar` by {at_least(raised - limits.beta_bar)}{remedy}."
             )
 
-        return self._c5(self.kept_max, words)
+        kept = np.maximum(self.kept_max, 0.0)  # C3 has said what lies below
+        most = self.avoided(kept)
+        # As finely as the search: nothing that passes here ends there as infeasible.
+        return self._c5(kept, words, float(self.c5_size(most)[0]))
 
-    def _c5(self, kept: FloatArray, words: Words | None = None) -> Iterator[Violation]:
-        avoided = float(self.avoided(kept)[0])
-        return c5(avoided, self.avoid_min, self.cell.num_clients, words)
+    def _c5(
+        self, kept: FloatArray, words: Words | None = None, size: float | None = None
+    ) -> Iterator[Violation]:
+        clients = self.cell.num_clients
+        slack = ROUNDING if size is None else SUM_RTOL * size / clients
+        missing = (self.avoid_min - float(self.avoided(kept)[0])) / clients
+        return c5(missing, words, slack)
 
     def violations(
         self,

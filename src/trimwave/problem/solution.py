@@ -176,8 +176,8 @@ def solve(problem: Problem, solver: Solver) -> Solution:
     if found.status is Status.INFEASIBLE:
         raise InfeasibleError(
             [
-                "C5: `beta_bar` is below the least feasible one by no more than "
-                "rounding; raise it by 1e-8."
+                "C1 to C5 leave no room but for rounding; raise `beta_bar` by 1e-8, or "
+                "lower the least shares by 1e-8 of the band."
             ]
         )
     return found

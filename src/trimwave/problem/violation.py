@@ -1,10 +1,11 @@
 """What a violated constraint of P1 is reported as."""
 
 from dataclasses import dataclass, replace
+from decimal import ROUND_CEILING, Context, Decimal
 
 from trimwave.base.tolerances import ROUNDING
 
-__all__ = ["ROUNDING", "Violation", "first_violations"]
+__all__ = ["ROUNDING", "Violation", "at_least", "first_violations"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +35,12 @@ class Violation:
 
     def __str__(self) -> str:
         return self.message
+
+
+def at_least(amount: float) -> str:
+    """Return a number in six digits, rounded up: what a remedy asks for is enough."""
+    digits = Context(prec=6, rounding=ROUND_CEILING)
+    return f"{float(digits.create_decimal(Decimal(repr(float(amount))))):.6g}"
 
 
 def first_violations(found: list[Violation], most: int = 10) -> list[Violation]:

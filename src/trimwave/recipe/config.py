@@ -223,9 +223,10 @@ class TrainConfig:
         _require("train.", self, 1, *counts)
         _require("train.", self, 0, "learning_rate", "lora_learning_rate")
         _require("train.", self, 0, "max_grad_norm", "lora_alpha")
-        if not self.weight_decay >= 0:
+        if not 0 <= self.weight_decay < float("inf"):
             raise InputError(
-                f"`train.weight_decay` must be at least 0, got {self.weight_decay}."
+                "`train.weight_decay` must be at least 0 and finite, got "
+                f"{self.weight_decay}."
             )
 
 
@@ -284,7 +285,8 @@ class Config:
         _require("", self, 1, "rounds")
         if self.seed < 0:
             raise InputError(f"`seed` must be at least 0, got {self.seed}.")
-        if not self.name or "/" in self.name or self.name.startswith("."):
+        bad = "/" in self.name or not self.name.isprintable()
+        if not self.name or bad or self.name.startswith("."):
             raise InputError(f"`name` must be a plain folder name, got {self.name!r}.")
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Recipes: TOML files and `key=value` overrides into a `Config`, checked key by key."""
 
+import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -7,9 +8,12 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin
 
+from trimwave.base.decode import read_text
 from trimwave.base.errors import InputError, nearest
 from trimwave.base.table import is_table_name
 from trimwave.recipe.config import Config
+from trimwave.recipe.idle import keys_of
+from trimwave.recipe.paths import absolute_paths, check_paths
 
 PACKAGE_FOLDER = Path(__file__).parents[1]
 FOLDERS = (PACKAGE_FOLDER / "recipes", PACKAGE_FOLDER.parents[1] / "recipes")
@@ -25,7 +29,7 @@ def find_recipe(name: str) -> Path:
         If there is no such file; names the nearest recipe.
     """
     path = Path(name)
-    if path.suffix.lower() == ".toml" or is_table_name(name) or path.is_file():
+    if path.suffix.lower() == ".toml" or is_table_name(name) or os.path.isfile(name):
         return path
     known = {
         str(recipe.relative_to(folder).with_suffix("")): recipe
@@ -33,16 +37,18 @@ def find_recipe(name: str) -> Path:
         for recipe in folder.rglob("*.toml")
     }
     if name not in known:
-        if path.exists():
+        if os.path.exists(name):
             return path
-        raise InputError(f"no recipe `{name}`; {nearest(name, known)}")
+        raise InputError(f"no recipe `{printable(name)}`; {nearest(name, known)}")
     return known[name]
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     """Read a recipe and apply ``a.b=value`` overrides.
 
-    A recipe with ``extends = "another"`` holds its differences from that one.
+    A recipe with ``extends = "another"`` holds its differences from that one. A path in
+    a recipe is relative to it, a path in an override to the working directory; the
+    config holds absolute ones.
 
     Raises
     ------
@@ -50,41 +56,76 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         If the file is missing or malformed, or a key or value is wrong: which and what
         is legal.
     """
-    tree = _read_tree(path, ())
+    tree: dict[str, Any] = {}
+    for _, written in _chain(path, ()):
+        _merge(tree, written)
     for override in overrides:
         _merge(tree, _parse_override(override))
+    check_paths(tree, str(path))
     return config_from_dict(tree, str(path))
 
 
-def _read_tree(path: Path, readers: tuple[Path, ...]) -> dict[str, Any]:
-    """Read a recipe on top of the one that it extends; `readers` extend this one."""
+def written_keys(path: Path, overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the keys that overrides name, and those that the user's recipes do.
+
+    The recipes of this package are not the user's.
+
+    Raises
+    ------
+    InputError
+        As `load_config`.
+    """
+    named = [key for text in overrides for key in keys_of(_parse_override(text))]
+    own = [
+        key
+        for recipe, tree in _chain(path, ())
+        if not any(folder in recipe.absolute().parents for folder in FOLDERS)
+        for key in keys_of(tree)
+    ]
+    return named, own
+
+
+def _chain(path: Path, readers: tuple[Path, ...]) -> list[tuple[Path, dict[str, Any]]]:
+    """Read a recipe and those that it extends, the first one last.
+
+    `readers` are those that extend this one.
+    """
+    tree = absolute_paths(_read_toml(path), path.parent)
+    base = tree.pop("extends", None)
+    if base is None:
+        return [(path, tree)]
+    if not isinstance(base, str) or "\0" in base:
+        raise InputError(f"{path}: `extends` must name a recipe, got {base!r}.")
+    beside = path.parent / base
+    extended = beside if os.path.isfile(beside) else find_recipe(base)
+    here = Path(os.path.realpath(path))
+    if Path(os.path.realpath(extended)) in (here, *readers):
+        raise InputError(f"{path}: `extends` runs in a circle at {extended}.")
+    return [*_chain(extended, (here, *readers)), (path, tree)]
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
     if is_table_name(path.name):
         raise InputError(
             f"{path} is a table by its name, no recipe in TOML; `trimwave plan` takes "
             "one of clients, `radio.trace` one of gains, `data.source` one of rows."
         )
     try:
-        tree = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise InputError(f"recipe {path} cannot be read: {error.strerror}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return tomllib.loads(read_text(path))
+    except RecursionError:
+        raise InputError(f"recipe {path} is nested too deep.") from None
+    except ValueError as error:  # a TOMLDecodeError, or a number of too many digits
         raise InputError(f"recipe {path} is not TOML: {error}.") from None
-    base = tree.pop("extends", None)
-    if base is None:
-        return tree
-    if not isinstance(base, str):
-        raise InputError(f"{path}: `extends` must name a recipe, got {base!r}.")
-    beside = path.parent / base
-    extended = beside if beside.is_file() else find_recipe(base)
-    if extended.resolve() in (path.resolve(), *readers):
-        raise InputError(f"{path}: `extends` runs in a circle at {extended}.")
-    merged = _read_tree(extended, (path.resolve(), *readers))
-    _merge(merged, tree)
-    return merged
 
 
 def merge_overrides(config: Config, overrides: Sequence[str]) -> Config:
-    """Apply ``a.b=value`` overrides to a config that is built already."""
+    """Apply ``a.b=value`` overrides to a config that is built already.
+
+    Raises
+    ------
+    InputError
+        If a key or value is wrong.
+    """
     tree = config.to_dict()
     for override in overrides:
         _merge(tree, _parse_override(override))
@@ -101,13 +142,19 @@ def _parse_override(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise InputError(f"--set takes key=value, got {text!r}.")
-    try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        parsed = value  # a bare word is a string, so that shells need no quotes
+    parsed = parse_value(value)
     for part in reversed(key.strip().split(".")):
         parsed = {part: parsed}
-    return dict(parsed)
+    return absolute_paths(parsed, Path())
+
+
+def parse_value(text: str) -> Any:
+    """Read a TOML value; a bare word is a string, so that shells need no quotes."""
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        return text
+    return parsed["value"] if len(parsed) == 1 else text
 
 
 def _merge(tree: dict[str, Any], changes: Mapping[str, Any]) -> None:
@@ -124,7 +171,8 @@ def _build(cls: type[Any], tree: Mapping[str, Any], where: str, prefix: str) -> 
     for key, value in tree.items():
         if key not in known:
             raise InputError(
-                f"{where}: unknown key `{prefix}{key}`; {nearest(key, known)}"
+                f"{where}: unknown key `{prefix}{printable(key)}`; "
+                f"{nearest(key, known)}"
             )
         kind = known[key].type
         if is_dataclass(kind):
@@ -136,6 +184,11 @@ def _build(cls: type[Any], tree: Mapping[str, Any], where: str, prefix: str) -> 
         else:
             values[key] = _convert(kind, value, f"{where}: `{prefix}{key}`")
     return cls(**values)
+
+
+def printable(text: str) -> str:
+    """Keep a name of any characters on one line."""
+    return text if text.isprintable() else repr(text)
 
 
 def _tables(value: Any, where: str) -> dict[str, dict[str, Any]]:
@@ -165,7 +218,10 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
     if isinstance(kind, UnionType):
         return None if value is None else _convert(get_args(kind)[0], value, where)
     if kind is float and type(value) is int:
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise InputError(f"{where} has too many digits for a number.") from None
     if type(value) is not kind:
         raise InputError(f"{where} must be {kind.__name__}, got {value!r}.")
     if kind is float and value != value:
@@ -186,6 +242,16 @@ def _convert_tuple(kind: Any, value: Any, where: str) -> tuple[Any, ...]:
     )
 
 
+def _same_file(before: Any, after: Any) -> bool:
+    """Whether two strings are spellings of one path."""
+    if not (isinstance(before, str) and isinstance(after, str)):
+        return False
+    try:
+        return os.path.samefile(before, after)
+    except (OSError, ValueError):  # one of them is no path
+        return False
+
+
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Name the keys in which two config dicts differ, with both values."""
     found = []
@@ -193,6 +259,6 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         before, after = old.get(key), new.get(key)
         if isinstance(before, Mapping) and isinstance(after, Mapping):
             found += [f"{key}.{line}" for line in differences(before, after)]
-        elif before != after:
+        elif before != after and not _same_file(before, after):
             found.append(f"{key}: {before!r} -> {after!r}")
     return found

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from trimwave.base.errors import InputError, nearest
+from trimwave.base.units import FloatArray
+from trimwave.cell.partition import client_sizes
 from trimwave.model.config_file import local_path, read_config
 from trimwave.model.costs import Costs
 from trimwave.model.shape import SHAPES, ModelShape
@@ -55,6 +57,26 @@ def costs_from(config: Config, shape: ModelShape) -> Costs:
     )
 
 
+def num_samples_of(config: Config) -> FloatArray:
+    """Return |D_k| as a run deals the rows out, [K].
+
+    As much for each where there are fewer rows than clients: a plan needs no rows.
+
+    Raises
+    ------
+    InputError
+        If `data.client_sizes` does not fit the clients or the rows.
+    """
+    data, num_clients = config.data, config.cell.num_clients
+    if not data.client_sizes and data.num_train < num_clients:
+        return np.full(num_clients, data.num_train / num_clients)
+    try:
+        sizes = client_sizes(data.num_train, num_clients, data.client_sizes or None)
+    except InputError as error:
+        raise InputError(f"`data.client_sizes`: {error}") from None
+    return sizes.astype(np.float64)
+
+
 def situate(
     config: Config, *, round_: int = 1, cell_csv: Path | None = None
 ) -> Situation:
@@ -81,8 +103,7 @@ def situate(
         cell = cell_from_csv(cell_csv, config)
     else:
         environment = Environment.from_config(config)
-        samples = np.ones(config.cell.num_clients)
-        cell = environment.cell(round_ - 1, samples)
+        cell = environment.cell(round_ - 1, num_samples_of(config))
     # C5 counts the clients of the cell at hand, which a CSV may have changed.
     counted = replace(config, cell=replace(config.cell, num_clients=cell.num_clients))
     return Situation(cell=cell, costs=costs, limits=limits_of(counted))

@@ -18,6 +18,7 @@ from trimwave.base.units import BITS_PER_BYTE, FloatArray
 from trimwave.methods import Method
 from trimwave.model.costs import Costs
 from trimwave.model.submodel import Submodel
+from trimwave.plan.check import check_plan
 from trimwave.plan.plan import Plan
 from trimwave.recipe.environment import Environment
 from trimwave.runs.records import Run
@@ -101,6 +102,11 @@ def run_rounds(
     -------
     list of dict
         All records of the run, the restored ones included.
+
+    Raises
+    ------
+    InputError
+        If the method has no plan for a round, or one that cannot be run.
     """
     records = run.restore(server.load)
     for record in records:
@@ -112,12 +118,15 @@ def run_rounds(
         run.commit(record, server.save, time.monotonic() - started)
         records.append(record)
         on_record(record)
+    scheme = method.scheme(server.costs, environment.limits)
     for number in range(len(records), num_rounds + 1):
         started = time.monotonic()
         carried = records[-1].get("plan", {}).get("carry", {})
-        plan = method.plan(
-            environment.situation(number - 1, server.costs, server.num_samples, carried)
+        situation = environment.situation(
+            number - 1, server.costs, server.num_samples, carried
         )
+        plan = method.plan(situation)
+        check_plan(situation, plan, method.label, scheme)
         exchange = backend.exchange(plan, number)
         server.aggregate(exchange.updates)
         server.align(number)

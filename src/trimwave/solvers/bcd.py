@@ -38,8 +38,7 @@ class BlockDescent:
 
     def solve(self, problem: Problem) -> Solution:
         """Run sweeps until the latency stops moving."""
-        cell = problem.cell
-        bounds = cell.bandwidth_min_hz, cell.bandwidth_max_hz
+        bounds = problem.cell.share_bounds_hz
         kept, bandwidth_hz = even_kept(problem), even_shares(problem, self.name)
         trace = [float(np.max(problem.latency.total_s(kept, bandwidth_hz)))]
         status = Status.ITERATION_LIMIT

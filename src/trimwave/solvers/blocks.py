@@ -134,6 +134,23 @@ def bandwidth_block(
     return _filled(need, gained, least, most, band)
 
 
+def band_needed(
+    latency: RoundLatency,
+    kept: FloatArray,
+    deadline_s: float | FloatArray,
+    least_hz: FloatArray | None = None,
+    most_hz: FloatArray | None = None,
+) -> FloatArray:
+    """Share with which each meets a deadline, within its bounds, [..., K] [Hz].
+
+    inf where not even the largest does. The parameters are those of `bandwidth_block`.
+    """
+    need = latency.required_bandwidth_hz(kept, deadline_s)
+    if most_hz is not None:
+        need = np.where(need <= most_hz * (1 + ROUNDING), need, np.inf)
+    return need if least_hz is None else np.maximum(need, least_hz)
+
+
 def _even_above(shape: tuple[int, ...], least: FloatArray, band: float) -> FloatArray:
     """Everyone's least share and the rest of the band evenly."""
     least = np.broadcast_to(least, shape)

@@ -58,10 +58,8 @@ class Exact:
         slowest, solvable = _even_deadline(problem)
         best, trace = _search(problem, slowest)
         reachable = solvable & np.isfinite(best.need_hz)
-        latency, cell = problem.latency, problem.cell
-        bandwidth_hz = bandwidth_block(
-            latency, best.kept, cell.bandwidth_min_hz, cell.bandwidth_max_hz
-        )
+        latency, bounds = problem.latency, problem.cell.share_bounds_hz
+        bandwidth_hz = bandwidth_block(latency, best.kept, *bounds)
         total_s = latency.total_s(best.kept, bandwidth_hz)
         latency_s = np.max(total_s, axis=-1, keepdims=True)
         likely_s = np.where(reachable, latency_s, 1.0)
@@ -96,7 +94,7 @@ def _even_deadline(problem: Problem) -> tuple[FloatArray, NDArray[np.bool_]]:
     """
     cell, latency = problem.cell, problem.latency
     least_hz, kept = cell.bandwidth_min_hz, even_kept(problem)
-    share = bandwidth_block(latency, kept, least_hz, cell.bandwidth_max_hz)
+    share = bandwidth_block(latency, kept, *cell.share_bounds_hz)
     slowest = np.max(latency.total_s(kept, share), axis=-1, keepdims=True)
     fits = keeps_enough(problem)
     if least_hz is not None:

@@ -75,7 +75,7 @@ def _swapped(problem: Problem, kept: FloatArray) -> tuple[FloatArray, FloatArray
     cell, work = problem.cell, problem.workload
     assert work.emulator_sizes is not None
     grid = work.emulator_sizes / work.emulator_params
-    bounds = cell.bandwidth_min_hz, cell.bandwidth_max_hz
+    bounds = cell.share_bounds_hz
     most = int(np.clip((SWAP_FLOATS / kept.size) ** 0.5, 1, MOST_SWAPPED))
     best_hz = bandwidth_block(problem.latency, kept, *bounds)
     best_s = float(np.max(problem.latency.total_s(kept, best_hz)))

@@ -69,9 +69,7 @@ class DeadlineSearch(ABC):
         self.roughness, self.convex = roughness, convex
         self.low, self.high, late = self._box()
         most = problem.avoided(self.high)
-        # What C5 counts is a difference of sums: their rounding is that of all of x.
-        steepest = max(float(np.mean(piece.weight)) for piece in problem.pieces)
-        size = most + abs(problem.avoid_min) + steepest * problem.cell.num_clients
+        size = problem.c5_size(most)
         self.rounding, self.near_enough = SUM_RTOL * size, C5_NEARLY_MET * size
         self.reachable = ~late & (most >= problem.avoid_min - self.rounding)
         self.tolerance = self.rounding * roughness

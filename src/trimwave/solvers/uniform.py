@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from trimwave.base.errors import InfeasibleError
+from trimwave.base.tolerances import ROUNDING
 from trimwave.base.units import FloatArray
 from trimwave.problem.problem import Problem
 from trimwave.problem.solution import Solution, Status
-from trimwave.problem.violation import Violation
+from trimwave.problem.violation import Violation, at_least
 from trimwave.solvers.blocks import even_kept
 
 
@@ -63,10 +64,13 @@ def even_shares(problem: Problem, solver: str) -> FloatArray:
         if bound_hz is None:
             continue
         short_hz = sign * (bound_hz - even_hz)
-        for k in np.flatnonzero(short_hz > 0)[:1]:
+        for k in np.flatnonzero(short_hz > ROUNDING * even_hz)[:1]:
+            what = "`bandwidth_min_hz`" if sign > 0 else "`bandwidth_max_hz`"
             message = (
                 f"C2: solver `{solver}` starts from B/K = {even_hz:g} Hz, outside the "
-                f"bounds of client {k}; use the exact one, or change the bounds."
+                f"bounds of client {k}; use the exact one, or "
+                f"{'lower' if sign > 0 else 'raise'} its {what} by "
+                f"{at_least(short_hz[k])} Hz."
             )
             raise InfeasibleError([Violation.of("C2", k, short_hz[k], message)])
     return np.full(cell.num_clients, even_hz)

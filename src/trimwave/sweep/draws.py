@@ -8,10 +8,11 @@ import numpy as np
 from trimwave.base.errors import InputError
 from trimwave.base.units import BITS_PER_BYTE
 from trimwave.methods import label_of, parse_method
+from trimwave.plan.check import check_plan
 from trimwave.plan.plan import Plan
 from trimwave.recipe.config import Config
 from trimwave.recipe.environment import Environment
-from trimwave.recipe.situation import costs_from, shape_named
+from trimwave.recipe.situation import costs_from, num_samples_of, shape_named
 
 Row = dict[str, Any]
 
@@ -45,8 +46,8 @@ COLUMNS = {
 def plan_draw(config: Config, methods: Sequence[str], rounds: int) -> list[Row]:
     """Plan the rounds of the draw that is the config's seed, with every method.
 
-    Everyone has one sample, and any emulator size is allowed. After a round without a
-    plan the next one begins with what the last plan carried.
+    Any emulator size is allowed. After a round without a plan the next one begins with
+    what the last plan carried.
     """
     rows: list[Row] = [
         {
@@ -62,19 +63,19 @@ def plan_draw(config: Config, methods: Sequence[str], rounds: int) -> list[Row]:
         costs = costs_from(config, shape_named(config.model.name))
         environment = Environment.from_config(config)
         environment.limits  # noqa: B018 - raises where they are wrong
+        samples = num_samples_of(config)
     except InputError as error:
         return [row | {"status": _one_line(error)} for row in rows]
     speeds = environment.speed_flops_per_s
-    samples = np.ones(config.cell.num_clients)
     carried: Mapping[str, Any] = {}
     for row in rows:
         row["speed_cv"] = float(np.std(speeds) / np.mean(speeds))
         if row["round"] == 1:
             method, carried = parse_method(row["method_text"], config.options), {}
         try:
-            plan = method.plan(
-                environment.situation(row["round"] - 1, costs, samples, carried)
-            )
+            situation = environment.situation(row["round"] - 1, costs, samples, carried)
+            plan = method.plan(situation)
+            check_plan(situation, plan, row["method"])
         except InputError as error:
             row["status"] = _one_line(error)
             continue

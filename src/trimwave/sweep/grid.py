@@ -3,7 +3,6 @@
 import hashlib
 import itertools
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from trimwave.base.errors import InputError
 from trimwave.methods import parse_method
 from trimwave.recipe.config import Config
-from trimwave.recipe.recipe import merge_overrides
+from trimwave.recipe.recipe import merge_overrides, parse_value, printable
 from trimwave.recipe.situation import shape_named
 
 OTHERWISE = {"method": "--methods", "rounds": "--rounds", "seed": "--seed and --draws"}
@@ -125,27 +124,21 @@ def parse_vary(texts: Sequence[str]) -> dict[str, list[Any]]:
         if not key or not values:
             raise InputError(f"--vary takes key=value,value,..., got {text!r}.")
         if key in vary:
-            raise InputError(f"--vary names `{key}` twice; list all its values once.")
+            raise InputError(
+                f"--vary names `{printable(key)}` twice; list all its values once."
+            )
         vary[key] = values
     return vary
 
 
 def _values(listed: str) -> list[Any]:
     """Read a TOML array of values, or values between commas."""
-    try:
-        values: list[Any] = tomllib.loads(f"values = [{listed}]")["values"]
-    except tomllib.TOMLDecodeError:
-        return [_value(part.strip()) for part in listed.split(",")]
+    values = parse_value(f"[{listed}]")
+    if not isinstance(values, list):
+        return [parse_value(part.strip()) for part in listed.split(",")]
     if len(values) == 1 and isinstance(values[0], list):
         return values[0]
     return values
-
-
-def _value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text  # a bare word, so that shells need no quotes
 
 
 def _value_at(tree: Any, key: str) -> Any:

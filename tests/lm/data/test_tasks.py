@@ -203,7 +203,10 @@ def test_a_row_that_lacks_a_column_is_named(tmp_path):
 
 def test_bad_bytes(tmp_path):
     (tmp_path / "a.jsonl").write_bytes(b'{"text": "\xff"}')
-    with pytest.raises(InputError, match="line 1: byte 11 of the file, 0xFF.* is not UTF-8"):
+    said = "line 1: byte 11 of the file, 0xFF.* is not UTF-8"
+    with pytest.raises(InputError, match=said):
+        InputError, match="line 1: byte 11 of the file, 0xFF.* is not UTF-8"
+    ):
         all_rows(tmp_path)
 
 

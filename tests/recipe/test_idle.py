@@ -1,0 +1,191 @@
+"""Which keys have no effect, against what a plan really reads."""
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+from trimwave.recipe.config import Config
+from trimwave.recipe.idle import NO_TRAINING, idle_keys, keys_of
+from trimwave.recipe.recipe import find_recipe, merge_overrides, written_keys
+from trimwave.sweep.one_round import plan_cell
+
+C5 = tuple(
+    f"limits.{key}"
+    for key in ("c5_xi=0.1", "c5_phi=0.6", "c5_psi=1.0", "gamma_min=0.7")
+)
+SMALL = ("model.name=gpt2", "cell.num_clients=3", "train.seq_len=64")
+OTHER = {
+    "name": "other",
+    "method": "lora",
+    "rounds": 3,
+    "seed": 1,
+    "cell.num_clients": 4,
+    "cell.speed_factor": [1, 1.5],
+    "cell.memory_bytes": [5e9, 6e9],
+    "radio.fading": "none",
+    "radio.noise": "psd",
+    "radio.max_spectral_efficiency": 1.0,
+    "limits.beta_min": 0.3,
+    "limits.beta_max": 0.7,
+    "limits.beta_bar": 0.4,
+    "model.name": "gpt2-medium",
+    "model.bits_per_param": 32,
+    "model.head_passes": 1,
+    "model.send_embeddings": True,
+    "prune.criterion": "random",
+    "data.source": "alpaca",
+    "data.public": "alpaca",
+    "data.partition": "dirichlet",
+    "data.client_sizes": [3, 4, 5],
+    "data.too_long": "drop",
+    "train.precision": "fp32",
+    "train.device": "cpu",
+}
+"""Another value of each key that is no plain number."""
+
+
+def other_value(key, config):
+    if key in OTHER:
+        return OTHER[key]
+    section, _, field = key.partition(".")
+    value = getattr(getattr(config, section), field)
+    return value * 1.25 + 0.01 if isinstance(value, float) else value + 1
+
+
+def what_a_plan_reads(config):
+    """Return all that `plan` and `sweep` see of a config."""
+    situation, plan = plan_cell(config, config.method)
+    cell = situation.cell
+    arrays = {
+        one.name: np.asarray(value).tolist()
+        for one in fields(cell)
+        if (value := getattr(cell, one.name)) is not None
+    }
+    return repr((arrays, situation.costs, situation.limits, plan.record()))
+
+
+def test_the_list_of_what_planning_never_reads_is_true(tmp_path):
+    trace = tmp_path / "gains.csv"
+    lines = [f"1,{k},-6{k},-7{k}" for k in range(3)]
+    trace.write_text("\n".join(["round,client,gain_down_db,gain_up_db", *lines]))
+    keys = [key for key in keys_of(Config().to_dict()) if not key.startswith("options")]
+    assert len(keys) > 50
+    read = set()
+    for key in keys:
+        base = (*SMALL, *C5) if key.startswith(("limits.c5", "limits.g")) else SMALL
+        config = merge_overrides(Config(), base)
+        value = str(trace) if key == "radio.trace" else other_value(key, config)
+        text = str(value).lower() if isinstance(value, bool) else value
+        changed = merge_overrides(config, [f"{key}={text}"])
+        assert changed != config
+        if what_a_plan_reads(changed) != what_a_plan_reads(config):
+            read.add(key)
+    found = idle_keys("plan", Config(), keys)
+    idle = {key for key in found["on a plan, which trains nothing"]}
+    assert idle == set(keys) - read
+    assert all(any(key.startswith(one) for key in idle) for one in NO_TRAINING)
+
+
+def told(command, *changes, recipe=(), also=()):
+    config = merge_overrides(Config(), [*recipe, *changes])
+    named, own = (
+        [text.partition("=")[0] for text in part] for part in (changes, recipe)
+    )
+    return idle_keys(command, config, [*named, *also], own)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        (["data.dirichlet_alpha=1.0"], "while `data.partition` is iid"),
+        (["data.dirichlet_alpha=1.0", "data.partition=dirichlet"], None),
+        (
+            ["prune.num_sequences=3", "prune.criterion=random"],
+            "while `prune.criterion`",
+        ),
+        (
+            ["prune.batch_size=3", "prune.criterion=magnitude"],
+            "while `prune.criterion`",
+        ),
+        (["prune.batch_size=3"], None),
+        (["prune.round_to=4", "prune.criterion=layer_drop"], "is layer_drop"),
+        (["prune.round_to=4", "prune.criterion=random"], None),
+        (["radio.path_loss_db=70", "radio.trace=x.csv"], "while `radio.trace` gives"),
+        (["radio.fading=none", "radio.trace=x.csv"], "while `radio.trace` gives"),
+        (["radio.fading=none"], None),
+        (["align.steps=3"], "while `align.every_rounds` is 0"),
+        (["align.steps=3", "align.initial_steps=3"], "while `align.every_rounds` is 0"),
+        (["align.steps=3", "align.every_rounds=3"], None),
+        (["align.kl_weight=0.3"], "`align.initial_steps` and `align.every_rounds`"),
+        (["align.batch_size=3"], "`align.initial_steps` and `align.every_rounds`"),
+        (["align.batch_size=3", "method=fedbiot"], None),
+        (["align.initial_steps=3", "method=fedbiot"], "which has its own alignment"),
+        (["options.ubfp.adapter=lora"], "on a run of `jcpba`"),
+        (["options.jcpba.adapter=lora"], None),
+        (["train.learning_rate=1e-4", "method=lora"], "`lora`, which trains LoRA"),
+        (["train.lora_learning_rate=1e-4", "method=lora"], None),
+        (["train.lora_learning_rate=1e-4"], "`jcpba`, which trains weights"),
+        (["train.lora_rank=4"], "`jcpba`, which trains weights"),
+        (["train.learning_rate=1e-4", "method=ubfp:learning_rate=1"], "of its own"),
+        (["rounds=3", "data.source=alpaca", "seed=4"], None),
+    ],
+)
+@pytest.mark.parametrize("where", ["command line", "recipe"])
+def test_a_run_is_told_what_other_settings_leave_idle(changes, why, where):
+    if where == "recipe":
+        found = told("run", recipe=changes)
+    else:
+        found = told("run", *changes)
+    if why is None:
+        assert found == {}
+        return
+    ((reason, keys),) = found.items()
+    assert why in reason
+    assert keys == [changes[0].partition("=")[0]]
+
+
+def test_a_comparison_may_run_any_method():
+    changes = ("options.ubfp.adapter=lora", "train.lora_rank=4", "align.batch_size=3")
+    assert told("compare", *changes) == {}
+    assert list(told("compare", "method=ubfp").values()) == [["method"]]
+    assert told("compare", recipe=("method=ubfp",)) == {}
+
+
+def test_a_recipe_serves_several_commands():
+    for command in ("plan", "sweep"):
+        assert told(command, recipe=("rounds=3", "train.learning_rate=1e-4")) == {}
+        found = told(command, "rounds=3", also=("data.max_tokens",))
+        assert found == {
+            "on a plan, which trains nothing": ["rounds", "data.max_tokens"]
+        }
+        assert told(command, "data.client_sizes=[1]", "data.num_train=9") == {}
+    assert told("sweep", "name=mine", "method=lora") == {
+        "here, where --methods says which": ["method"]
+    }
+
+
+def test_each_key_is_told_once():
+    changes = ("radio.path_loss_db=70", "radio.trace=x.csv", "data.dirichlet_alpha=1.0")
+    found = told("csv", *changes, "radio.noise=psd", "data.client_sizes=[1]")
+    assert found == {
+        "on a cell in a CSV": [
+            "radio.path_loss_db",
+            "radio.trace",
+            "data.client_sizes",
+        ],
+        "on a plan, which trains nothing": ["data.dirichlet_alpha"],
+    }
+
+
+def test_keys_of_this_package_are_not_the_users(tmp_path):
+    path = tmp_path / "mine.toml"
+    base = tmp_path / "base.toml"
+    base.write_text('extends = "gpt2-medium"\n[data]\ndirichlet_alpha = 1.0\n')
+    path.write_text(
+        'extends = "base.toml"\nrounds = 3\n[options.ubfp]\nadapter = "lora"'
+    )
+    named, own = written_keys(path, ["seed=3", "cell={num_clients = 3}"])
+    assert named == ["seed", "cell.num_clients"]
+    assert own == ["data.dirichlet_alpha", "rounds", "options.ubfp.adapter"]
+    assert written_keys(find_recipe("letter/fig4"), []) == ([], [])
