@@ -42,7 +42,7 @@ def test_a_malformed_cell_is_named(refused, tmp_path, text, said):
     ("arguments", "said"),
     [
         (["gpt2-medum"], "no recipe `gpt2-medum`; did you mean `gpt2-medium`?"),
-        (["none.toml"], "recipe none.toml cannot be read"),
+        (["none.toml"], "none.toml: cannot be read (No such file"),
         (["--solver", "exat"], "`exat`; did you mean `exact`?"),
         (["--set", "cell.num_client=3"], "`cell.num_client`; did you mean `num_clie"),
         (["--set", "cell.num_clients=0"], "`cell.num_clients` must be at least 1"),

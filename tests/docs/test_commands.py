@@ -163,7 +163,9 @@ def test_config_keys_in_the_text_exist():
 
 def test_exit_codes_are_those_of_the_page(folder_of, monkeypatch, capsys):
     text = (ROOT / "docs/cli.md").read_text("utf-8")
-    assert re.findall(r"^\| (\d+) \|", text, re.MULTILINE) == ["0", "2", "130", "1"]
+    _, _, table = text.partition("## Exit codes")
+    listed = re.findall(r"^\| ([\d, ]+) \|", table, re.MULTILINE)
+    assert listed == ["0", "2", "130, 143, 129", "70"]
     folder_of(Command("docs/cli.md", 0, ()))
 
     def code(*words):
@@ -181,7 +183,13 @@ def test_exit_codes_are_those_of_the_page(folder_of, monkeypatch, capsys):
     assert code("plan", "--set", "limits.beta_bar=0.01") == 2  # cannot be planned
     monkeypatch.setattr("trimwave.cli.arguments.load", interrupted)
     assert code("plan") == 130
+    monkeypatch.setattr("trimwave.cli.arguments.load", mistaken)
+    assert code("plan") == 70
 
 
 def interrupted(*_):
     raise KeyboardInterrupt
+
+
+def mistaken(*_):
+    raise AssertionError("a mistake of ours")

@@ -16,6 +16,7 @@ from trimwave.lm.wire.ledger import trained_parameters
 from trimwave.lm.workbench import build_workbench
 from trimwave.methods import parse_method
 from trimwave.plan.plan import Situation
+from trimwave.recipe.config import Config
 from trimwave.recipe.environment import Environment, limits_of
 from trimwave.recipe.recipe import config_from_dict, merge_overrides
 
@@ -167,22 +168,23 @@ def same_tensors(one, other):
 
 
 def write_toml(path, config):
-    """Write a config as a recipe that `load_config` reads back."""
+    """Write what a config has beside the defaults, as a recipe that reads back."""
+    default = Config(name="default").to_dict()
     lines, tables = [], []
     for key, value in config.to_dict().items():
         if isinstance(value, dict):
-            tables += [f"[{key}]", *_assignments(value)]
+            tables += [f"[{key}]", *_assignments(value, default[key])]
         else:
-            lines += _assignments({key: value})
+            lines += _assignments({key: value}, default)
     path.write_text("\n".join([*lines, *tables]) + "\n")
     return path
 
 
-def _assignments(values):
-    known = {key: value for key, value in values.items() if value is not None}
+def _assignments(values, default):
     return [
         f"{key} = {'inf' if value == float('inf') else json.dumps(value)}"
-        for key, value in known.items()
+        for key, value in values.items()
+        if value != default.get(key)
     ]
 
 

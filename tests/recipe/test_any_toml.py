@@ -115,7 +115,7 @@ def test_any_name_of_a_recipe_is_read_or_refused_in_one_line(name):
         ('name = "a\\u0000b"', "`name` must be a plain folder name"),
         ('extends = ""', "no recipe ``; known: default"),
         ('extends = "any.toml"', "`extends` runs in a circle"),
-        ('extends = "absent.toml"', "recipe absent.toml cannot be read"),
+        ('extends = "absent.toml"', "absent.toml: cannot be read"),
         ('extends = "a\\u0000b.toml"', "`extends` must name a recipe"),
     ],
 )
@@ -128,12 +128,13 @@ def test_what_is_wrong_is_named(tmp_path, monkeypatch, text, said):
     assert len(str(refused.value).splitlines()) == 1
 
 
-def test_a_byte_order_mark_is_no_obstacle_and_utf_16_is_named(tmp_path):
+def test_any_encoding_is_read_or_named(tmp_path):
     path = tmp_path / "mine.toml"
-    path.write_text("rounds = 7\n", encoding="utf-8-sig")
-    assert load_config(path).rounds == 7
-    path.write_text("rounds = 7\n", encoding="utf-16")
-    with pytest.raises(InputError, match=r"byte 0 is no UTF-8; save it as UTF-8"):
+    for encoding in ("utf-8-sig", "utf-16"):
+        path.write_text("rounds = 7\n", encoding=encoding)
+        assert load_config(path).rounds == 7
+    path.write_bytes(b"# caf\xe9\nrounds = 7\n")
+    with pytest.raises(InputError, match="line 1: byte 6 .* is not UTF-8; save"):
         load_config(path)
     path.write_text("rounds = 1_000\n")
     assert load_config(path).rounds == 1000
@@ -147,7 +148,7 @@ def test_an_unreadable_recipe_is_named(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("pathlib.Path.read_bytes", denied)
-    with pytest.raises(InputError, match="cannot be read: Permission denied"):
+    with pytest.raises(InputError, match="cannot be read .Permission denied"):
         load_config(path)
 
 

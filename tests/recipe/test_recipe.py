@@ -232,11 +232,11 @@ def test_files_that_are_no_recipe(tmp_path):
     with pytest.raises(InputError, match=r"broken\.toml is not TOML"):
         load_config(broken)
     broken.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match=r"broken\.toml is not TOML"):
+    with pytest.raises(InputError, match=r"broken\.toml, line 1: .* is not UTF-16"):
         load_config(broken)
-    with pytest.raises(InputError, match=r"none\.toml cannot be read: No such file"):
+    with pytest.raises(InputError, match=r"none\.toml: cannot be read \(No such file"):
         load_config(find_recipe(str(tmp_path / "none.toml")))
-    with pytest.raises(InputError, match="cannot be read: Is a directory"):
+    with pytest.raises(InputError, match="cannot be read; it is a folder"):
         load_config(find_recipe(str(tmp_path)))
     with pytest.raises(InputError, match="no recipe `gpt2-mediun`; did you mean `gpt2"):
         find_recipe("gpt2-mediun")

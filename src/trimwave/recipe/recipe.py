@@ -110,8 +110,9 @@ def _read_toml(path: Path) -> dict[str, Any]:
             f"{path} is a table by its name, no recipe in TOML; `trimwave plan` takes "
             "one of clients, `radio.trace` one of gains, `data.source` one of rows."
         )
+    text = read_text(path)
     try:
-        return tomllib.loads(read_text(path))
+        return tomllib.loads(text)
     except RecursionError:
         raise InputError(f"recipe {path} is nested too deep.") from None
     except ValueError as error:  # a TOMLDecodeError, or a number of too many digits

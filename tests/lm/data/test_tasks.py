@@ -205,8 +205,6 @@ def test_bad_bytes(tmp_path):
     (tmp_path / "a.jsonl").write_bytes(b'{"text": "\xff"}')
     said = "line 1: byte 11 of the file, 0xFF.* is not UTF-8"
     with pytest.raises(InputError, match=said):
-        InputError, match="line 1: byte 11 of the file, 0xFF.* is not UTF-8"
-    ):
         all_rows(tmp_path)
 
 
