@@ -2,12 +2,17 @@ import os
 import signal
 
 import pytest
+from hypothesis import settings
 
 # One thread a process: the matrices here are tiny, and `pytest -n auto` has as many
 # processes as there are cores. Read when NumPy and torch are loaded, here and in what
 # the tests start.
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
+
+# The same examples at every run; others with --hypothesis-profile=default.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 
 
 @pytest.hookimpl(optionalhook=True)

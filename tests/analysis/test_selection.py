@@ -299,6 +299,7 @@ def weak_uplinks(seed):
 
 
 # Where B_k(x) is not convex, seeds at which a bound that is not checked is wrong.
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [14])
 def test_where_the_band_is_not_convex_nothing_is_claimed(seed):
     problem = weak_uplinks(seed)

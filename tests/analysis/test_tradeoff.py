@@ -113,6 +113,7 @@ def test_prices_are_slopes_of_the_latency(kind):
         assert_prices(problem, seed % problem.cell.num_clients)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["weights", "damage", "bounds"])
 def test_prices_under_a_density_are_slopes_too(kind):
     problem = random_variant(6, "psd", kind, num_clients=3)

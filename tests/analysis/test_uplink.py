@@ -99,6 +99,7 @@ def test_one_client_by_hand(noise):
     assert_is_a_round(problem, found)
 
 
+@pytest.mark.slow
 @BOTH
 def test_the_bound_is_below_every_order(noise):
     ratios, clients = [], 4 if noise == "fixed" else 3

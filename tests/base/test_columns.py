@@ -52,7 +52,7 @@ def test_values_have_their_places(tmp_path):
     assert found.where(1, "weight_kg") == where
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rewritten(SHEET))
 def test_a_table_otherwise_written_is_the_same(tmp_path_factory, sheet):
     found = read(tmp_path_factory.mktemp("same"), sheet.content())
@@ -61,7 +61,7 @@ def test_a_table_otherwise_written_is_the_same(tmp_path_factory, sheet):
     assert found.lines == (first, first + 1, first + 2)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_a_spoiled_table_is_one_error_with_its_line(tmp_path_factory, data):
     sheet, line = data.draw(spoiled(data.draw(rewritten(SHEET))))
@@ -82,7 +82,7 @@ def test_a_spoiled_table_is_one_error_with_its_line(tmp_path_factory, data):
     )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(st.data())
 def test_a_damaged_file_is_a_table_or_one_error(tmp_path_factory, data):
     content = bytearray(data.draw(rewritten(SHEET)).content())

@@ -84,7 +84,7 @@ def largest_convex_below(points, values):
     return found
 
 
-@settings(derandomize=True, deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     gaps=st.lists(st.floats(0.01, 10), min_size=1, max_size=8),
     seed=st.integers(0, 10**6),

@@ -61,7 +61,7 @@ def test_what_cannot_be_read_is_named(tmp_path):
         read_text(tmp_path / "a\0b")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=60))
 def test_any_bytes_are_a_text_or_one_error(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("bytes") / "a.csv"

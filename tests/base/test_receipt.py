@@ -34,7 +34,7 @@ def test_a_receipt_gives_its_facts_back(whole):
     assert not changed_files(whole, digests_of(whole, FILES))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(mutation=mutations((*FILES, RECEIPT)))
 def test_whatever_changed_is_named_or_nothing_changed(whole, mutation):
     with tempfile.TemporaryDirectory() as scratch:

@@ -83,7 +83,7 @@ def test_a_coarser_tolerance_leaves_a_wider_bracket_around_the_truth():
     assert high[0] - low[0] <= 2e-3
 
 
-@settings(derandomize=True, deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     root=st.floats(0.01, 100),
     power=st.integers(-30, 30),
@@ -271,7 +271,7 @@ def test_newton_takes_any_shape_and_treats_each_alone(shape):
         assert alone[1] == found[1][at]
 
 
-@settings(derandomize=True, deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     root=st.floats(-1e3, 1e3),
     width=st.floats(1e-6, 1e6),

@@ -147,7 +147,7 @@ def test_tables_are_known_by_their_names(name, expected):
     assert is_table_name(name) == expected
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(*[st.text(st.characters(exclude_categories=["Cs", "Cc"]))] * 2),

@@ -28,7 +28,7 @@ def read(folder, sheet):
     return Trace.from_csv(path).gain_db
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data())
 def test_rows_in_any_order_and_numbered_from_anywhere_are_the_same(
     tmp_path_factory, data
@@ -41,7 +41,7 @@ def test_rows_in_any_order_and_numbered_from_anywhere_are_the_same(
     np.testing.assert_array_equal(found, GAIN_DB)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(spoiled(SHEET))
 def test_a_spoiled_trace_is_one_error_with_its_line(tmp_path_factory, case):
     sheet, line = case

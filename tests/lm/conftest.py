@@ -107,9 +107,14 @@ def tiny() -> Callable[[str], transformers.PreTrainedModel]:
     return _tiny
 
 
-@pytest.fixture(params=VARIANTS)
+@pytest.fixture(
+    params=[
+        pytest.param(one, marks=pytest.mark.slow if "-" in one else ())
+        for one in VARIANTS
+    ]
+)
 def model(request: pytest.FixtureRequest) -> transformers.PreTrainedModel:
-    """One tiny model per architecture and odd config."""
+    """One tiny model per architecture; the odd configs are slow tests."""
     return _tiny(request.param)
 
 

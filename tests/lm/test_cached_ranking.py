@@ -56,7 +56,7 @@ def test_the_second_time_nothing_is_computed(bench, kept):
     assert said == []
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(mutation=mutations(("ranking",)))
 def test_a_mutated_ranking_is_computed_again_with_a_word(bench, kept, mutation):
     source, name = kept

@@ -13,12 +13,17 @@ from trimwave.runs.rounds import run_rounds
 
 METHODS = (
     "jcpba",
-    "jcpba:adapter=lora",
-    "fedbiot:initial_steps=1:steps=1",
-    "deft",
-    "lora",
-    "fedqlora:bits=mixed",
     "split_lora",
+    *(
+        pytest.param(method, marks=pytest.mark.slow)
+        for method in (
+            "jcpba:adapter=lora",
+            "fedbiot:initial_steps=1:steps=1",
+            "deft",
+            "lora",
+            "fedqlora:bits=mixed",
+        )
+    ),
 )
 
 

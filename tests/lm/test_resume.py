@@ -221,6 +221,7 @@ def interrupted(home, recipe):
     return folder, process.returncode, out, err, lines(folder)
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_how_to_go_on(interrupted):
     folder, code, out, err, left = interrupted
     assert code == 130, err
@@ -229,6 +230,7 @@ def test_ctrl_c_says_how_to_go_on(interrupted):
     assert 2 <= len(left) < 9
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_with_the_same_bytes(
     bench, home, interrupted, monkeypatch, capsys
 ):

@@ -60,6 +60,7 @@ def brute_objective(situation, v):
     return situation.carried["queue_s"] * high - v * data
 
 
+@pytest.mark.slow
 def test_set_expansion_against_all_subsets():
     rng = np.random.default_rng(0)
     optimal, counts = 0, set()

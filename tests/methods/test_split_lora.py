@@ -103,6 +103,7 @@ def compare_with_brute_force(situation, v):
     return best, plan.scheduled, float(np.min(objective)), ours
 
 
+@pytest.mark.slow
 def test_scheduling_equals_brute_force_over_all_subsets():
     rng = np.random.default_rng(0)
     counts, differences = set(), 0

@@ -63,7 +63,7 @@ def ends_s(situation, share_hz):
     st.lists(st.floats(0, 0.3), min_size=3, max_size=3),
     st.lists(st.floats(0.05, 1), min_size=3, max_size=3),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12)
 def test_no_split_within_the_bounds_is_sooner(clients, noise, low, high):
     band_hz = 100e6
     least = band_hz * np.array(low[:clients])

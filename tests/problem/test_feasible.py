@@ -95,7 +95,7 @@ def least_slack(problem: Problem) -> float:
 
 
 @given(problems())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_check_agrees_with_a_linear_program(problem):
     slack = least_slack(problem)
     try:
@@ -143,7 +143,7 @@ def remedied(problem: Problem, sentence: str) -> Problem:
 
 
 @given(problems())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_remedy_by_exactly_the_number_printed_is_enough(problem):
     for _ in range(4):  # room for who was short of memory makes others' C5 another
         try:

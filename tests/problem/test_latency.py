@@ -96,7 +96,7 @@ def test_price_by_hand_and_in_closed_form(noise):
     )
 
 
-@settings(derandomize=True, deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 10_000),
     noise=st.sampled_from(["fixed", "psd"]),

@@ -23,7 +23,7 @@ def read(folder, sheet):
     return cell_from_csv(path, Config())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rewritten(SHEET))
 def test_a_cell_otherwise_written_is_the_same(tmp_path_factory, sheet):
     cell = read(tmp_path_factory.mktemp("same"), sheet)
@@ -33,7 +33,7 @@ def test_a_cell_otherwise_written_is_the_same(tmp_path_factory, sheet):
     np.testing.assert_allclose(10 * np.log10(cell.snr_up), [10.5, 20])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(spoiled(SHEET))
 def test_a_spoiled_cell_is_one_error_with_its_line(tmp_path_factory, case):
     sheet, line = case
@@ -41,7 +41,7 @@ def test_a_spoiled_cell_is_one_error_with_its_line(tmp_path_factory, case):
         read(tmp_path_factory.mktemp("spoiled"), sheet)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(0, 1),
     st.sampled_from(

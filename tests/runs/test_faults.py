@@ -34,7 +34,7 @@ mutations = st.lists(
     min_size=1,
     max_size=3,
 )
-quick = settings(max_examples=150, deadline=None)
+quick = settings(max_examples=150)
 
 
 class Fake:
@@ -131,7 +131,7 @@ def test_a_disk_that_fails_at_any_moment_loses_nothing(
 
 
 @given(mutation=st.sampled_from(MUTATIONS), seed=st.integers(0, 2**32))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_spoilt_comparison_is_the_same_or_refused(mutation, seed):
     asked = Comparison(config=CONFIG, methods=("jcpba", "ubfp"), seeds=(0, 1))
     with tempfile.TemporaryDirectory() as scratch:

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from variants import NOISES, VARIANTS, random_variant
+from variants import NOISES, NOISES_PSD_SLOW, VARIANTS, random_variant
 
 from trimwave.problem.solution import Solution, Status, solve
 from trimwave.solvers import Exact
@@ -41,7 +41,7 @@ def assert_same(one: Solution, other: Solution):
     assert one.gap == pytest.approx(other.gap, abs=1e-9)
 
 
-@BOTH
+@pytest.mark.parametrize("noise", NOISES_PSD_SLOW)
 @pytest.mark.parametrize(
     ("kind", "shape"),
     [("all", (2, 2)), ("base", (2, 3)), *((k, (3,)) for k in VARIANTS)],

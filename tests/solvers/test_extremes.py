@@ -129,13 +129,13 @@ def judge(problem):
     return found.status
 
 
-@calm(300)
+@calm(100)
 @given(problem=problems("fixed", 200))
 def test_a_noise_power(problem):
     assert judge(problem) in (Status.OPTIMAL, Status.INFEASIBLE)
 
 
-@calm(40)
+@calm(15)
 @given(problem=problems("psd", 40))
 def test_a_noise_density(problem):
     judge(problem)
@@ -144,13 +144,13 @@ def test_a_noise_density(problem):
 OTHERS = st.sampled_from(VARIANTS[1:])
 
 
-@calm(120)
+@calm(40)
 @given(problem=problems("fixed", 60), kind=OTHERS, seed=st.integers(0, 99))
 def test_variants_with_a_noise_power(problem, kind, seed):
     judge(vary(problem, kind, seed))
 
 
-@calm(20)
+@calm(8)
 @given(problem=problems("psd", 20), kind=OTHERS, seed=st.integers(0, 99))
 def test_variants_with_a_noise_density(problem, kind, seed):
     judge(vary(problem, kind, seed))

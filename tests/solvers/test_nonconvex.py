@@ -64,6 +64,7 @@ def test_where_the_band_is_convex_the_bound_is_the_certificates():
         assert bound_s == pytest.approx(found.bound_s, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_equal_pruning_of_two_alike_is_not_the_best(alike):
     found, best_s = solve(alike, Exact()), brute_force(alike)
     assert not price_rises(alike, row(found.latency_s)).any()
@@ -77,6 +78,7 @@ def test_equal_pruning_of_two_alike_is_not_the_best(alike):
     assert bound_s == found.bound_s
 
 
+@pytest.mark.slow
 def test_another_price_gives_a_bound_that_holds_too(alike):
     found = solve(alike, Exact())
     price_hz = row(0.8 * found.price_hz)
@@ -101,6 +103,7 @@ def assert_no_wrong_claim(problem):
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("seed", "kind"),
     [(9, "base"), (2, "held"), (11, "bounds"), (9, "all")],
@@ -116,6 +119,7 @@ def test_weak_uplinks_against_brute_force_many_times(kind):
     assert sum(assert_no_wrong_claim(one) for one in problems) >= 2
 
 
+@pytest.mark.slow
 def test_radios_that_leave_band_unused_are_no_gap():
     # The optimum is where C5 can just be met within the largest share; however dear
     # C5 is, no band makes an earlier deadline possible.
@@ -182,6 +186,7 @@ def test_a_deadline_that_nobody_reaches_needs_an_infinite_band(alike):
     assert 0 < needs_hz[3] < needs_hz[2] < 1e8
 
 
+@pytest.mark.slow
 def test_many_draws_at_once_are_the_same():
     problems = [weak_uplinks(seed, num_clients=3) for seed in (0, 1)]
     cells, first = [one.cell for one in problems], problems[0]
@@ -231,6 +236,7 @@ def test_a_table_that_is_not_convex_against_brute_force(noise, at):
         assert (found.status is Status.OPTIMAL) == (found.gap <= 1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", STEPS)
 def test_many_clients_hide_that_a_table_is_not_convex(table):
     gaps = []

@@ -100,6 +100,7 @@ def test_a_thousand_instances(noise):
         assert_ordered(case)
 
 
+@pytest.mark.slow
 def test_slsqp_finds_nothing_better():
     pytest.importorskip("scipy")
     slsqp_latency_s = runpy.run_path(str(BENCHMARK))["slsqp_latency_s"]

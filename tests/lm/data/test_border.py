@@ -114,7 +114,7 @@ WORDS = st.text("aeinrstTh 0123\n.🙂é日", min_size=1, max_size=12)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(prompt=WORDS | st.just(""), answer=WORDS.filter(str.strip))
 def test_tokens_of_any_row_are_those_of_the_joined_text(family, prompt, answer):
     check(FAMILIES[family], prompt, answer)

@@ -32,7 +32,7 @@ def whole(tmp_path_factory):
     return folder, save_tiny_model(folder).state_dict()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(mutation=mutations(FILES))
 def test_a_mutated_folder_loads_as_it_was_or_is_one_line(whole, mutation):
     source, saved = whole
@@ -62,7 +62,7 @@ def saved(request, tiny, tmp_path_factory):
     return folder
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_any_config_beside_weights_runs_or_is_one_line(saved, data):
     with tempfile.TemporaryDirectory() as scratch:

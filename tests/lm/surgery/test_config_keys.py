@@ -84,7 +84,7 @@ def test_defaults_are_those_of_transformers(model_type):
 
 
 @pytest.mark.parametrize("model_type", MODEL_TYPES)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_counts_are_exact_whatever_keys_are_given(model_type, data):
     config = {"model_type": model_type, **TINY}
@@ -116,7 +116,7 @@ def test_an_alias_of_gpt2_counts_before_its_own_word():
     assert ModelShape.from_config(config, "tiny").hidden_size == 60
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(data=st.data())
 def test_any_config_gives_a_shape_or_one_line(data):
     model_type = data.draw(st.sampled_from((*MODEL_TYPES, "bert", 3, None, [], "x\ny")))

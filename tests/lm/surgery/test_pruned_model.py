@@ -164,7 +164,7 @@ def saved(tiny, tmp_path_factory):
 
 
 @pytest.mark.parametrize("receipt", [True, False])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(mutation=mutations(("config.json", "model.safetensors", "trimwave.json")))
 def test_a_mutated_folder_loads_as_it_was_or_is_one_line(saved, receipt, mutation):
     source, whole = saved

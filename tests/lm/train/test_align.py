@@ -147,6 +147,7 @@ def test_alignment_goes_by_the_step_not_by_the_call(make):
     assert align(bench, fresh, steps=1, first_step=3) != first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("criterion", ["magnitude", "layer_drop"])
 def test_a_run_with_alignment_resumes_to_the_same_bits(make, tmp_path, criterion):
     changes = [*ON, f"prune.criterion={criterion}"]
