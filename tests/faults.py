@@ -55,7 +55,8 @@ def delete(data, rng):
 def other_json(data, rng):
     """Put valid JSON of another shape in its place."""
     shapes = (None, [], {}, 1, "text", [[]], {"config": 1}, {"round": "a"}, [{}] * 3)
-    return json.dumps(rng.choice(shapes)).encode()
+    too_deep = "[" * 9999
+    return rng.choice([*map(json.dumps, shapes), too_deep]).encode()
 
 
 def less_json(data, rng):
@@ -67,10 +68,11 @@ def less_json(data, rng):
     if not isinstance(content, dict) or not content:
         return b"{}"
     key = rng.choice(sorted(content))
-    if rng.random() < 0.5:
+    others = ([content[key]], None, True, -1, 0, 1.5, "x", [], {}, 10**30)
+    if rng.random() < 0.3:
         del content[key]
     else:
-        content[key] = [content[key]]
+        content[key] = rng.choice(others)
     return json.dumps(content, indent=2).encode()
 
 
@@ -93,6 +95,14 @@ MUTATIONS = (
     less_json,
     swap_lines,
 )
+
+
+def mutations(files):
+    """Draw what happens to a file of a folder: its name, a mutation, its seed."""
+    from hypothesis import strategies as st
+
+    file, seed = st.sampled_from(sorted(files)), st.integers(0, 9999)
+    return st.tuples(file, st.sampled_from(MUTATIONS), seed)
 
 
 def mutate(path, mutation, seed):

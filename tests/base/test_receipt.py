@@ -3,7 +3,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from damage import mutate, mutations
+from faults import mutate, mutations
 from hypothesis import given, settings
 
 from trimwave.base.errors import DamagedError
@@ -39,11 +39,12 @@ def test_a_receipt_gives_its_facts_back(whole):
 def test_whatever_changed_is_named_or_nothing_changed(whole, mutation):
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(shutil.copytree(whole, Path(scratch) / "folder"))
-        mutate(folder, mutation)
+        file, *how = mutation
+        mutate(folder / file, *how)
         try:
             assert read_receipt(folder) == FACTS
         except DamagedError as error:
-            assert mutation[1] in str(error) and "\n" not in str(error)
+            assert file in str(error) and "\n" not in str(error)
         else:
             assert all((folder / n).read_bytes() == c for n, c in FILES.items())
 

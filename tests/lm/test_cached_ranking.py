@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from damage import mutate, mutations
+from faults import delete, mutate, mutations
 from hypothesis import given, settings
 from safetensors import safe_open
 from safetensors.numpy import save_file
@@ -60,16 +60,16 @@ def test_the_second_time_nothing_is_computed(bench, kept):
 @given(mutation=mutations(("ranking",)))
 def test_a_mutated_ranking_is_computed_again_with_a_word(bench, kept, mutation):
     source, name = kept
-    kind, _, where, value = mutation
+    _, kind, seed = mutation
     with tempfile.TemporaryDirectory() as scratch:
         cache = Path(shutil.copytree(source, Path(scratch) / "cache"))
-        mutate(cache / "rankings", (kind, name, where, value))
+        mutate(cache / "rankings" / name, kind, seed)
         said = []
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             found = rank(bench, cache, said)
         assert found.digest() == bench.ranking.digest()
-        assert bool(caught) == bool(said) or kind == "delete"
+        assert bool(caught) == bool(said) or kind is delete
         assert all("computed again" in str(word.message) for word in caught)
         again = []  # mended on the way
         assert rank(bench, cache, again).digest() == found.digest() and not again

@@ -13,17 +13,12 @@ from trimwave.runs.rounds import run_rounds
 
 METHODS = (
     "jcpba",
+    "jcpba:adapter=lora",
+    "fedbiot:initial_steps=1:steps=1",
+    "deft",
+    "lora",
+    "fedqlora:bits=mixed",
     "split_lora",
-    *(
-        pytest.param(method, marks=pytest.mark.slow)
-        for method in (
-            "jcpba:adapter=lora",
-            "fedbiot:initial_steps=1:steps=1",
-            "deft",
-            "lora",
-            "fedqlora:bits=mixed",
-        )
-    ),
 )
 
 
@@ -64,6 +59,7 @@ def ran(bench, method, folder, backend_of):
     return json.dumps(records), trained_of(server)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_two_processes_give_the_same_run(bench, pool, tmp_path, method):
     if method.startswith("fedqlora"):

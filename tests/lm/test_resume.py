@@ -105,6 +105,7 @@ def lines(folder):
     return [json.loads(line)["round"] for line in text.splitlines()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "left"),
     [("die_in_training", [0, 1, 2]), ("die_in_saving", [0, 1, 2, 3])],

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from damage import mutate, mutations
+from faults import mutate, mutations
 from hypothesis import given, settings
 from torch import nn
 
@@ -168,9 +168,10 @@ def saved(tiny, tmp_path_factory):
 @given(mutation=mutations(("config.json", "model.safetensors", "trimwave.json")))
 def test_a_mutated_folder_loads_as_it_was_or_is_one_line(saved, receipt, mutation):
     source, whole = saved
+    file, *how = mutation
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(shutil.copytree(source, Path(scratch) / "pruned"))
-        mutate(folder, mutation)
+        mutate(folder / file, *how)
         if not receipt:
             (folder / "trimwave.json").unlink(missing_ok=True)
         try:
