@@ -104,7 +104,10 @@ def _computed(
 
 def _key(config: Config, split: SplitModel, rows: Sequence[Encoded]) -> str:
     """Digest of everything a ranking depends on."""
-    digest = hashlib.sha256(repr((config.prune, config.train.precision)).encode())
+    # With precision "auto" a device of another kind computes in other numbers.
+    kind = next(split.emulator.parameters()).device.type
+    inputs = (config.prune, config.train.precision, kind)
+    digest = hashlib.sha256(repr(inputs).encode())
     digest.update(_computation(split.shell.config).encode())
     if config.prune.criterion == "random":
         digest.update(str(config.seed).encode())
