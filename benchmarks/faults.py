@@ -33,8 +33,9 @@ from faults import MUTATIONS, failing_disk, mutate  # noqa: E402
 from tiny_run import bytes_of, make_config, write_toml  # noqa: E402
 
 from trimwave.base.errors import InputError  # noqa: E402
+from trimwave.base.receipt import RECEIPT, write_receipt  # noqa: E402
 from trimwave.lm.session import run_method  # noqa: E402
-from trimwave.lm.source.fetch import cache_folder  # noqa: E402
+from trimwave.lm.source.fetch import cache_folder, cached  # noqa: E402
 from trimwave.lm.workbench import build_workbench  # noqa: E402
 from trimwave.runs.comparison import Comparison  # noqa: E402
 from trimwave.sweep.grid import Sweep  # noqa: E402
@@ -151,6 +152,29 @@ def spoil_rankings(table, mini, tries):
         )
         table.add("cached ranking spoilt", *told)
         path.write_bytes(sound)
+
+
+def spoil_models(table, mini, tries):
+    """Spoil a model in the cache: it is whole, or fetched again with a word."""
+    sound = cache_folder() / "fetched"
+    shutil.copytree(mini.config.model.name, sound)
+    files = sorted(one.name for one in sound.iterdir())
+    write_receipt(sound, {"source": "benchmark"}, files)
+    whole = {name: (sound / name).read_bytes() for name in files}
+    for number in range(tries):
+        folder = shutil.copytree(sound, cache_folder() / "spoilt")
+        name = [*files, RECEIPT][number % (len(files) + 1)]
+        mutation = MUTATIONS[number // (len(files) + 1) % len(MUTATIONS)]
+        mutate(folder / name, mutation, number)
+
+        def unchanged(found):
+            return found is None or whole == {
+                name: (found / name).read_bytes() for name in files
+            }
+
+        told = outcome_of(lambda: cached("spoilt"), unchanged)
+        table.add("cached model spoilt", *told)
+        shutil.rmtree(folder)
 
 
 def spoil_comparisons(table, mini, tries):
@@ -294,14 +318,15 @@ def main():
         os.environ["TRIMWAVE_CACHE"] = f"{home}/cache"
         mini = Miniature(Path(home))
         recipe = write_toml(Path(home) / "tiny.toml", mini.config)
-        share = chosen.tries // 5
+        share = chosen.tries // 6
         spoil_runs(table, mini, 2 * share)
         spoil_rankings(table, mini, share)
+        spoil_models(table, mini, share)
         spoil_comparisons(table, mini, share)
         spoil_sweeps(table, mini, share)
-        fail_disks(table, mini, step=1 if share >= 100 else 8)
-        signals(table, mini, recipe, 6 if share >= 100 else 3)
-        two_processes(table, mini, recipe, 4 if share >= 100 else 1)
+        fail_disks(table, mini, step=1 if share >= 90 else 8)
+        signals(table, mini, recipe, 6 if share >= 90 else 3)
+        two_processes(table, mini, recipe, 4 if share >= 90 else 1)
         kill(table, mini, recipe, chosen.kills)
         return 0 if table.print() else 1
 

@@ -15,7 +15,7 @@ written, or an error says which file and line is not.
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -220,14 +220,17 @@ class Run:
             before = path.with_name(f"{RECORDS}.before")
             write_atomic(before, path.read_bytes())
             dropped.append(f"the file as it was is kept as {before.name}")
+        timing = self.folder / TIMING
+        timings = [_if_sound(line) for line in _raw_lines(timing)]
+        if None in timings[:-1]:  # the last one may have been broken off
+            dropped.append(f"{TIMING} has damaged lines, which are left out")
         if dropped:
             warnings.warn(
                 f"{self.folder} goes on from round {number}: {'; '.join(dropped)}.",
                 stacklevel=3,
             )
         write_atomic(path, "".join(map(_line, records[: number + 1])))
-        timing = self.folder / TIMING
-        kept = (one for one in _sound(timing) if one["round"] <= number)
+        kept = (one for one in timings if one and one["round"] <= number)
         write_atomic(timing, "".join(map(_line, kept)))
 
 
@@ -260,13 +263,12 @@ def _raw_lines(path: Path) -> list[bytes]:
         return path.read_bytes().splitlines() if path.exists() else []
 
 
-def _sound(path: Path) -> Iterator[Record]:
-    """Yield every line that is as it was written."""
-    for line in _raw_lines(path):
-        try:
-            yield unsealed(line, str(path))
-        except DamagedError:
-            continue
+def _if_sound(line: bytes) -> Record | None:
+    """Return a line if it is as it was written."""
+    try:
+        return unsealed(line, TIMING)
+    except DamagedError:
+        return None
 
 
 def _line(record: Mapping[str, Any]) -> str:
