@@ -78,6 +78,8 @@ def test_a_tsv_of_one_column_is_not_split_at_commas(tmp_path):
         ("1,2,,", "in excess: '', ''; take the separators at the line's end away."),
         ("1,5,2,5", "'2', '5'; decimal commas or thousands separators are suspected"),
         ("4,000,000,1", "decimal commas or thousands separators are suspected"),
+        ("0,5e12,4,0e9", "decimal commas or thousands separators are suspected"),
+        ("500,000,000,000,7", "decimal commas or thousands separators are suspected"),
         ("1,2,3", "in excess: '3'; decimal commas or thousands separators are"),
         ("1,2," + "x" * 99, "in excess: '" + "x" * 37 + "...'."),
     ],

@@ -170,6 +170,6 @@ def test_a_trace_of_losses_is_refused(trimwave, refused, tmp_path):
     lost = trace.replace("-92.5,-92.5\n1,0", "-290,-290\n1,0")
     (tmp_path / "lost.csv").write_text(lost)
     said = refused("plan", *three, "--set", "radio.trace=lost.csv")
-    assert "in round 1, client 2 is out of reach" in said
-    assert "correct its gain in " in said
-    assert "lost.csv, or take it out there" in said
+    place = "lost.csv, line 4, column `gain_up_db`: round 0, client 2 is out of reach"
+    assert place in said
+    assert "correct the gain, or take this client out of every round" in said

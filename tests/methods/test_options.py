@@ -7,6 +7,9 @@ from helpers import make_situation
 from trimwave import methods
 from trimwave.base.errors import InputError
 from trimwave.methods import ALL, METHODS, Jcpba, Ubfp, label_of, parse_method
+from trimwave.recipe.config import Config
+from trimwave.recipe.recipe import merge_overrides
+from trimwave.sweep.one_round import plan_cell
 
 
 def test_methods_by_name():
@@ -209,3 +212,16 @@ def test_every_method_has_a_step_size(name):
 def test_a_recipes_options_are_checked_whatever_is_planned():
     with pytest.raises(InputError, match=r"option `drop` of `fedbiot` .* got 1\.5"):
         parse_method("ubfp", {"fedbiot": {"drop": 1.5}})
+
+
+def test_a_share_of_memory_that_holds_no_base_is_refused():
+    config = merge_overrides(Config(), ["model.name=gpt2", "cell.num_clients=2"])
+    with pytest.raises(InputError, match="4 bits need .* raise it to 0.0") as refused:
+        plan_cell(config, "fedqlora:memory_share=1e-6:bits=memory")
+    enough = str(refused.value).split("raise it to ")[1].rstrip(".")
+    with pytest.raises(InputError) as again:  # the other client's is another
+        plan_cell(config, f"fedqlora:memory_share={float(enough) / 3}:bits=memory")
+    assert "memory_share" in str(again.value)
+    plan_cell(config, "fedqlora:memory_share=0.9:bits=memory")
+    with pytest.warns(UserWarning, match="without effect with bits=mixed"):
+        plan_cell(config, "fedqlora:memory_share=0.9:bits=mixed")

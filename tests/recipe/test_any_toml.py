@@ -100,8 +100,11 @@ def test_any_name_of_a_recipe_is_read_or_refused_in_one_line(name):
     [
         ("seed = 1\nseed = 2", "is not TOML: Cannot overwrite a value"),
         ("[cell]\n[cell]", "is not TOML: Cannot declare"),
-        ("seed = 1979-05-27", "`seed` must be int, got datetime.date(1979, 5, 27)"),
-        ("[limits]\nbeta_bar = inf", "`beta_bar` must be a number, got inf"),
+        (
+            "seed = 1979-05-27",
+            "`seed` must be a whole number, got datetime.date(1979, 5, 27)",
+        ),
+        ("[limits]\nbeta_bar = inf", "must be in parts of one, got inf"),
         (
             "[train]\nweight_decay = inf",
             "`train.weight_decay` must be at least 0",
@@ -111,7 +114,7 @@ def test_any_name_of_a_recipe_is_read_or_refused_in_one_line(name):
         ("x = " + "[" * 5000, "is nested too deep"),
         ("[cel]\nnum_clients = 3", "unknown key `cel`; did you mean `cell`?"),
         ("[[cell]]\nnum_clients = 3", "`cell` must be a table"),
-        ('"a\\nb" = 3', "unknown key `'a\\nb'`"),
+        ('"a\\nb" = 3', "unknown key `a\\nb`"),
         ('name = "a\\u0000b"', "`name` must be a plain folder name"),
         ('extends = ""', "no recipe ``; known: default"),
         ('extends = "any.toml"', "`extends` runs in a circle"),
@@ -153,6 +156,8 @@ def test_an_unreadable_recipe_is_named(tmp_path, monkeypatch):
 
 
 def test_an_override_is_one_value():
-    with pytest.raises(InputError, match="`seed` must be int, got '1.nrounds = 3'"):
+    with pytest.raises(
+        InputError, match="`seed` must be a whole number, got .1.nrounds"
+    ):
         merge_overrides(Config(), ["seed=1\nrounds = 3"])
     assert parse_vary(["seed=1]\nx = [2"]) == {"seed": ["1]\nx = [2"]}

@@ -5,8 +5,9 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
+from trimwave.methods import METHODS
 from trimwave.recipe.config import Config
-from trimwave.recipe.idle import NO_TRAINING, idle_keys, keys_of
+from trimwave.recipe.idle import NO_TRAINING, WITHOUT_LIMITS, idle_keys, keys_of
 from trimwave.recipe.recipe import find_recipe, merge_overrides, written_keys
 from trimwave.sweep.one_round import plan_cell
 
@@ -121,7 +122,7 @@ def told(command, *changes, recipe=(), also=()):
         (["align.batch_size=3"], "`align.initial_steps` and `align.every_rounds`"),
         (["align.batch_size=3", "method=fedbiot"], None),
         (["align.initial_steps=3", "method=fedbiot"], "which has its own alignment"),
-        (["options.ubfp.adapter=lora"], "on a run of `jcpba`"),
+        (["options.ubfp.adapter=lora"], "on `jcpba`"),
         (["options.jcpba.adapter=lora"], None),
         (["train.learning_rate=1e-4", "method=lora"], "`lora`, which trains LoRA"),
         (["train.lora_learning_rate=1e-4", "method=lora"], None),
@@ -189,3 +190,14 @@ def test_keys_of_this_package_are_not_the_users(tmp_path):
     assert named == ["seed", "cell.num_clients"]
     assert own == ["data.dirichlet_alpha", "rounds", "options.ubfp.adapter"]
     assert written_keys(find_recipe("letter/fig4"), []) == ([], [])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_list_of_methods_without_limits_is_true(method):
+    config = merge_overrides(Config(), SMALL)
+    other = ["limits.beta_min=0.3", "limits.beta_max=0.6", "limits.beta_bar=0.35"]
+    plans = [
+        plan_cell(one, method)[1] for one in (config, merge_overrides(config, other))
+    ]
+    same = np.array_equal(plans[0].down_bits, plans[1].down_bits)
+    assert same == (method in WITHOUT_LIMITS)

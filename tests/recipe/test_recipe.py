@@ -62,6 +62,32 @@ def test_the_letters_recipe_is_the_letters_cell():
     assert config.model.adapter_blocks == 2
 
 
+def test_what_is_wrong_with_an_override_is_not_said_of_the_recipe(tmp_path):
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text("rounds = 3")
+    with pytest.raises(InputError, match="^--set: unknown key `round`"):
+        load_config(recipe, ["round=3"])
+    recipe.write_text("round = 3")
+    with pytest.raises(InputError, match="mine.toml: unknown key `round`"):
+        load_config(recipe, ["rounds=3"])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (f"cell.num_clients={10**20}", "must be at most 2^53, got 1e"),
+        ("limits.beta_bar=50", "must be in parts of one, got 50: .* write 0.5"),
+        ("limits.beta_min=-0.1", "nothing is pruned by less than 0"),
+        ("radio.noise_figure_db=-7", "takes no noise away; .* write 7"),
+        ("radio.max_spectral_efficiency=1e-9", "no modem spreads a bit so far"),
+        ("radio.trace=\udcff.csv", "holds bytes that are no UTF-8"),
+    ],
+)
+def test_what_cannot_be_is_refused(empty, change, said):
+    with pytest.raises(InputError, match=said.replace("^", "\\^")):
+        load_config(empty, [change])
+
+
 def test_an_empty_recipe_is_the_defaults(empty):
     assert load_config(empty) == Config()
 
@@ -73,23 +99,23 @@ def test_an_empty_recipe_is_the_defaults(empty):
         ({"cell": {"num_client": 3}}, "`cell.num_client`; did you mean `num_clients`"),
         ({"cell": {"zzz": 3}}, "unknown key `cell.zzz`; known: .*num_clients"),
         ({"cell": 3}, "`cell` must be a table"),
-        ({"rounds": "3"}, "`rounds` must be int, got '3'"),
-        ({"rounds": 3.0}, r"`rounds` must be int, got 3\.0"),
-        ({"rounds": True}, "`rounds` must be int, got True"),
-        ({"name": 3}, "`name` must be str, got 3"),
-        ({"radio": {"path_loss_db": "60"}}, "`radio.path_loss_db` must be float"),
+        ({"rounds": "3"}, "`rounds` must be a whole number, got '3'"),
+        ({"rounds": 3.0}, r"`rounds` must be a whole number, got 3\.0"),
+        ({"rounds": True}, "`rounds` must be a whole number, got True"),
+        ({"name": 3}, "`name` must be text, got 3"),
+        ({"radio": {"path_loss_db": "60"}}, "`radio.path_loss_db` must be a number"),
         ({"radio": {"path_loss_db": float("nan")}}, "must be a number, got nan"),
         ({"limits": {"beta_bar": float("nan")}}, "must be a number, got nan"),
-        ({"limits": {"beta_bar": "half"}}, "`limits.beta_bar` must be float"),
+        ({"limits": {"beta_bar": "half"}}, "`limits.beta_bar` must be a number"),
         ({"radio": {"noise": "white"}}, "must be one of fixed, psd, got 'white'"),
         ({"model": {"bits_per_param": 8}}, "must be one of 16, 32, got 8"),
         ({"model": {"bits_per_param": 16.0}}, r"must be one of 16, 32, got 16\.0"),
         ({"model": {"head_passes": True}}, "must be one of 1, 2, got True"),
-        ({"model": {"send_embeddings": 1}}, "must be bool, got 1"),
+        ({"model": {"send_embeddings": 1}}, "must be true or false, got 1"),
         ({"cell": {"speed_factor": 1.0}}, "must be a list, got 1.0"),
         ({"cell": {"speed_factor": [1.0]}}, r"must have 2 values, got \[1.0\]"),
-        ({"cell": {"speed_factor": [1.0, "2"]}}, "must be float, got '2'"),
-        ({"data": {"client_sizes": [1, 2.5]}}, "must be int, got 2.5"),
+        ({"cell": {"speed_factor": [1.0, "2"]}}, "must be a number, got '2'"),
+        ({"data": {"client_sizes": [1, 2.5]}}, "must be a whole number, got 2.5"),
         ({"train": {"adapter": "lora"}}, "unknown key `train.adapter`"),
         ({"options": 3}, "`options` must be a table of tables, got 3"),
         ({"options": {"jcpba": 3}}, "`options`: `jcpba` must be a table of options"),
@@ -177,9 +203,9 @@ def test_overrides(empty, tmp_path):
         ("seed", "--set takes key=value, got 'seed'"),
         ("=3", "--set takes key=value, got '=3'"),
         ("cell.sed=3", "unknown key `cell.sed`"),
-        ("seed.x=3", "`seed` must be int"),
+        ("seed.x=3", "`seed` must be a whole number"),
         ("cell=3", "`cell` must be a table"),
-        ("seed=three", "`seed` must be int, got 'three'"),
+        ("seed=three", "`seed` must be a whole number, got 'three'"),
         ("limits.beta_bar=nan", "must be a number, got nan"),
     ],
 )

@@ -48,7 +48,10 @@ def test_a_vary_that_says_nothing(texts, said):
     ("vary", "said"),
     [
         ({"cell.num_client": [2]}, "`cell.num_client`; did you mean `num_clients`?"),
-        ({"cell.num_clients": [2, 2.5]}, "`cell.num_clients` must be int, got 2.5"),
+        (
+            {"cell.num_clients": [2, 2.5]},
+            "`cell.num_clients` must be a whole number, got 2.5",
+        ),
         ({"cell.num_clients": [2, 0]}, "`cell.num_clients` must be at least 1, got 0"),
         ({"cell.speed_factor": [1, 2]}, "`cell.speed_factor` must be a list, got 1"),
         ({"cell.total_bandwidth_hz": [1e6, 1000000]}, "gives a value twice"),

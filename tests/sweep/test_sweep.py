@@ -148,6 +148,25 @@ def test_another_sweep_is_refused(done, changes, said):
     assert len(list((done[0] / "parts").iterdir())) == 4
 
 
+def test_a_sweep_goes_on_only_with_the_files_that_it_began_with(tmp_path):
+    trace = tmp_path / "trace.csv"
+    rows = ["round,client,gain_down_db,gain_up_db", *(f"0,{k},-60,-70" for k in "012")]
+    trace.write_text("\n".join(rows))
+    config = merge_overrides(CONFIG, [f"radio.trace={trace}", "cell.num_clients=3"])
+    asked = make_sweep(config=config, vary={})
+
+    def plan():
+        return sweep.run_sweep(asked, tmp_path / "s", 1)
+
+    assert plan() == plan()
+    trace.write_text("\n".join(rows).replace("-70", "-80"))
+    with pytest.raises(RunError, match="another sweep: inputs.*trace.csv"):
+        plan()
+    trace.unlink()
+    with pytest.raises(InputError, match="cannot be read: .*trace.csv"):
+        plan()
+
+
 def test_the_manifest_says_what_was_done(done):
     manifest = json.loads((done[0] / "sweep.json").read_text())
     assert manifest["vary"] == VARY

@@ -55,6 +55,14 @@ def one_line(text: object, longest: int = 160) -> str:
     return line if len(line) <= longest else line[: longest - 3] + "..."
 
 
+def printable(text: str) -> str:
+    """Return a text whose line ends and control characters are written as escapes."""
+    return "".join(
+        one if one.isprintable() or one == "\u00a0" else ascii(one)[1:-1]
+        for one in text
+    )
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return a hint naming the nearest known name, or the list of them."""
     import difflib

@@ -18,6 +18,9 @@ MARKERS = frozenset(
 """What devices report where they have no measurement: the ends of integer types
 (Android: 2147483647) and the 99, 127 and 255 of modems."""
 
+LARGEST_WHOLE = 2**53
+"""Whole numbers up to it are exact as floats too, and are 64-bit integers."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Quantity:

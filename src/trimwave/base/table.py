@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +38,8 @@ SPREADSHEET_ERROR = re.compile(r"#(N/A|[A-Z0-9/]+[!?]|#)")
 
 NUMBER_LIKE = re.compile(r"[-+.\deE\s]*")
 INTEGER = re.compile(r"\s*[+-]?\d+\s*")
+FRACTION = re.compile(r"\d+([eE][+-]?\d+)?\s*")
+"""What stands behind a decimal comma, or a comma between thousands."""
 
 _limit_lock = threading.Lock()
 
@@ -97,12 +100,12 @@ class Table:
             return f"; a text with `{self.delimiter}` needs quotation marks around it"
         if self.delimiter != "," or not all(map(NUMBER_LIKE.fullmatch, row.cells)):
             return ""
-        pairs, at = 0, 0
-        while at < len(row.cells) - 1:
-            if INTEGER.fullmatch(row.cells[at]) and row.cells[at + 1].isdigit():
-                pairs, at = pairs + 1, at + 1
-            at += 1
-        if pairs >= excess:
+        # Each comma too many has whole digits before it, and digits behind it.
+        cut = sum(
+            bool(INTEGER.fullmatch(before) and FRACTION.fullmatch(after))
+            for before, after in pairwise(row.cells)
+        )
+        if cut >= excess:
             return (
                 "; decimal commas or thousands separators are suspected: write points, "
                 "and no separators, or put `;` between columns"

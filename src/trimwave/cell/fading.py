@@ -1,6 +1,6 @@
 """The gains of a round: path loss with Rayleigh block fading, or a trace."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ from trimwave.base.columns import Column, Columns, read_columns
 from trimwave.base.errors import InputError
 from trimwave.base.streams import stream
 from trimwave.base.units import FloatArray, IntArray, db_to_linear
-from trimwave.cell.link import DIRECTIONS
+from trimwave.cell.link import DIRECTIONS, Direction
 from trimwave.cell.plausible import GAIN
 
 TRACE_COLUMNS = (
@@ -49,6 +49,9 @@ class Trace:
     gain_db: FloatArray
     """[rounds, 2, K] gains in dB, down then up."""
 
+    places: "Places | None" = field(default=None, compare=False, repr=False)
+    """Where a file has these gains; None = from no file."""
+
     @classmethod
     def from_csv(cls, path: Path) -> "Trace":
         """Read a table with columns round, client, gain_down_db, gain_up_db.
@@ -75,7 +78,9 @@ class Trace:
         gain_db = np.empty((len(rounds), 2, len(clients)))
         gain_db[at, 0, client] = found.values["gain_down_db"]
         gain_db[at, 1, client] = found.values["gain_up_db"]
-        return cls(gain_db=gain_db)
+        rows = np.empty((len(rounds), len(clients)), dtype=np.int64)
+        rows[at, client] = np.arange(len(at))
+        return cls(gain_db=gain_db, places=Places(found, rows))
 
     def gains(self, round_index: int, num_clients: int) -> dict[str, FloatArray]:
         """Linear power gains of one round, ``{"down": [K], "up": [K]}``."""
@@ -87,6 +92,21 @@ class Trace:
             )
         linear = db_to_linear(self.gain_db[round_index % num_rounds])
         return {"down": linear[0], "up": linear[1]}
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where each gain of a trace stands in its file."""
+
+    found: Columns
+    rows: IntArray
+    """Row by round and client, [rounds, K]."""
+
+    def of(self, round_index: int, client: int, direction: Direction) -> str:
+        """Return file, line and column, and who the file says it is."""
+        row = int(self.rows[round_index % len(self.rows), client])
+        where = self.found.where(row, f"gain_{direction}_db")
+        return f"{where}: {_pair(self.found, row)}"
 
 
 def _check_pairs(found: Columns, pairs: IntArray) -> None:

@@ -130,6 +130,38 @@ NOISE_PSD = Quantity(
 )
 """Density of the noise."""
 
+NOISE_FIGURE = Quantity(
+    unit="dB",
+    least=0.0,
+    too_low="a receiver takes no noise away",
+    most=100.0,
+    too_high="no receiver is so bad",
+    usual=(0.0, 30.0),
+    others={"a value with the wrong sign": _times(-1.0)},
+)
+"""What a receiver adds to the noise."""
+
+EFFICIENCY = Quantity(
+    unit="bit/s/Hz",
+    least=1e-3,
+    too_low="no modem spreads a bit so far",
+    most=100.0,
+    too_high="no modem has so many bits in a symbol",
+    usual=(0.01, 30.0),
+    none_is=float("inf"),
+)
+"""What a modem carries at most."""
+
+PRUNE_RATE = Quantity(
+    unit="parts of one",
+    least=0.0,
+    too_low="nothing is pruned by less than 0",
+    most=1.0,
+    too_high="nothing is pruned by more than all of it",
+    others={"in percent": _times(0.01)},
+)
+"""A pruning rate."""
+
 SAMPLES = Quantity(
     unit="rows",
     least=1e-12,

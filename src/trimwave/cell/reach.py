@@ -23,10 +23,15 @@ class OutOfReach(NamedTuple):
     snr_db: float
 
     def __str__(self) -> str:
+        return f"client {self.client} {self.why}"
+
+    @property
+    def why(self) -> str:
+        """What is wrong, without the client's number."""
         return (
-            f"client {self.client} is out of reach: its {self.direction}link, at an "
-            f"SNR of {self.snr_db:.4g} dB, carries {self.rate_bps:.1e} bit/s with all "
-            f"the band that it may have, less than {LEAST_RATE_BPS:g} bit/s"
+            f"is out of reach: its {self.direction}link, at an SNR of "
+            f"{self.snr_db:.4g} dB, carries {self.rate_bps:.1e} bit/s with all the "
+            f"band that it may have, less than {LEAST_RATE_BPS:g} bit/s"
         )
 
 

@@ -6,6 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,11 +14,11 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from trimwave.base.errors import InputError, MissingExtraError
+from trimwave.base.errors import InputError, MissingExtraError, printable
 from trimwave.base.signals import stop_alike
 from trimwave.cli.crash import outside, report_of
 from trimwave.cli.models import models_app
-from trimwave.report.console import plain_console, stopped_hint
+from trimwave.report.console import plain_console, print_whole, stopped_hint
 
 if TYPE_CHECKING:
     from trimwave.recipe.config import Config
@@ -162,8 +163,11 @@ def _run_all(
     except ModuleNotFoundError as missing:
         raise MissingExtraError("lm", str(missing.name)) from missing
     from trimwave.methods import label_of
+    from trimwave.recipe.environment import Environment
     from trimwave.report.progress import RoundProgress
 
+    for config in runs.values():
+        Environment.from_config(config).check_rounds(config.rounds)
     shared = next(iter(runs.values()))
     with console.status("loading") as status:
         bench = build_workbench(shared, lambda line: status.update(Text(line)))
@@ -214,12 +218,14 @@ def plan(
     cell_csv = Path(source) if is_table_name(source) else None
     recipe = "default" if cell_csv else source
     config = arguments.load(recipe, changes)
-    other_round = ["--round"] * (cell_csv is not None and round_ != 1)
-    command: Literal["csv", "plan"] = "csv" if cell_csv else "plan"
-    arguments.warn_of_idle(command, recipe, changes, config, other_round)
     text = arguments.planned_method(method, solver, config.method)
+    command: Literal["csv", "plan"] = "csv" if cell_csv else "plan"
+    planned_config, other_round = replace(config, method=text), ["--round"]
+    arguments.warn_of_idle(
+        command, recipe, changes, planned_config, other_round * (round_ != 1)
+    )
     if pareto:
-        arguments.check_pareto(solver)
+        arguments.check_pareto(method, solver)
         found = tradeoff_cell(config, text, round_=round_, cell_csv=cell_csv)
         as_dict = tradeoff.tradeoff_json(*found)
         table = tradeoff.tradeoff_table(found[0])
@@ -232,7 +238,7 @@ def plan(
         print(json.dumps(as_dict, indent=2))
         return
     console = plain_console()
-    console.print(table)
+    print_whole(console, table)
     for line in lines:
         console.print(line, soft_wrap=True)
 
@@ -285,7 +291,7 @@ def sweep(
             parts = run_sweep(asked, folder, cores if jobs is None else jobs, told)
         keys = tuple(asked.vary)
         summaries = report.summarise(read_rows(parts, (*keys, *report.NEEDED)), keys)
-    console.print(report.sweep_table(summaries, keys))
+    print_whole(console, report.sweep_table(summaries, keys))
     for line in report.reason_lines(summaries, keys):
         console.print(line, soft_wrap=True)
     console.print(f"rows  {folder / 'parts'}", soft_wrap=True)
@@ -308,16 +314,18 @@ def main() -> None:
     errors = plain_console(stderr=True)
 
     def warn(message: Warning | str, *_: object, **__: object) -> None:
-        errors.print(f"warning: {message}", style="yellow", soft_wrap=True)
+        said = printable(f"warning: {message}")
+        errors.print(said, style="yellow", soft_wrap=True)
 
     warnings.showwarning = warn
     stop_alike()
     try:
         app()
     except (InputError, MissingExtraError) as error:
-        errors.print(f"error: {error}", style="red", soft_wrap=True)
+        errors.print(printable(f"error: {error}"), style="red", soft_wrap=True)
         sys.exit(2)
     except Exception as error:
         told = outside(error)
-        errors.print(f"error: {told or report_of(error)}", style="red", soft_wrap=True)
+        said = printable(f"error: {told or report_of(error)}")
+        errors.print(said, style="red", soft_wrap=True)
         sys.exit(2 if told else os.EX_SOFTWARE)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from trimwave.base.errors import InputError, nearest
+from trimwave.methods import parse_method
 from trimwave.recipe.config import Config
 from trimwave.recipe.idle import Command, idle_keys
 from trimwave.recipe.recipe import (
@@ -91,18 +92,18 @@ def planned_method(method: str | None, solver: str | None, recipe: str) -> str:
     return SOLVERS[solver]
 
 
-def check_pareto(solver: str | None) -> None:
-    """Refuse a solver that the trade-off is not solved with.
+def check_pareto(method: str | None, solver: str | None) -> None:
+    """Refuse a solver on the command line that the trade-off is not solved with.
 
     Raises
     ------
     InputError
         If one is named and it is not the exact one.
     """
-    if solver not in (None, "exact"):
-        raise InputError(
-            f"--pareto is solved exactly; drop --solver {solver}, or drop --pareto."
-        )
+    named = f"--solver {solver}" if solver else f"the solver of `{method}`"
+    text = SOLVERS[solver] if solver else method or "jcpba"
+    if solver == "uniform" or getattr(parse_method(text), "solver", "exact") != "exact":
+        raise InputError(f"--pareto is solved exactly; drop {named}, or drop --pareto.")
 
 
 def warn_of_idle(

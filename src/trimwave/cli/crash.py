@@ -19,8 +19,8 @@ def outside(error: Exception) -> str:
         error = MemoryError()
     if isinstance(error, MemoryError):
         return (
-            "memory ran out; lower `train.batch_size` or `data.max_tokens`, or take a "
-            "smaller model."
+            "memory ran out; lower `cell.num_clients`, `train.batch_size` or "
+            "`data.max_tokens`, or take a smaller model."
         )
     return ""
 

@@ -102,6 +102,7 @@ def _run(
     on_client: Callable[[int], None],
 ) -> list[dict[str, Any]]:
     environment = Environment.from_config(config)
+    environment.check_rounds(config.rounds)
     facts = {**bench.facts, **environment.facts}
     machine = {**hardware_and_versions(PACKAGES), "torch": _torch_facts(config)}
     if resume:

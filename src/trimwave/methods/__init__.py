@@ -11,6 +11,7 @@ from types import UnionType
 from typing import Any, Literal, Protocol, get_args, get_origin, runtime_checkable
 
 from trimwave.base.errors import InputError, nearest
+from trimwave.base.quantity import LARGEST_WHOLE
 from trimwave.methods.deft import Deft
 from trimwave.methods.fedbiot import FedBiot
 from trimwave.methods.fedqlora import FedQlora
@@ -169,6 +170,8 @@ def _convert(kind: Any, value: Any, what: str) -> Any:
     except (OverflowError, TypeError, ValueError):
         kinds = {int: "a whole number", float: "a finite number"}
         raise InputError(f"{what} must be {kinds[kind]}, got {value!r}.") from None
+    if kind is int and abs(number) > LARGEST_WHOLE:
+        raise InputError(f"{what} must be at most 2^53, got {number:.3g}.")
     return number
 
 

@@ -1,5 +1,6 @@
 """FedQLoRA: LoRA over a base that each client holds quantised to its memory."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +13,7 @@ from trimwave.model.costs import QUANTISED_BITS, Costs
 from trimwave.model.submodel import Submodel
 from trimwave.plan.plan import Plan, Scheme, Situation
 from trimwave.problem.limits import Limits
+from trimwave.problem.violation import at_least
 
 WIDTHS = tuple(sorted(QUANTISED_BITS, reverse=True))
 
@@ -44,6 +46,12 @@ class FedQlora(CommonOptions):
                 f"{self.memory_share}."
             )
         require_not_negative("fedqlora", self, "rank")
+        if self.memory_share < 1 and self.bits != "memory":
+            warnings.warn(
+                f"option `memory_share` of `fedqlora` is without effect with "
+                f"bits={self.bits}.",
+                stacklevel=4,
+            )
 
     @property
     def label(self) -> str:
@@ -78,6 +86,13 @@ class FedQlora(CommonOptions):
             need = costs.bill(self._submodel(costs, width)).memory_bytes
             if need <= memory_bytes * self.memory_share:
                 return width
+        if need <= memory_bytes:
+            raise InputError(
+                f"option `memory_share` = {self.memory_share:g} of `fedqlora`: "
+                f"{width} bits need {need / 1e9:.3f} of a client's "
+                f"{memory_bytes / 1e9:.3f} GB; raise it to "
+                f"{at_least(need / memory_bytes)}."
+            )
         return WIDTHS[-1]
 
     def _submodel(self, costs: Costs, width: int) -> Submodel:

@@ -88,7 +88,8 @@ class RadioConfig:
     def __post_init__(self) -> None:
         _require("radio.", self, 0, "server_power_w", "client_power_w")
         if self.max_spectral_efficiency is not None:
-            _require("radio.", self, 0, "max_spectral_efficiency")
+            cap = self.max_spectral_efficiency
+            plausible.EFFICIENCY.require("radio.max_spectral_efficiency", cap)
         for name in ("path_loss_db", "noise_psd_dbm_per_hz", "noise_figure_db"):
             if abs(getattr(self, name)) == float("inf"):
                 raise InputError(f"`radio.{name}` must be finite.")
@@ -97,6 +98,8 @@ class RadioConfig:
         plausible.LOSS.require("radio.path_loss_db", self.path_loss_db)
         density = self.noise_psd_dbm_per_hz
         plausible.NOISE_PSD.require("radio.noise_psd_dbm_per_hz", density)
+        figure = self.noise_figure_db
+        plausible.NOISE_FIGURE.require("radio.noise_figure_db", figure)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,6 +120,11 @@ class LimitsConfig:
     """psi of C5."""
     gamma_min: float | None = None
     """Right-hand side of C5."""
+
+    def __post_init__(self) -> None:
+        for name in ("beta_min", "beta_max", "beta_bar"):
+            if (rate := getattr(self, name)) is not None:
+                plausible.PRUNE_RATE.require(f"limits.{name}", rate)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

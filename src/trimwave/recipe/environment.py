@@ -25,7 +25,7 @@ from trimwave.cell.plausible import (
     SNR,
     SPEED,
 )
-from trimwave.cell.reach import out_of_reach
+from trimwave.cell.reach import OutOfReach, out_of_reach
 from trimwave.model.costs import Costs
 from trimwave.plan.plan import Situation
 from trimwave.problem.limits import Limits, beta_bar_from_c5
@@ -59,8 +59,7 @@ class Environment:
         Raises
         ------
         InputError
-            If a trace cannot be read, is of another number of clients, or has one out
-            of reach.
+            If a trace cannot be read.
         """
         cell, radio = config.cell, config.radio
         rng = stream(config.seed, "clients")
@@ -70,17 +69,26 @@ class Environment:
         if radio.trace:
             trace = Trace.from_csv(Path(radio.trace))
             facts = {"trace": f"sha256:{sha256_of(Path(radio.trace))}"}
-            found = cls(config, speed, memory, trace, facts)
-            # What a trace lacks is known beforehand: no run should end of it half way.
-            for index in range(min(config.rounds, len(trace.gain_db))):
-                found.cell(index, np.ones(cell.num_clients))
-            return found
+            return cls(config, speed, memory, trace, facts)
         channel = Rayleigh(
             seed=config.seed,
             path_loss_db=radio.path_loss_db,
             fading=radio.fading == "rayleigh",
         )
         return cls(config, speed, memory, channel)
+
+    def check_rounds(self, num_rounds: int) -> None:
+        """Refuse a trace in which a run would end half way.
+
+        Raises
+        ------
+        InputError
+            If it is of another number of clients, or one is out of reach in one of
+            the first rounds.
+        """
+        if isinstance(self.channel, Trace):
+            for index in range(min(num_rounds, len(self.channel.gain_db))):
+                self.cell(index, np.ones(self.config.cell.num_clients))
 
     def cell(self, round_index: int, num_samples: FloatArray) -> Cell:
         """Return what the base station sees in one round.
@@ -106,13 +114,17 @@ class Environment:
             server_speed_flops_per_s=cell.server_speed_flops_per_s,
         )
         if (lost := out_of_reach(heard)) is not None:
-            remedy = (
-                f"correct its gain in {radio.trace}, or take it out there"
-                if radio.trace
-                else "lower `radio.path_loss_db`, or raise the powers"
-            )
-            raise InputError(f"in round {round_index + 1}, {lost}; {remedy}.")
+            raise InputError(self._lost(round_index, lost))
         return heard
+
+    def _lost(self, round_index: int, lost: OutOfReach) -> str:
+        channel = self.channel
+        if isinstance(channel, Trace) and channel.places:
+            place = channel.places.of(round_index, lost.client, lost.direction)
+            remedy = "correct the gain, or take this client out of every round"
+            return f"{place} {lost.why}; {remedy}."
+        remedy = "lower `radio.path_loss_db`, or raise the powers"
+        return f"in round {round_index + 1}, {lost}; {remedy}."
 
     @cached_property
     def limits(self) -> Limits:

@@ -15,6 +15,12 @@ from trimwave.recipe.config import CellConfig, Config, RadioConfig
 Command = Literal["run", "compare", "plan", "csv", "sweep"]
 """What was asked for; ``csv`` is a plan of a cell in a CSV."""
 
+WITHOUT_LIMITS = ("deft", "fedbiot", "fedqlora", "lora", "split_lora")
+"""Methods that prune by no rule of C4 and C5."""
+
+SEVERAL = ("compare", "sweep")
+"""Commands with several methods; the others have the config's."""
+
 Idle = tuple[str, str]
 """A key, or the beginning of keys up to a dot, and the end of "without effect ..."."""
 
@@ -68,7 +74,7 @@ def idle_keys(
     for rules, keys in (
         (_unread_by(command), list(named)),
         (_under_others(config), written),
-        (_of_the_run(config) if command == "run" else (), written),
+        (_of_the_method(config) if command not in SEVERAL else (), written),
     ):
         for idle, why in rules:
             for key in keys:
@@ -102,6 +108,8 @@ def _under_others(config: Config) -> Iterator[Idle]:
             "data.dirichlet_alpha",
             f"while `data.partition` is {config.data.partition}",
         )
+    if config.radio.fading == "none" and not config.radio.trace:
+        yield "--round", "while `radio.fading` is none"
     if config.radio.trace:
         for key in ("radio.path_loss_db", "radio.fading"):
             yield key, "while `radio.trace` gives the gains"
@@ -119,8 +127,8 @@ def _under_others(config: Config) -> Iterator[Idle]:
         yield "align.kl_weight", never
 
 
-def _of_the_run(config: Config) -> Iterator[Idle]:
-    """Yield what the one method that runs leaves without effect."""
+def _of_the_method(config: Config) -> Iterator[Idle]:
+    """Yield what the one method that runs or is planned leaves without effect."""
     name = config.method.partition(":")[0]
     try:
         method = parse_method(config.method, config.options)
@@ -128,7 +136,9 @@ def _of_the_run(config: Config) -> Iterator[Idle]:
         return  # told when the run is prepared
     for other in config.options:
         if other != name:
-            yield f"options.{other}.", f"on a run of `{name}`"
+            yield f"options.{other}.", f"on `{name}`"
+    if name in WITHOUT_LIMITS:
+        yield "limits.", f"on `{name}`, which is not bound by C4 and C5"
     aligns = config.align.initial_steps or config.align.every_rounds
     if name != "fedbiot" and not aligns:
         for key in ("align.batch_size", "align.learning_rate"):

@@ -2,14 +2,17 @@
 
 import os
 import tomllib
+import warnings
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin
 
 from trimwave.base.decode import read_text
-from trimwave.base.errors import InputError, nearest
+from trimwave.base.errors import InputError, nearest, printable
+from trimwave.base.quantity import LARGEST_WHOLE
 from trimwave.base.table import is_table_name
 from trimwave.recipe.config import Config
 from trimwave.recipe.idle import keys_of
@@ -18,6 +21,9 @@ from trimwave.recipe.paths import absolute_paths, check_paths
 PACKAGE_FOLDER = Path(__file__).parents[1]
 FOLDERS = (PACKAGE_FOLDER / "recipes", PACKAGE_FOLDER.parents[1] / "recipes")
 """Where a recipe is looked up by name: the installed wheel, or the checkout."""
+
+KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+"""How types are called in messages."""
 
 
 def find_recipe(name: str) -> Path:
@@ -59,10 +65,17 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     tree: dict[str, Any] = {}
     for _, written in _chain(path, ()):
         _merge(tree, written)
+    changed = deepcopy(tree)
     for override in overrides:
-        _merge(tree, _parse_override(override))
-    check_paths(tree, str(path))
-    return config_from_dict(tree, str(path))
+        _merge(changed, _parse_override(override))
+    check_paths(changed, str(path))
+    try:
+        return config_from_dict(changed, str(path))
+    except InputError:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            config_from_dict(tree, str(path))  # so the recipe is in order by itself
+    return config_from_dict(changed, "--set")
 
 
 def written_keys(path: Path, overrides: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -116,7 +129,11 @@ def _read_toml(path: Path) -> dict[str, Any]:
     except RecursionError:
         raise InputError(f"recipe {path} is nested too deep.") from None
     except ValueError as error:  # a TOMLDecodeError, or a number of too many digits
-        raise InputError(f"recipe {path} is not TOML: {error}.") from None
+        hint = "; a table's name ends in .csv, .tsv or .txt"
+        raise InputError(
+            f"recipe {path} is not TOML: {error}"
+            f"{'' if path.suffix.lower() == '.toml' else hint}."
+        ) from None
 
 
 def merge_overrides(config: Config, overrides: Sequence[str]) -> Config:
@@ -143,6 +160,8 @@ def _parse_override(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise InputError(f"--set takes key=value, got {text!r}.")
+    if not text.isascii() and text != text.encode(errors="replace").decode():
+        raise InputError(f"--set {printable(text)}: holds bytes that are no UTF-8.")
     parsed = parse_value(value)
     for part in reversed(key.strip().split(".")):
         parsed = {part: parsed}
@@ -187,11 +206,6 @@ def _build(cls: type[Any], tree: Mapping[str, Any], where: str, prefix: str) -> 
     return cls(**values)
 
 
-def printable(text: str) -> str:
-    """Keep a name of any characters on one line."""
-    return text if text.isprintable() else repr(text)
-
-
 def _tables(value: Any, where: str) -> dict[str, dict[str, Any]]:
     """Check tables of plain values; the methods know what the keys may be."""
     if not isinstance(value, Mapping):
@@ -223,8 +237,10 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
             return float(value)
         except OverflowError:
             raise InputError(f"{where} has too many digits for a number.") from None
+    if type(value) is int and kind is int and abs(value) > LARGEST_WHOLE:
+        raise InputError(f"{where} must be at most 2^53, got {value:.3g}.")
     if type(value) is not kind:
-        raise InputError(f"{where} must be {kind.__name__}, got {value!r}.")
+        raise InputError(f"{where} must be {KINDS[kind]}, got {value!r}.")
     if kind is float and value != value:
         raise InputError(f"{where} must be a number, got nan.")
     return value

@@ -8,7 +8,7 @@ import numpy as np
 from trimwave.base.errors import InputError, nearest
 from trimwave.base.units import FloatArray
 from trimwave.cell.partition import client_sizes
-from trimwave.model.config_file import local_path, read_config
+from trimwave.model.config_file import CONFIG, local_path, read_config
 from trimwave.model.costs import Costs
 from trimwave.model.shape import SHAPES, ModelShape
 from trimwave.plan.plan import Situation
@@ -30,9 +30,17 @@ def shape_named(name: str) -> ModelShape:
     if folder is None:
         raise InputError(
             f"the shape of model `{name}` is not known without loading it; name a "
-            f"local Hugging Face folder, or one of: {nearest('', SHAPES)}"
+            f"local Hugging Face folder or a known model; {nearest(name, SHAPES)}"
         )
     return ModelShape.from_config(read_config(folder, name), name)
+
+
+def files_of(config: Config) -> list[Path]:
+    """Return the files beside the recipe that a plan depends on."""
+    files = [Path(config.radio.trace)] if config.radio.trace else []
+    if config.model.name not in SHAPES and (folder := local_path(config.model.name)):
+        files.append(folder / CONFIG)
+    return files
 
 
 def costs_from(config: Config, shape: ModelShape) -> Costs:

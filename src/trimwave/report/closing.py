@@ -10,6 +10,7 @@ from rich.console import Console
 from trimwave.base.errors import MissingExtraError
 from trimwave.base.stored import disk_errors, write_atomic
 from trimwave.recipe.config import Config
+from trimwave.report.console import print_whole
 from trimwave.report.picture import save_picture
 from trimwave.report.summary import numbers_of, summary_json, table
 from trimwave.report.target import Records, choose_target, target_lines
@@ -41,9 +42,9 @@ def close_report(
     console.print(f"\n{title}", soft_wrap=True)
     target = choose_target(results)
     methods = numbers_of(results, target)
-    console.print(table(methods, target))
+    print_whole(console, table(methods, target))
     for line in target_lines(results, target):
-        console.print(line)
+        console.print(line, soft_wrap=True)
     summary = summary_json(methods, target, title)
     text = json.dumps(summary, indent=2, allow_nan=False)
     caption = _title(config, facts, local=lambda path: path.name)

@@ -5,13 +5,28 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
+from rich.table import Table
 
 from trimwave.base.signals import Stopped
+
+NARROWEST, WIDEST = 40, 1000
+"""Columns that a line is laid out for, whatever the terminal says."""
 
 
 def plain_console(stderr: bool = False) -> Console:
     """Return a console that prints names as they are, whatever is in them."""
-    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    console = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    console.width = max(console.width, NARROWEST)  # COLUMNS=0 would print nothing
+    return console
+
+
+def print_whole(console: Console, table: Table) -> None:
+    """Print a table with no number cut: wider than the terminal if need be."""
+    wide = console.options.update(max_width=WIDEST)
+    before, needed = console.width, console.measure(table, options=wide).maximum
+    console.width = max(before, needed)  # `print` takes no more than that
+    console.print(table, crop=False)
+    console.width = before
 
 
 @contextmanager

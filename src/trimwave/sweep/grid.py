@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trimwave.base.errors import InputError
+from trimwave.base.errors import InputError, printable
 from trimwave.methods import parse_method
 from trimwave.recipe.config import Config
-from trimwave.recipe.recipe import merge_overrides, parse_value, printable
+from trimwave.recipe.recipe import merge_overrides, parse_value
 from trimwave.recipe.situation import shape_named
 
 OTHERWISE = {"method": "--methods", "rounds": "--rounds", "seed": "--seed and --draws"}

@@ -26,9 +26,11 @@ from typing import Any
 
 from trimwave.base.errors import InputError, MissingExtraError, RunError
 from trimwave.base.provenance import hardware_and_versions
+from trimwave.base.receipt import file_sha256
 from trimwave.base.stored import disk_errors, read_sealed, write_sealed
 from trimwave.recipe.config import Config
 from trimwave.recipe.recipe import differences
+from trimwave.recipe.situation import files_of
 from trimwave.runs.folder import locked
 from trimwave.sweep.draws import COLUMNS, Row, plan_draw
 from trimwave.sweep.grid import Point, Sweep
@@ -91,7 +93,7 @@ def _run(
     jobs: int,
     on_draw: Callable[[int, int], None],
 ) -> list[Path]:
-    _claim(sweep, folder)
+    _claim(sweep, _inputs(points), folder)
     held = Parts(folder)
     parts = [held.path_of(point.file) for point in points]
     seeds = range(sweep.config.seed, sweep.config.seed + sweep.draws)
@@ -139,10 +141,19 @@ def _arrow() -> tuple[Any, Any]:
     return pyarrow, pyarrow.parquet
 
 
-def _claim(sweep: Sweep, folder: Path) -> None:
+def _inputs(points: Sequence[Point]) -> dict[str, str]:
+    """Return what traces and models' folders hold, by file."""
+    files = {file for point in points for file in files_of(point.config)}
+    try:
+        return {str(file): f"sha256:{file_sha256(file)}" for file in sorted(files)}
+    except (OSError, ValueError) as error:
+        raise InputError(f"a file of the sweep cannot be read: {error}.") from None
+
+
+def _claim(sweep: Sweep, inputs: Mapping[str, str], folder: Path) -> None:
     """Write sweep.json, or check that the one there asks for the same."""
     facts = hardware_and_versions(("trimwave", "numpy", "scipy", "pyarrow"))
-    path, asked = folder / "sweep.json", sweep.to_dict()
+    path, asked = folder / "sweep.json", {**sweep.to_dict(), "inputs": dict(inputs)}
     if not path.exists():
         with disk_errors(folder, "nothing was planned", "sweep again"):
             (folder / "parts").mkdir(parents=True, exist_ok=True)
@@ -194,11 +205,14 @@ def _each_draw(
     try:
         with _quiet_start():
             futures = {
-                pool.submit(plan_draw, config, methods, rounds): draw
+                pool.submit(_plan_and_tell, config, methods, rounds): draw
                 for draw, config in configs.items()
             }
         for future in as_completed(futures):
-            yield futures.pop(future), future.result()
+            rows, said = future.result()
+            for warning in said:
+                warnings.warn(warning, stacklevel=5)
+            yield futures.pop(future), rows
     except BrokenProcessPool:
         raise RunError(
             "a process of the sweep was ended from outside, as the system does where "
@@ -206,6 +220,15 @@ def _each_draw(
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _plan_and_tell(
+    config: Config, methods: Sequence[str], rounds: int
+) -> tuple[list[Row], list[Warning]]:
+    """Plan in a process that has no terminal of its own; return its warnings too."""
+    with warnings.catch_warnings(record=True) as said:
+        rows = plan_draw(config, methods, rounds)
+    return rows, [one.message for one in said if isinstance(one.message, Warning)]
 
 
 @contextmanager
