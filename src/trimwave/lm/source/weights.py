@@ -51,7 +51,6 @@ OTHER_FORMATS = {
     ".onnx": "an ONNX graph",
     ".npz": "NumPy arrays",
     ".tflite": "a TensorFlow Lite graph",
-    ".ot": "rust-bert weights",
 }
 """What lies in place of safetensors, by the ending of the file."""
 
