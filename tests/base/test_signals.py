@@ -44,3 +44,23 @@ def test_an_ignored_signal_stays_ignored():
     with deferred_stop():
         os.kill(os.getpid(), signal.SIGHUP)
     os.kill(os.getpid(), signal.SIGHUP)
+
+
+@pytest.mark.parametrize("first", STOP_SIGNALS)
+def test_a_second_signal_does_not_break_off_the_stopping(first):
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    stop_alike()
+    told = []
+    with pytest.raises((KeyboardInterrupt, Stopped)) as caught:
+        try:
+            signal.raise_signal(first)
+        finally:
+            for number in STOP_SIGNALS:
+                signal.raise_signal(number)
+            told.append("how to go on")
+    assert told == ["how to go on"]
+    assert getattr(caught.value, "code", 130) == 128 + first
+    stop_alike()  # another command in the same process can be stopped again
+    with pytest.raises((KeyboardInterrupt, Stopped)):
+        signal.raise_signal(first)

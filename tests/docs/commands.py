@@ -72,7 +72,7 @@ def run_trimwave(
     call(cli.main)
 
 
-def _stop_before_training(runs: Any, console: object, resume: bool) -> None:
+def _stop_before_training(runs: Any, *_: object, **__: object) -> None:
     for config in runs.values():
         parse_method(config.method, config.options)
     raise Stopped

@@ -165,7 +165,7 @@ def test_exit_codes_are_those_of_the_page(folder_of, monkeypatch, capsys):
     text = (ROOT / "docs/cli.md").read_text("utf-8")
     _, _, table = text.partition("## Exit codes")
     listed = re.findall(r"^\| ([\d, ]+) \|", table, re.MULTILINE)
-    assert listed == ["0", "2", "130, 143, 129", "70"]
+    assert listed == ["0", "2", "130, 143, 129", "1", "70"]
     folder_of(Command("docs/cli.md", 0, ()))
 
     def code(*words):

@@ -128,7 +128,7 @@ def test_a_finished_run_resumes_to_nothing_new(bench, whole, copy_of):
 def test_a_truncated_checkpoint_costs_a_round(bench, whole, copy_of):
     path = copy_of / "checkpoints" / "round-0004" / "adapter.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.warns(UserWarning, match="round-0004 is damaged.*match its hash"):
+    with pytest.warns(UserWarning, match="round-0004 cannot be used.*match its hash"):
         records = resume(bench, copy_of)
     assert len(records) == 5
     assert bytes_of(copy_of) == bytes_of(whole)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from tiny_run import bytes_of, make_bench, make_config, write_toml
 
-from trimwave.base.errors import InputError
+from trimwave.base.errors import InputError, RunError
 from trimwave.cli import app as cli
-from trimwave.lm.session import run_method
+from trimwave.lm.session import check_beside, run_method
 from trimwave.lm.workbench import build_workbench
 from trimwave.recipe.recipe import merge_overrides
 
@@ -316,3 +316,20 @@ def test_a_missing_quantiser_is_said_before_training(
     assert code == 2
     assert "pip install 'trimwave[quant]'" in err
     assert not Path("early").exists()
+
+
+def test_runs_that_are_compared_read_the_same(bench, run):
+    _, folder = run("jcpba")
+    other_seed = replace(bench, config=replace(bench.config, seed=7))
+    for one in (bench, other_seed):
+        check_beside(one, [folder])
+        for part, name in (("data", "revision"), ("model", None)):
+            facts = one.facts | {
+                part: {**one.facts[part], name: "other"} if name else "other"
+            }
+            with pytest.raises(RunError, match=f"{part}.* -> 'other'"):
+                check_beside(replace(one, facts=facts), [folder])
+    facts = {**bench.facts, "ranking": "other"}
+    with pytest.raises(RunError, match="ranking"):
+        check_beside(replace(bench, facts=facts), [folder])
+    check_beside(replace(other_seed, facts=facts), [folder])  # ranks by other rows

@@ -27,6 +27,9 @@ class FakeLab:
         self.benches.append(config.seed)
         return config.seed
 
+    def check_beside(self, bench, folders):
+        assert all((folder / "manifest.json").exists() for folder in folders)
+
     def check_runs(self, bench, configs):
         assert {config.seed for config in configs} == {bench}
 
@@ -51,7 +54,9 @@ class FakeLab:
 def lab(monkeypatch):
     fake = FakeLab()
     session = types.SimpleNamespace(
-        run_method=fake.run_method, check_runs=fake.check_runs
+        run_method=fake.run_method,
+        check_runs=fake.check_runs,
+        check_beside=fake.check_beside,
     )
     workbench = types.SimpleNamespace(build_workbench=fake.build_workbench)
     monkeypatch.setitem(sys.modules, "trimwave.lm.session", session)

@@ -2,12 +2,13 @@ import fcntl
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 from trimwave.base.errors import InputError, RunError
 from trimwave.runs import folder as folders
-from trimwave.runs.folder import LOCK, locked, new_folder, quoted
+from trimwave.runs.folder import LOCK, locked, new_folder, quoted, require_lock
 
 HOLDER = """
 import sys
@@ -63,17 +64,18 @@ def test_one_process_may_hold_a_folder_twice_but_not_two_threads(tmp_path):
 
 def test_new_folders_are_distinct(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with new_folder(None, "a-run") as one, new_folder(None, "a-run") as other:
+    wanted = None, "a-run", "manifest.json"
+    with new_folder(*wanted) as one, new_folder(*wanted) as other:
         (one / "kept").touch()
         assert {one.name, other.name} == {"a-run", "a-run-2"}
     assert one.exists() and not other.exists()
 
 
 def test_a_folder_that_was_there_stays(tmp_path):
-    with pytest.raises(InputError), new_folder(tmp_path, "x"):
+    with pytest.raises(InputError), new_folder(tmp_path, "x", "manifest.json"):
         raise InputError("refused")
     assert tmp_path.is_dir()
-    with pytest.raises(InputError), new_folder(tmp_path / "new", "x"):
+    with pytest.raises(InputError), new_folder(tmp_path / "new", "x", "manifest.json"):
         raise InputError("refused")
     assert not (tmp_path / "new").exists()
 
@@ -97,3 +99,45 @@ def test_a_place_that_cannot_be_made_is_one_error(tmp_path):
 
 def test_a_path_is_written_as_a_shell_reads_it(tmp_path):
     assert quoted(tmp_path / "a b; rm") == f"'{tmp_path}/a b; rm'"
+
+
+def test_a_folder_of_another_kind_is_refused(tmp_path):
+    (tmp_path / "compare.json").write_text("{}")
+    with (
+        pytest.raises(RunError, match="already holds a comparison; choose another"),
+        new_folder(tmp_path, "x", "manifest.json"),
+    ):
+        pass
+    with new_folder(tmp_path, "x", "compare.json") as folder:
+        assert folder == tmp_path
+
+
+def test_a_lock_that_was_removed_stops_the_next_write(tmp_path):
+    with locked(tmp_path):
+        require_lock(tmp_path)
+        (tmp_path / ".lock").unlink()
+        with pytest.raises(RunError, match="was removed while this run wrote"):
+            require_lock(tmp_path)
+        (tmp_path / ".lock").write_text("another's")
+        with pytest.raises(RunError, match="was removed while this run wrote"):
+            require_lock(tmp_path)
+    assert (tmp_path / ".lock").read_text() == "another's"
+    require_lock(tmp_path)  # who took none has none to lose
+
+
+def test_a_lock_that_is_a_link_is_not_written_through(tmp_path):
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / ".lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(RunError, match="cannot read or write"), locked(tmp_path):
+        pass
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", ["plain", "a b", "it's $HOME", "two\nlines\x1b", "日"])
+def test_a_shell_reads_a_quoted_name_back(name):
+    text = quoted(Path(name))
+    assert text.isprintable()
+    done = subprocess.run(
+        ["bash", "-c", f"printf %s {text}"], capture_output=True, check=True
+    )
+    assert done.stdout.decode() == name

@@ -4,12 +4,13 @@ import os
 import shutil
 import signal
 import threading
+from dataclasses import replace
 
 import pytest
 
 from trimwave.base.errors import RunError
 from trimwave.base.provenance import hardware_and_versions
-from trimwave.base.stored import sealed, write_sealed
+from trimwave.base.stored import sealed, unsealed, write_sealed
 from trimwave.recipe.config import CellConfig, Config
 from trimwave.runs.records import Run
 
@@ -268,7 +269,7 @@ DAMAGE = {
 def test_the_checkpoint_before_a_damaged_one_is_taken(run, name, damage):
     commit(run, 0, 1, 2)
     damage(newest(run) / name)
-    with pytest.warns(UserWarning, match="round-0002 is damaged.*the one before"):
+    with pytest.warns(UserWarning, match="round-0002 cannot be used.*the one before"):
         records, loaded = restore(run)
     assert rounds(records) == rounds(run.records()) == [0, 1]
     assert loaded == [1]
@@ -357,3 +358,40 @@ def test_a_number_that_is_none_is_not_recorded(run):
     with pytest.raises(ValueError, match="JSON"):
         run.commit({"round": 1, "loss": float("nan")}, saver(1), 1.0)
     assert rounds(restore(run)[0]) == [0]
+
+
+def test_files_of_another_run_are_not_taken_for_its_own(tmp_path, run):
+    other = Run.create(tmp_path / "other", replace(run.config, seed=9), {})
+    for one in (run, other):
+        commit(one, 0, 1, 2)
+    mine = shutil.copytree(run.folder, tmp_path / "mine")
+    for name in ("checkpoints", "rounds.jsonl", "manifest.json"):
+        spoilt = shutil.copytree(mine, tmp_path / f"spoilt-{name}")
+        if (spoilt / name).is_dir():
+            shutil.rmtree(spoilt / name)
+            shutil.copytree(other.folder / name, spoilt / name)
+        elif name == "rounds.jsonl":
+            path = spoilt / name
+            lines = [unsealed(one, "x") for one in path.read_bytes().splitlines()]
+            path.write_text(
+                "".join(
+                    json.dumps(sealed({**one, "loss": 0.5})) + "\n" for one in lines
+                )
+            )
+        else:
+            shutil.copy(other.folder / name, spoilt / name)
+        with pytest.warns(UserWarning), pytest.raises(RunError, match="no checkpoint"):
+            restore(Run.open(spoilt))
+        with pytest.raises(RunError, match="it belongs to other records"):
+            Run.open(spoilt).records()
+    assert rounds(restore(Run.open(mine))[0]) == [0, 1, 2]
+
+
+def test_a_run_that_grew_says_so(run):
+    longer = replace(run.config, rounds=run.config.rounds + 5)
+    run.grow(longer.rounds)
+    assert Run.open(run.folder).config == longer
+    run.grow(1)
+    assert Run.open(run.folder).config == longer
+    with pytest.raises(RunError, match="rounds"):
+        run.check_same(replace(longer, rounds=longer.rounds - 1))

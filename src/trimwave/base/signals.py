@@ -19,15 +19,24 @@ class Stopped(SystemExit):
 def stop_alike() -> None:
     """Have `kill` and a closed terminal stop this process as Ctrl-C does.
 
-    A signal that the process was started to ignore, as under ``nohup``, stays ignored.
+    A signal that the process was started to ignore, as under ``nohup``, stays ignored,
+    and so is each that comes after the first: what it would break off is the stopping.
     """
+    global _stopping
+    _stopping = False
+    for number in STOP_SIGNALS:
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(number, _stop)
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise Stopped(number)
 
-    for number in STOP_SIGNALS[1:]:
-        if signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, stop)
+_stopping = False
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    global _stopping
+    if not _stopping:
+        _stopping = True
+        raise KeyboardInterrupt if number == signal.SIGINT else Stopped(number)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -89,8 +89,8 @@ def run(
         command = f"trimwave run --resume {quoted(folder)}"
         with stopped_hint(console, command, folder / "manifest.json"):
             records = _run_all({folder: config}, console, resume=resume is not None)
-        label = label_of(config.method, config.options)
-        close_report({label: [records[folder]]}, config, folder, console)
+            label = label_of(config.method, config.options)
+            close_report({label: [records[folder]]}, config, folder, console)
 
     if resume is not None:
         begun = Run.open(arguments.resumed_folder(resume, out))
@@ -99,7 +99,8 @@ def run(
     else:
         config = arguments.load(recipe, changes)
         arguments.warn_of_idle("run", recipe, changes, config)
-        with new_folder(out, f"{config.name}-{run_name(config)}") as folder:
+        stem = f"{config.name}-{run_name(config)}"
+        with new_folder(out, stem, "manifest.json") as folder:
             go(folder, config)
 
 
@@ -135,10 +136,12 @@ def compare(
         with stopped_hint(console, command, folder / FILE):
             results = asked.results(
                 folder,
-                lambda runs: _run_all(runs, console, resume=resume is not None),
+                lambda runs, beside: _run_all(
+                    runs, console, resume=resume is not None, beside=beside
+                ),
                 read_finished=resume is not None,
             )
-        close_report(results, asked.config, folder, console)
+            close_report(results, asked.config, folder, console)
 
     if resume is not None:
         begun = Comparison.read(arguments.resumed_folder(resume, out))
@@ -149,16 +152,22 @@ def compare(
         config = arguments.load(recipe, changes)
         arguments.warn_of_idle("compare", recipe, changes, config)
         asked = Comparison.of(config, methods, seeds)
-        with new_folder(out, f"{config.name}-compare") as folder:
+        with new_folder(out, f"{config.name}-compare", FILE) as folder:
             go(folder, asked)
 
 
 def _run_all(
-    runs: "Mapping[Path, Config]", console: Console, resume: bool
+    runs: "Mapping[Path, Config]",
+    console: Console,
+    resume: bool,
+    beside: Iterable[Path] = (),
 ) -> dict[Path, list[dict[str, Any]]]:
-    """Run configs that share model, data and seed; folder to records."""
+    """Run configs that share model, data and seed; folder to records.
+
+    `beside` are runs to be compared with these.
+    """
     try:
-        from trimwave.lm.session import check_runs, run_method
+        from trimwave.lm.session import check_beside, check_runs, run_method
         from trimwave.lm.workbench import build_workbench
     except ModuleNotFoundError as missing:
         raise MissingExtraError("lm", str(missing.name)) from missing
@@ -171,6 +180,7 @@ def _run_all(
     shared = next(iter(runs.values()))
     with console.status("loading") as status:
         bench = build_workbench(shared, lambda line: status.update(Text(line)))
+        check_beside(bench, beside)
         check_runs(bench, runs.values())
     records = {}
     for folder, one in runs.items():
@@ -281,7 +291,7 @@ def sweep(
         rounds=rounds,
     )
     console, cores = plain_console(), os.cpu_count() or 1
-    with new_folder(out, f"{config.name}-sweep") as folder:
+    with new_folder(out, f"{config.name}-sweep", "sweep.json") as folder:
         again = f"the same command, with --out {quoted(folder)}"
         needed = folder / "sweep.json"
         with (

@@ -64,6 +64,26 @@ def check_runs(bench: Workbench, configs: Iterable[Config]) -> None:
             quantiser()
 
 
+def check_beside(bench: Workbench, folders: Iterable[Path]) -> None:
+    """Refuse runs to be compared that were begun with another model or other rows.
+
+    Raises
+    ------
+    RunError
+        Naming the run and what differs.
+    """
+    config = bench.config
+    facts = {**bench.facts, **Environment.from_config(config).facts}
+    for folder in folders:
+        run = Run.open(folder)
+        if run.config.seed != config.seed:  # draws other rows, from the same files
+            names = ("revision", "public_revision")
+            read = {name: bench.facts["data"][name] for name in names}
+            _check_same_facts(run, {"model": facts["model"], "data": read})
+        else:
+            _check_same_facts(run, facts)
+
+
 def run_method(
     bench: Workbench,
     config: Config,
@@ -109,6 +129,7 @@ def _run(
         run = Run.open(folder)
         run.check_same(config)
         _check_same_facts(run, facts)
+        run.grow(config.rounds)
         _warn_of_another_machine(run, machine)
     else:
         run = Run.create(folder, config, {**facts, "backend": "local", **machine})
@@ -139,7 +160,7 @@ def _torch_facts(config: Config) -> dict[str, Any]:
 def _check_same_facts(run: Run, facts: Mapping[str, Any]) -> None:
     """Raise if anything read is other than when the run was started."""
     manifest = run.manifest
-    old = {name: manifest.get(name) for name in facts}
+    old = {name: _like(manifest.get(name), facts[name]) for name in facts}
     changed = differences(old, json.loads(json.dumps(facts)))
     if changed:
         raise RunError(
@@ -147,6 +168,13 @@ def _check_same_facts(run: Run, facts: Mapping[str, Any]) -> None:
             f"or another ranking of heads (which can differ between machines): "
             f"{'; '.join(changed)}. Put them back, or start a new run."
         )
+
+
+def _like(old: object, new: object) -> object:
+    """Return of a recorded table what a new one has too."""
+    if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
+        return old
+    return {name: old.get(name) for name in new}
 
 
 def _warn_of_another_machine(run: Run, machine: Mapping[str, Any]) -> None:

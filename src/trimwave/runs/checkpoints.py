@@ -3,7 +3,7 @@
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,9 @@ KEPT = 2
 
 STATE = "state.json"
 
+ALIEN = "it belongs to other records"
+"""The flaw of a checkpoint that is sound, but of another run."""
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
@@ -24,12 +27,14 @@ class Checkpoint:
     """The round."""
     folder: Path
 
-    def flaw(self) -> str:
-        """Say what is wrong with it, or nothing."""
+    def flaw(self, of: str) -> str:
+        """Say what is wrong with it, or nothing; `of` is what it must belong to."""
         try:
-            state = read_sealed(self.folder / STATE, "round", "files")
+            state = read_sealed(self.folder / STATE, "round", "files", "of")
             if state["round"] != self.number:
                 return f"{STATE} is of round {state['round']}"
+            if state["of"] != of:
+                return ALIEN
             for name, digest in state["files"].items():
                 if sha256_of(self.folder / name) != digest:
                     return f"{name} does not match its hash"
@@ -44,15 +49,25 @@ class Checkpoints:
 
     root: Path
 
-    def write(self, number: int, save: Callable[[Path], None]) -> None:
-        """Write one, then drop those that are too old."""
+    def write(self, number: int, save: Callable[[Path], None], of: str) -> None:
+        """Write one, then drop those that are too old.
+
+        Parameters
+        ----------
+        number : int
+            Of the round.
+        save : callable
+            Writes the server's files into a folder.
+        of : str
+            Digest of the run and its record, that it is not taken for another's.
+        """
         draft, final = self.root / f".draft-{number:04d}", self._folder(number)
         for stale in (draft, final):
             shutil.rmtree(stale, ignore_errors=True)
         draft.mkdir(parents=True)
         save(draft)
         digests = {file.name: sha256_of(file) for file in sorted(draft.iterdir())}
-        write_sealed(draft / STATE, {"round": number, "files": digests})
+        write_sealed(draft / STATE, {"round": number, "files": digests, "of": of})
         os.replace(draft, final)
         sync_folder(self.root)
         for old in list(self._newest_first())[KEPT:]:
@@ -62,20 +77,24 @@ class Checkpoints:
         """Whether there is one, sound or not."""
         return any(self._newest_first())
 
-    def newest_sound(self, last: int) -> Checkpoint | None:
-        """Return the newest one that is sound, of round `last` at most; None if none.
+    def newest(self) -> Checkpoint | None:
+        """Return the newest one, sound or not."""
+        return next(self._newest_first(), None)
 
-        Warns of each that is damaged.
+    def newest_sound(self, of: Sequence[str]) -> Checkpoint | None:
+        """Return the newest one that is sound and of a known round; None if none.
+
+        Warns of each that is damaged. `of` has what that of each round belongs to.
         """
         for one in self._newest_first():
-            if one.number > last:
+            if one.number >= len(of):
                 continue
-            flaw = one.flaw()
+            flaw = one.flaw(of[one.number])
             if not flaw:
                 return one
             warnings.warn(
-                f"checkpoint {one.folder} is damaged ({flaw.rstrip('.')}); trying the "
-                "one before.",
+                f"checkpoint {one.folder} cannot be used ({flaw.rstrip('.')}); trying "
+                "the one before.",
                 stacklevel=3,
             )
         return None

@@ -28,6 +28,9 @@ DEFAULT_METHODS = "jcpba,ubfp"
 
 Records = Sequence[dict[str, Any]]
 
+RunAll = Callable[[Mapping[Path, Config], Sequence[Path]], Mapping[Path, Records]]
+"""Runs configs of one seed, beside runs that the folder has already."""
+
 
 def method_texts(
     text: str, options: Mapping[str, Mapping[str, Any]]
@@ -183,7 +186,7 @@ class Comparison:
     def results(
         self,
         folder: Path,
-        run_all: Callable[[Mapping[Path, Config]], Mapping[Path, Records]],
+        run_all: RunAll,
         *,
         read_finished: bool,
     ) -> dict[str, list[Records]]:
@@ -196,7 +199,8 @@ class Comparison:
         folder : Path
             Where the comparison is.
         run_all : callable
-            Runs configs of one seed: folder to records.
+            Runs configs of one seed, given the folders of runs that were begun:
+            folder to records.
         read_finished : bool
             Read runs that the folder holds to their end, in place of running them;
             otherwise the folder is a new one.
@@ -226,18 +230,19 @@ class Comparison:
     def _results(
         self,
         folder: Path,
-        run_all: Callable[[Mapping[Path, Config]], Mapping[Path, Records]],
+        run_all: RunAll,
         *,
         read_finished: bool,
     ) -> dict[str, list[Records]]:
         options = self.config.options
         labels = {text: label_of(text, options) for text in self.methods}
         results: dict[str, list[Records]] = {label: [] for label in labels.values()}
+        begun = [path.parent for path in sorted(folder.glob("*/manifest.json"))]
         for seed in self.seeds:
             runs = self.runs(folder, seed)
             records = _finished(runs) if read_finished else {}
             missing = {one: runs[one] for one in runs if one not in records}
-            records |= run_all(missing) if missing else {}
+            records |= run_all(missing, begun) if missing else {}
             for one, config in runs.items():
                 results[labels[config.method]].append(records[one])
         return results

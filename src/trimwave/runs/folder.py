@@ -17,12 +17,12 @@ LOCK = ".lock"
 """Locked by the system for whoever writes in a folder, and let go by it when that
 process ends in whatever way: a file that is left over means nothing."""
 
-_held: dict[Path, int] = {}
-"""Folders that this process holds, and the thread that does."""
+_held: dict[Path, tuple[int, int]] = {}
+"""Folders that this process holds: the thread that does, and the open lock."""
 
 
 @contextmanager
-def new_folder(out: Path | None, stem: str) -> Iterator[Path]:
+def new_folder(out: Path | None, stem: str, own: str) -> Iterator[Path]:
     """Hold a folder for something new; a new one that nothing is put into goes again.
 
     Parameters
@@ -32,11 +32,14 @@ def new_folder(out: Path | None, stem: str) -> Iterator[Path]:
         does not exist, which no other process gets then.
     stem : str
         Names the folder.
+    own : str
+        The file that will say what was asked for, of `KINDS`.
 
     Raises
     ------
     RunError
-        If another process writes there, or the folder cannot be made.
+        If another process writes there, it holds something of another kind, or the
+        folder cannot be made.
     """
     folder = Path("runs") / stem if out is None else out
     made = [one for one in (folder, *folder.parents) if not one.exists()]
@@ -45,10 +48,22 @@ def new_folder(out: Path | None, stem: str) -> Iterator[Path]:
         made = [folder, *made[1:]]
     try:
         with locked(folder):
+            _require_free(folder, own)
             yield folder
     finally:
         if folder in made:
             _remove_empty(made)
+
+
+KINDS = {"manifest.json": "run", "compare.json": "comparison", "sweep.json": "sweep"}
+"""What a folder holds, by the file that says what was asked for."""
+
+
+def _require_free(folder: Path, own: str) -> None:
+    """Refuse a folder that another kind of work lies in."""
+    for file, other in KINDS.items():
+        if file != own and (folder / file).exists():
+            raise RunError(f"{folder} already holds a {other}; choose another --out.")
 
 
 def _own(folder: Path) -> Path:
@@ -81,33 +96,59 @@ def locked(folder: Path) -> Iterator[Path]:
         If another process, or another thread of this one, holds it: which.
     """
     path = folder.resolve()
-    if _held.get(path) == threading.get_ident():
+    if _held.get(path, (None,))[0] == threading.get_ident():
         yield folder
         return
     with disk_errors(folder, "nothing was started", "try again"):
         folder.mkdir(parents=True, exist_ok=True)
         file = _taken(folder)
-    _held[path] = threading.get_ident()
+    _held[path] = threading.get_ident(), file
     try:
         yield folder
     finally:
         del _held[path]
         with suppress(OSError):
-            (folder / LOCK).unlink()
+            if _is_there(file, folder):
+                (folder / LOCK).unlink()
         os.close(file)
+
+
+def require_lock(folder: Path) -> None:
+    """Make sure that the lock that this process took is still the folder's.
+
+    Raises
+    ------
+    RunError
+        If somebody removed it, so that another process may write there too.
+    """
+    held = _held.get(folder.resolve())
+    if held and not _is_there(held[1], folder):
+        raise RunError(
+            f"{folder / LOCK} was removed while this run wrote there, and another "
+            "process may write too; nothing more is written. See that none runs, and "
+            "resume."
+        )
+
+
+def _is_there(file: int, folder: Path) -> bool:
+    """Whether an open lock is the one that lies in the folder."""
+    try:
+        return os.path.samestat(os.fstat(file), os.lstat(folder / LOCK))
+    except FileNotFoundError:
+        return False
 
 
 def _taken(folder: Path) -> int:
     """Open the lock and take it; a descriptor."""
     while True:
-        file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        # Not through a link: what it names is written to.
+        how = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+        file = os.open(folder / LOCK, how, 0o644)
         try:
             _take(file, folder)
             # Whoever held it may have removed the file just before.
-            if os.path.samestat(os.fstat(file), os.stat(folder / LOCK)):
+            if _is_there(file, folder):
                 return file
-        except FileNotFoundError:
-            pass
         except BaseException:
             os.close(file)
             raise
@@ -135,5 +176,9 @@ def _take(file: int, folder: Path) -> None:
 
 
 def quoted(folder: Path) -> str:
-    """Return a path as a shell reads it."""
-    return shlex.quote(str(folder))
+    """Return a path as a shell reads it, on one line."""
+    text = str(folder)
+    if text.isprintable():
+        return shlex.quote(text)
+    escapes = (f"\\x{byte:02x}" for byte in os.fsencode(text))
+    return f"$'{''.join(escapes)}'"  # bash, zsh and ksh

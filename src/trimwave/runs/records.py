@@ -15,7 +15,7 @@ written, or an error says which file and line is not.
 import json
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from typing import Any
 from trimwave.base.errors import DamagedError, RunError
 from trimwave.base.signals import deferred_stop
 from trimwave.base.stored import (
+    digest_of,
     disk_errors,
     read_sealed,
     sealed,
@@ -32,8 +33,8 @@ from trimwave.base.stored import (
 )
 from trimwave.recipe.config import Config
 from trimwave.recipe.recipe import config_from_dict, differences
-from trimwave.runs.checkpoints import Checkpoints
-from trimwave.runs.folder import quoted
+from trimwave.runs.checkpoints import ALIEN, Checkpoints
+from trimwave.runs.folder import quoted, require_lock
 
 RECORDS, TIMING = "rounds.jsonl", "timing.jsonl"
 
@@ -120,7 +121,29 @@ class Run:
             raise DamagedError(
                 f"{flaw.words}; put the file back as it was, or start a new run."
             )
+        newest = self._checkpoints.newest()
+        if newest and newest.number < len(records):
+            of = self._belongings(records[newest.number :][:1])[0]
+            if (words := newest.flaw(of)) == ALIEN:
+                raise DamagedError(
+                    f"{self.folder / RECORDS}: the checkpoint {newest.folder.name} "
+                    f"cannot be of this run, {words}; put back what belongs here, or "
+                    "start a new run."
+                )
         return records
+
+    def _belongings(self, records: Iterable[Mapping[str, Any]]) -> list[str]:
+        """Return what the checkpoint of each record belongs to."""
+        run = {**self.manifest["config"], "rounds": None}
+        return [digest_of([run, record]) for record in records]
+
+    def grow(self, rounds: int) -> None:
+        """Note that the run goes on to further rounds than it was begun with."""
+        manifest = self.manifest
+        if rounds > manifest["config"]["rounds"]:
+            manifest["config"]["rounds"] = rounds
+            with disk_errors(self.folder, "nothing was changed", "resume again"):
+                write_sealed(self.folder / "manifest.json", manifest)
 
     def _lines(self) -> "tuple[list[Record], Flaw | None]":
         """Return the sound records from the first on, and what ends them."""
@@ -155,10 +178,12 @@ class Run:
         lost = f"round {number} is not saved, earlier ones are"
         resume = f"run again with --resume {quoted(self.folder)}"
         with disk_errors(self.folder, lost, resume), deferred_stop():
+            require_lock(self.folder)
+            (of,) = self._belongings([record])
             _append(self.folder / RECORDS, record)
             timing = {"round": number, "wall_s": round(elapsed_s, 3)}
             _append(self.folder / TIMING, timing)
-            self._checkpoints.write(number, save)
+            self._checkpoints.write(number, save, of)
 
     @property
     def _checkpoints(self) -> Checkpoints:
@@ -183,7 +208,7 @@ class Run:
         records, flaw = self._lines()
         resume = f"run again with --resume {quoted(self.folder)}"
         with disk_errors(self.folder, "nothing of it was changed", resume):
-            found = self._checkpoints.newest_sound(len(records) - 1)
+            found = self._checkpoints.newest_sound(self._belongings(records))
             # A kill in round 0 leaves its line at most.
             if found is None and (self._checkpoints.any() or len(records) > 1):
                 raise RunError(self._lost(records, flaw))

@@ -4,6 +4,7 @@ import pathlib
 import pytest
 
 from trimwave.base.errors import InputError
+from trimwave.lm.data.files import read_local
 from trimwave.lm.data.rows import Row
 from trimwave.lm.data.tasks import load_rows
 
@@ -138,3 +139,23 @@ def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
     monkeypatch.setattr(pathlib.Path, "read_bytes", refuse)
     with pytest.raises(InputError, match="cannot read `.*a.jsonl`: Permission denied"):
         all_rows(file)
+
+
+def test_the_revision_tells_which_part_has_a_row(tmp_path):
+    lines = [json.dumps({"text": str(number)}) + "\n" for number in range(6)]
+
+    def revision(**parts):
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        for name, text in parts.items():
+            (folder / f"{name}.jsonl").write_text(text)
+        return read_local(folder)[2]
+
+    text = "".join
+    found = [
+        revision(train=text(lines[:4]), test=text(lines[4:])),
+        revision(train=text(lines[:3]), test=text(lines[3:])),
+        revision(train=text(lines[:4]), train2=text(lines[4:])),
+        revision(train=text(lines)),
+    ]
+    assert len(set(found)) == 4

@@ -29,7 +29,7 @@ def test_what_is_passed_over_is_counted_by_part_and_said_once(tmp_path):
     odd = [
         question("a", " \n"),
         question("b", None),
-        question("c", math.nan),
+        question("c", math.inf),
         question("  "),
         question(None),
         question(math.nan),
@@ -42,13 +42,16 @@ def test_what_is_passed_over_is_counted_by_part_and_said_once(tmp_path):
     with pytest.warns(UserWarning) as said:
         splits = load_task(str(own), str(public), seed=0)
     (message,) = [str(one.message) for one in said]
-    assert "passed over in train: 3 blank, 2 null, 2 NaN, 3 duplicate" in message
+    assert (
+        "passed over in train: 3 blank, 2 null, 2 NaN or infinite, 3 duplicate"
+        in message
+    )
     assert "passed over in test: 1 blank" in message
     assert "passed over in public: 1 duplicate" in message
     assert "kept in train though repeated there: 2" in message
     assert [len(splits.train), len(splits.test), len(splits.public)] == [11, 4, 3]
     assert splits.passed_over == {
-        "train": {"blank": 3, "null": 2, "NaN": 2, "duplicate": 3},
+        "train": {"blank": 3, "null": 2, "NaN or infinite": 2, "duplicate": 3},
         "test": {"blank": 1},
         "public": {"duplicate": 1},
     }

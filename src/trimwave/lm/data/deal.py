@@ -8,7 +8,7 @@ import numpy as np
 
 from trimwave.base.errors import InputError
 from trimwave.base.streams import stream
-from trimwave.cell.partition import partition
+from trimwave.cell.partition import client_sizes, partition
 from trimwave.lm.data.encode import Encoded, Encoder
 from trimwave.lm.data.parts import UNFIT
 from trimwave.lm.data.tasks import Splits, load_task
@@ -95,6 +95,12 @@ def _shards(config: Config, task: Splits) -> tuple[np.ndarray, ...]:
             f'`data.partition` = "dirichlet" needs labelled rows; `{data.source}` '
             'has none; use "iid" or a classification set.'
         )
+    try:
+        client_sizes(
+            len(task.train), config.cell.num_clients, data.client_sizes or None
+        )
+    except InputError as error:
+        raise InputError(f"`data.client_sizes`: {error}") from None
     return partition(
         labels if skewed else len(task.train),
         config.cell.num_clients,

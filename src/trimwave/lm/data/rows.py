@@ -86,7 +86,7 @@ class Lack(StrEnum):
 
     BLANK = "blank"
     NULL = "null"
-    NAN = "NaN"
+    NAN = "NaN or infinite"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -225,7 +225,7 @@ def shown(value: object) -> str:
 def _lack_of(value: object) -> Lack | None:
     if value is None:
         return Lack.NULL
-    if isinstance(value, float) and math.isnan(value):
+    if isinstance(value, float) and not math.isfinite(value):
         return Lack.NAN
     return Lack.BLANK if isinstance(value, str) and not value.strip() else None
 
