@@ -10,6 +10,8 @@ import pytest
 
 pytest.importorskip("scipy")
 
+pytestmark = pytest.mark.slow
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SCALE = ("scale", "--clients", "8", "24")
 CERTIFICATES = ("certificates", "--instances", "11", "--checked", "2")

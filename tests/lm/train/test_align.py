@@ -86,6 +86,7 @@ def test_the_distance_by_hand(make):
         assert got == pytest.approx(error + weight * divergence, rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
 @pytest.mark.parametrize("criterion", ["magnitude", "layer_drop"])
 def test_alignment_comes_nearer(make, kind, criterion):

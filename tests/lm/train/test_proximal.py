@@ -125,6 +125,7 @@ def test_the_proximal_gradient_of_full_weights_by_hand(bench):
         torch.testing.assert_close(value.grad, expected)
 
 
+@pytest.mark.slow
 def test_a_large_epsilon_holds_the_adapter(bench, adapter):
     bench = changed(
         bench,

@@ -217,6 +217,7 @@ def test_a_stored_base_is_made_once_per_format(bench):
     assert not torch.equal(plain[0][name], helped[0][name])
 
 
+@pytest.mark.slow
 def test_the_base_decides_what_a_client_learns(bench):
     deltas = []
     for bits in (4, 8, 16):
