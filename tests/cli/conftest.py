@@ -11,6 +11,8 @@ def trimwave(monkeypatch, capsys, tmp_path):
     """Call the command line in this process: exit code, output, errors."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
+    # What is refused is refused before anything is loaded, let alone fetched.
+    monkeypatch.setitem(sys.modules, "trimwave.lm.workbench", None)
 
     def _trimwave(*arguments):
         monkeypatch.setattr(sys, "argv", ["trimwave", *map(str, arguments)])

@@ -166,17 +166,18 @@ def _run_all(
 
     `beside` are runs to be compared with these.
     """
+    from trimwave.methods import label_of, parse_method
+    from trimwave.recipe.environment import Environment
+    from trimwave.report.progress import RoundProgress
+
+    for config in runs.values():  # before a model is fetched
+        parse_method(config.method, config.options)
+        Environment.from_config(config).check_rounds(config.rounds)
     try:
         from trimwave.lm.session import check_beside, check_runs, run_method
         from trimwave.lm.workbench import build_workbench
     except ModuleNotFoundError as missing:
         raise MissingExtraError("lm", str(missing.name)) from missing
-    from trimwave.methods import label_of
-    from trimwave.recipe.environment import Environment
-    from trimwave.report.progress import RoundProgress
-
-    for config in runs.values():
-        Environment.from_config(config).check_rounds(config.rounds)
     shared = next(iter(runs.values()))
     with console.status("loading") as status:
         bench = build_workbench(shared, lambda line: status.update(Text(line)))
