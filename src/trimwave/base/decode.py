@@ -5,6 +5,9 @@ from pathlib import Path
 
 from trimwave.base.errors import InputError
 
+LFS_POINTER = b"version https://git-lfs"
+"""How a file begins whose content Git LFS has not fetched."""
+
 FOREIGN = (
     (b"PK\x03\x04", "a zip archive, such as an Excel workbook", "save it as CSV UTF-8"),
     (b"\xd0\xcf\x11\xe0", "an old Excel workbook", "save it as CSV UTF-8"),
@@ -17,7 +20,7 @@ FOREIGN = (
     (b"%PDF", "a PDF", "save the table as CSV"),
     (b"<!doctype html", "a web page", "download the file itself"),
     (b"<html", "a web page", "download the file itself"),
-    (b"version https://git-lfs", "a Git LFS pointer", "fetch it with `git lfs pull`"),
+    (LFS_POINTER, "a Git LFS pointer", "fetch it with `git lfs pull`"),
 )
 """How files begin that are no tables: first bytes, what it is, what to do."""
 

@@ -231,10 +231,8 @@ def plan(
     config = arguments.load(recipe, changes)
     text = arguments.planned_method(method, solver, config.method)
     command: Literal["csv", "plan"] = "csv" if cell_csv else "plan"
-    planned_config, other_round = replace(config, method=text), ["--round"]
-    arguments.warn_of_idle(
-        command, recipe, changes, planned_config, other_round * (round_ != 1)
-    )
+    also = [] if round_ == 1 else ["--round"]
+    arguments.warn_of_idle(command, recipe, changes, replace(config, method=text), also)
     if pareto:
         arguments.check_pareto(method, solver)
         found = tradeoff_cell(config, text, round_=round_, cell_csv=cell_csv)

@@ -101,8 +101,8 @@ def check_pareto(method: str | None, solver: str | None) -> None:
         If one is named and it is not the exact one.
     """
     named = f"--solver {solver}" if solver else f"the solver of `{method}`"
-    text = SOLVERS[solver] if solver else method or "jcpba"
-    if solver == "uniform" or getattr(parse_method(text), "solver", "exact") != "exact":
+    own = getattr(parse_method(method or "jcpba"), "solver", "exact")
+    if (solver or own) != "exact":
         raise InputError(f"--pareto is solved exactly; drop {named}, or drop --pareto.")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from trimwave.base.decode import LFS_POINTER
 from trimwave.base.errors import InputError, one_line
 
 CONFIG = "config.json"
@@ -18,8 +19,6 @@ QUANTISED_KEYS = ("quantization_config", "compression_config", "quantization")
 compressed-tensors, the third of MLX."""
 QUANTISED_FILES = ("quantize_config.json", "quant_config.json", "hf_quant_config.json")
 """Where GPTQ, AWQ and ModelOpt say it beside the config."""
-
-LFS_POINTER = b"version https://git-lfs"
 
 
 def local_path(name: str) -> Path | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from trimwave.base.errors import InputError, nearest
-from trimwave.base.units import FloatArray
+from trimwave.base.units import FloatArray, IntArray
 from trimwave.cell.partition import client_sizes
 from trimwave.model.config_file import CONFIG, local_path, read_config
 from trimwave.model.costs import Costs
@@ -78,11 +78,22 @@ def num_samples_of(config: Config) -> FloatArray:
     data, num_clients = config.data, config.cell.num_clients
     if not data.client_sizes and data.num_train < num_clients:
         return np.full(num_clients, data.num_train / num_clients)
+    return sizes_of(config, data.num_train).astype(np.float64)
+
+
+def sizes_of(config: Config, num_rows: int) -> IntArray:
+    """Return how many of so many training rows each client is dealt, [K].
+
+    Raises
+    ------
+    InputError
+        If `data.client_sizes` does not fit the clients or the rows.
+    """
+    sizes = config.data.client_sizes or None
     try:
-        sizes = client_sizes(data.num_train, num_clients, data.client_sizes or None)
+        return client_sizes(num_rows, config.cell.num_clients, sizes)
     except InputError as error:
         raise InputError(f"`data.client_sizes`: {error}") from None
-    return sizes.astype(np.float64)
 
 
 def situate(

@@ -3,7 +3,7 @@
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,23 +73,19 @@ class Checkpoints:
         for old in list(self._newest_first())[KEPT:]:
             shutil.rmtree(old.folder)
 
-    def any(self) -> bool:
-        """Whether there is one, sound or not."""
-        return any(self._newest_first())
-
     def newest(self) -> Checkpoint | None:
         """Return the newest one, sound or not."""
         return next(self._newest_first(), None)
 
-    def newest_sound(self, of: Sequence[str]) -> Checkpoint | None:
-        """Return the newest one that is sound and of a known round; None if none.
+    def newest_sound(self, last: int, of: Callable[[int], str]) -> Checkpoint | None:
+        """Return the newest one that is sound, of round `last` at most; None if none.
 
-        Warns of each that is damaged. `of` has what that of each round belongs to.
+        Warns of each that is damaged. `of` says what that of a round belongs to.
         """
         for one in self._newest_first():
-            if one.number >= len(of):
+            if one.number > last:
                 continue
-            flaw = one.flaw(of[one.number])
+            flaw = one.flaw(of(one.number))
             if not flaw:
                 return one
             warnings.warn(

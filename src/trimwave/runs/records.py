@@ -15,7 +15,7 @@ written, or an error says which file and line is not.
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,19 +123,17 @@ class Run:
             )
         newest = self._checkpoints.newest()
         if newest and newest.number < len(records):
-            of = self._belongings(records[newest.number :][:1])[0]
-            if (words := newest.flaw(of)) == ALIEN:
+            if newest.flaw(self._owner(records[newest.number])) == ALIEN:
                 raise DamagedError(
                     f"{self.folder / RECORDS}: the checkpoint {newest.folder.name} "
-                    f"cannot be of this run, {words}; put back what belongs here, or "
+                    f"cannot be of this run, {ALIEN}; put back what belongs here, or "
                     "start a new run."
                 )
         return records
 
-    def _belongings(self, records: Iterable[Mapping[str, Any]]) -> list[str]:
-        """Return what the checkpoint of each record belongs to."""
-        run = {**self.manifest["config"], "rounds": None}
-        return [digest_of([run, record]) for record in records]
+    def _owner(self, record: Mapping[str, Any]) -> str:
+        """Return what the checkpoint of a record belongs to."""
+        return digest_of([{**self.manifest["config"], "rounds": None}, record])
 
     def grow(self, rounds: int) -> None:
         """Note that the run goes on to further rounds than it was begun with."""
@@ -179,7 +177,7 @@ class Run:
         resume = f"run again with --resume {quoted(self.folder)}"
         with disk_errors(self.folder, lost, resume), deferred_stop():
             require_lock(self.folder)
-            (of,) = self._belongings([record])
+            of = self._owner(record)
             _append(self.folder / RECORDS, record)
             timing = {"round": number, "wall_s": round(elapsed_s, 3)}
             _append(self.folder / TIMING, timing)
@@ -208,9 +206,11 @@ class Run:
         records, flaw = self._lines()
         resume = f"run again with --resume {quoted(self.folder)}"
         with disk_errors(self.folder, "nothing of it was changed", resume):
-            found = self._checkpoints.newest_sound(self._belongings(records))
+            found = self._checkpoints.newest_sound(
+                len(records) - 1, lambda number: self._owner(records[number])
+            )
             # A kill in round 0 leaves its line at most.
-            if found is None and (self._checkpoints.any() or len(records) > 1):
+            if found is None and (self._checkpoints.newest() or len(records) > 1):
                 raise RunError(self._lost(records, flaw))
             number = -1
             if found is not None:
@@ -220,7 +220,7 @@ class Run:
         return records[: number + 1]
 
     def _lost(self, records: list[Record], flaw: "Flaw | None") -> str:
-        if self._checkpoints.any():
+        if self._checkpoints.newest():
             why = (
                 f"no checkpoint in {self.folder} is sound for rounds up to "
                 f"{len(records) - 1}, which are in {RECORDS}"

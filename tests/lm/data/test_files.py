@@ -131,12 +131,13 @@ def test_a_folder_of_train_alone_and_one_with_files_that_are_not_read(tmp_path):
 
 
 def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
-    def refuse(self):
+    def refuse(self, *_):
         raise PermissionError(13, "Permission denied")
 
     file = tmp_path / "a.jsonl"
     file.write_text(LINES)
-    monkeypatch.setattr(pathlib.Path, "read_bytes", refuse)
+    for way in ("read_bytes", "open"):
+        monkeypatch.setattr(pathlib.Path, way, refuse)
     with pytest.raises(InputError, match="cannot read `.*a.jsonl`: Permission denied"):
         all_rows(file)
 

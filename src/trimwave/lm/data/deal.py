@@ -8,11 +8,12 @@ import numpy as np
 
 from trimwave.base.errors import InputError
 from trimwave.base.streams import stream
-from trimwave.cell.partition import client_sizes, partition
+from trimwave.cell.partition import partition
 from trimwave.lm.data.encode import Encoded, Encoder
 from trimwave.lm.data.parts import UNFIT
 from trimwave.lm.data.tasks import Splits, load_task
 from trimwave.recipe.config import Config
+from trimwave.recipe.situation import sizes_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,17 +96,11 @@ def _shards(config: Config, task: Splits) -> tuple[np.ndarray, ...]:
             f'`data.partition` = "dirichlet" needs labelled rows; `{data.source}` '
             'has none; use "iid" or a classification set.'
         )
-    try:
-        client_sizes(
-            len(task.train), config.cell.num_clients, data.client_sizes or None
-        )
-    except InputError as error:
-        raise InputError(f"`data.client_sizes`: {error}") from None
     return partition(
         labels if skewed else len(task.train),
         config.cell.num_clients,
         scheme=data.partition,
         alpha=data.dirichlet_alpha if skewed else None,
         rng=stream(config.seed, "partition"),
-        sizes=data.client_sizes or None,
+        sizes=sizes_of(config, len(task.train)).tolist(),
     )

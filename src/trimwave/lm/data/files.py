@@ -10,6 +10,7 @@ from pathlib import Path
 
 from trimwave.base.decode import read_text
 from trimwave.base.errors import InputError
+from trimwave.base.stored import sha256_of
 from trimwave.lm.data.records import Found, NamedClasses, Record, Records
 from trimwave.lm.data.rows import listed, shown
 from trimwave.lm.data.tables import read_table_rows
@@ -36,8 +37,7 @@ def read_local(path: Path) -> tuple[Records, Records | None, str]:
         for part, files in (("train", train), ("test", test)):
             for file in files:
                 # Where a file ends and what part it is decides who has a row.
-                content = hashlib.sha256(file.read_bytes()).hexdigest()
-                digest.update(f"{part} {content}\n".encode())
+                digest.update(f"{part} {sha256_of(file)}\n".encode())
     except OSError as error:
         raise InputError(f"cannot read `{file}`: {error.strerror}.") from None
     test_records = _read_files(test) if test else None
@@ -198,9 +198,8 @@ def _read_parquet(file: Path) -> Found:
     with tempfile.TemporaryDirectory() as scratch:
         try:
             if not read_metadata(file).num_rows:
-                return Found(
-                    [], str(file)
-                )  # `datasets` fails on it, and does not say why
+                # `datasets` fails on it, and does not say why.
+                return Found([], str(file))
             table = datasets.Dataset.from_parquet(
                 str(file), cache_dir=scratch, keep_in_memory=True
             )
