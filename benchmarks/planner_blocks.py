@@ -34,7 +34,13 @@ MOST_TRIED = 200
 
 BLOCK_HEADS = (
     *("clients x blocks", "noise", "sizes", "draws", "heuristic / optimum: mean"),
-    *("worst", "proven", "optimum [ms]", "heuristic [ms]", "blocks cost: worst"),
+    *(
+        "worst",
+        "proven",
+        "optimum [CPU ms]",
+        "heuristic [CPU ms]",
+        "blocks cost: worst",
+    ),
     "brute force: largest difference",
 )
 
@@ -77,11 +83,11 @@ def drawn_problem(
 
 def _compared(problem: Problem) -> Record:
     plan = solve(problem, Exact())
-    begin = time.perf_counter()
+    begin = time.process_time()
     real = realise(problem, plan)
-    middle = time.perf_counter()
+    middle = time.process_time()
     kept, shares_hz = by_turns(problem, plan.kept, plan.bandwidth_hz)
-    end = time.perf_counter()
+    end = time.process_time()
     turned_s = float(np.max(problem.latency.total_s(kept, shares_hz)))
     return {
         "heuristic": turned_s / real.latency_s,

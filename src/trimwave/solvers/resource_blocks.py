@@ -94,8 +94,9 @@ def by_turns(
 ) -> tuple[FloatArray, FloatArray]:
     """Kept fractions and whole blocks of a heuristic, [K] each.
 
-    The fractions are fitted to the blocks and the blocks to them while it helps. Up to
-    some 12 % off the best; for cells that `fastest_blocks` would take too long for.
+    The fractions are fitted to the blocks and the blocks to them while it helps. Often
+    some per cent off the best and now and then tens (docs/planner-speed.md): only for
+    cells that `fastest_blocks` would take too long for.
 
     Parameters
     ----------
