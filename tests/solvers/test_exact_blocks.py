@@ -11,7 +11,7 @@ from variants import NOISES
 
 from trimwave.base.errors import InfeasibleError
 from trimwave.problem.solution import Status, solve
-from trimwave.solvers import BlockDescent, Exact, exact_blocks
+from trimwave.solvers import BlockDescent, Exact, Uniform, exact_blocks
 from trimwave.solvers.blocks import prune_block
 from trimwave.solvers.exact_blocks import _best_given
 from trimwave.solvers.integers import realise
@@ -135,10 +135,23 @@ def test_never_later_than_the_heuristic(clients, blocks, what):
 
 def test_where_the_search_begins_is_no_matter():
     problem = drawn(4, "all", "fixed", "blocks", 6, 40)
-    real = realise(problem, solve(problem, Exact()))
-    other = realise(problem, solve(problem, BlockDescent()))
+    plan = solve(problem, Exact())
+    even = solve(problem, Uniform())
+    start = {"kept": even.kept, "bandwidth_hz": even.bandwidth_hz, "bound_s": None}
+    real, other = (realise(problem, one) for one in (plan, replace(plan, **start)))
     assert other.latency_s == pytest.approx(real.latency_s, rel=1e-9)
     assert other.status is Status.OPTIMAL  # the proof is of its own
+
+
+def test_algorithm_1_in_whole_blocks_is_not_the_optimum():
+    later = []
+    for seed in range(6):
+        problem = drawn(seed, "base", "fixed", "blocks", 6, 20)
+        best = realise(problem, solve(problem, Exact()))
+        other = realise(problem, solve(problem, BlockDescent()))
+        assert other.status is Status.FEASIBLE and other.bound_s is None
+        later.append(other.latency_s / best.latency_s)
+    assert min(later) >= 1 and max(later) > 1.001
 
 
 def test_more_blocks_and_more_allowed_pruning_never_end_later():

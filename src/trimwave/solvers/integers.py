@@ -7,6 +7,7 @@ import numpy as np
 from trimwave.base.tolerances import PROVEN
 from trimwave.problem.problem import Problem
 from trimwave.problem.solution import Solution, Status
+from trimwave.solvers.exact import Exact
 from trimwave.solvers.exact_blocks import can_search_blocks, fastest_blocks
 from trimwave.solvers.resource_blocks import by_turns, whole_blocks
 from trimwave.solvers.sizes import round_to_sizes, swapped
@@ -15,17 +16,18 @@ __all__ = ["realise", "round_to_sizes", "whole_blocks"]
 
 
 def realise(problem: Problem, solution: Solution) -> Solution:
-    """Turn a solution into the fastest one of real sizes and whole resource blocks.
+    """Turn a solution into one of real sizes and whole resource blocks.
 
     `Workload.emulator_sizes` are the sizes that heads and neurons allow,
     `Cell.resource_block_hz` is the granularity of the shares; where there is neither
     the solution comes back.
 
-    With resource blocks the answer is the optimum, sizes included, and `bound_s` says
-    that no whole blocks are faster; the integrality gap is its distance from the given
-    solution's own bound. Of sizes alone, and of cells that are too large to search
-    (`can_search_blocks`), it is a heuristic's, and `bound_s` stays the given one:
-    nothing real is faster than the continuous optimum.
+    `Exact`'s solution becomes the optimum in whole blocks, sizes included, and
+    `bound_s` says that no whole blocks are faster; what they cost is the distance to
+    the given solution's own bound. Rounded by a heuristic, with the given bound
+    (nothing real is faster than the continuous optimum) and so with an integrality
+    gap, are: sizes alone; cells that are too large to search (`can_search_blocks`);
+    and other solvers' solutions, since Algorithm 1 in whole blocks is not the optimum.
 
     Raises
     ------
@@ -43,7 +45,7 @@ def realise(problem: Problem, solution: Solution) -> Solution:
         kept, bandwidth_hz = swapped(
             problem, round_to_sizes(problem, kept, bandwidth_hz)
         )
-    elif can_search_blocks(problem):
+    elif solution.solver == Exact().name and can_search_blocks(problem):
         kept, bandwidth_hz, bound_s = fastest_blocks(
             problem, kept, bandwidth_hz, bound_s
         )
