@@ -34,10 +34,22 @@ NO_TRAINING = (
 """What planning never reads."""
 
 RADIO_OF_LINKS = (
-    *("server_power_w", "path_loss_db", "fading"),
+    *("server_power_w", "fading"),
     *("noise_psd_dbm_per_hz", "noise_figure_db"),
 )
 """Keys of `radio` that a table with both links leaves without effect."""
+
+
+BY_DISTANCE = tuple(
+    f"radio.{key}"
+    for key in ("path_loss_model", "line_of_sight", "carrier_hz", "distance_m")
+)
+"""Keys of the path loss by distance."""
+
+OF_THE_BAND = (
+    *("radio.noise", "radio.max_spectral_efficiency", "cell.total_bandwidth_hz"),
+)
+"""Keys that only clients with a share of the band read."""
 
 
 def idle_keys(
@@ -110,6 +122,12 @@ def _beside_fleet(command: Command, config: Config) -> Iterator[Idle]:
         keys += [f"radio.{key}" for key in RADIO_OF_LINKS] + ["--round"]
         if command == "plan" and fleet.gives("memory_bytes"):
             keys.append("seed")
+    if all(fleet.links.values()):
+        keys += ["radio.path_loss_db", "radio.distance_m"]
+        if not fleet.gives("distance_m"):
+            keys += BY_DISTANCE
+    if fleet.gives_rates:
+        keys += [*OF_THE_BAND]
     for key in keys:
         yield key, f"beside {fleet.found.path.name}, which gives the clients"
 
@@ -121,11 +139,16 @@ def _under_others(config: Config) -> Iterator[Idle]:
             "data.dirichlet_alpha",
             f"while `data.partition` is {config.data.partition}",
         )
+    if config.radio.path_loss_model == "fixed":
+        for key in ("line_of_sight", "carrier_hz", "distance_m"):
+            yield f"radio.{key}", "while `radio.path_loss_model` is fixed"
     if config.radio.fading == "none" and not config.radio.trace:
         yield "--round", "while `radio.fading` is none"
     if config.radio.trace:
-        for key in ("radio.path_loss_db", "radio.fading"):
+        for key in (*BY_DISTANCE, "radio.path_loss_db", "radio.fading"):
             yield key, "while `radio.trace` gives the gains"
+    elif config.radio.path_loss_model != "fixed":
+        yield "radio.path_loss_db", "while `radio.path_loss_model` goes by distance"
     prune, align = config.prune, config.align
     if prune.criterion != "fisher":
         for key in ("prune.num_sequences", "prune.batch_size"):
