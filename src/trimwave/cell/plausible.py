@@ -107,6 +107,27 @@ LOSS = Quantity(
 )
 """What is sent over what is received."""
 
+DISTANCE = Quantity(
+    unit="m",
+    least=0.0,
+    too_low="a distance is at least 0",
+    most=1e6,
+    too_high="nothing hears so far",
+    usual=(0.1, 1e5),
+    others={"in km": _times(1e3)},
+)
+"""From a client to the base station, along the ground."""
+
+CARRIER = Quantity(
+    unit="Hz",
+    least=0.5e9,
+    too_low="the path loss of TR 38.901 begins at 0.5e9",
+    most=100e9,
+    too_high="the path loss of TR 38.901 ends at 100e9",
+    others={"in GHz": _times(1e9), "in MHz": _times(1e6)},
+)
+"""The carrier of the path loss models."""
+
 POWER = Quantity(
     unit="W",
     least=1e-9,
@@ -170,6 +191,27 @@ SAMPLES = Quantity(
     too_high="no device holds 1e15",
 )
 """Rows of a client; only their ratios count, so that parts of one do."""
+
+RATE = Quantity(
+    unit="bit/s",
+    least=1.0,
+    too_low="a round would take a year for 4 MB at 1",
+    most=1e13,
+    too_high="no link to a device carries 1e13",
+    usual=(1e3, 1e11),  # below GPRS; above all of WLAN and mobile radio
+    others={"in Mbit/s": _times(1e6), "in kbit/s": _times(1e3)},
+)
+"""What a link carries whose rate is known."""
+
+SAMPLE_MS = Quantity(
+    unit="ms",
+    least=1e-6,
+    too_low="no device has done a sample in less than 1e-6",
+    most=1e9,
+    too_high="1e9 are eleven days",
+    others={"in seconds": _times(1e3)},
+)
+"""What a device takes for a sample of a known work."""
 
 HELD = Quantity(
     unit="parts of one",

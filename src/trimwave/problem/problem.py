@@ -153,7 +153,7 @@ class Problem:
 
     def share_max_hz(self, bands: float = 1.0) -> FloatArray:
         """Largest share that a client may have, [..., K]: so many bands, or its own."""
-        most, own = bands * self.cell.total_bandwidth_hz, self.cell.bandwidth_max_hz
+        most, own = bands * self.cell.total_bandwidth_hz, self.cell.share_max_hz
         share = np.minimum(most, np.inf if own is None else own)
         return np.broadcast_to(share, self.cell.shape)
 
@@ -181,7 +181,7 @@ class Problem:
             alone_s = self.latency.total_s(self.kept_min, largest_hz)
         for k in np.flatnonzero(~(alone_s < FOREVER_S)).tolist():
             message = (
-                f"C2: client {k} is out of reach: not even its largest share, "
+                f"C2: {self.cell.who(k)} is out of reach: not even its largest share, "
                 f"{largest_hz[k]:g} Hz, ends its round within {FOREVER_S:g} s; drop "
                 "it, or raise its `bandwidth_max_hz`, SNR or speed, whichever is next "
                 "to none."
@@ -214,8 +214,9 @@ class Problem:
             rate = at_least(1 - fitting)
             if float(rate) < 1 and float(rate) <= 1 - self.workload.min_kept:
                 remedy += f", raise `beta_max` to {rate} or more"
+            who = self.cell.who(int(k or 0))
             return (
-                f"C3: client {k} has {have_bytes[k] / 1e9:.3f} GB, short by "
+                f"C3: {who} has {have_bytes[k] / 1e9:.3f} GB, short by "
                 f"{at_least(short / 1e9)} GB even at `beta_max` = "
                 f"{beta_max:g}; {remedy}, or lower the batch size."
             )
@@ -275,7 +276,7 @@ class Problem:
         found = [*c1(bandwidth_hz, cell.total_bandwidth_hz)]
         if up_bandwidth_hz is not None and cell.up_bandwidth_hz is not None:
             found += c1(up_bandwidth_hz, cell.up_bandwidth_hz, "the uplink's band")
-        found += c2(bandwidth_hz, cell.bandwidth_min_hz, cell.bandwidth_max_hz)
+        found += c2(bandwidth_hz, cell.share_min_hz, cell.bandwidth_max_hz)
         found += c3(self.memory_at(kept), cell.memory_bytes)
         found += c4(kept, self.kept_min, 1 - self.limits.beta_min)
         return [*found, *self._c5(np.fmin(kept, 1.0))]

@@ -34,7 +34,9 @@ class CellConfig:
     """The clients."""
 
     num_clients: int = 8
-    """K."""
+    """K; with `clients` it follows from the table."""
+    clients: str = ""
+    """A table of clients, one line each, in place of the drawn ones."""
     total_bandwidth_hz: float = 100e6
     """B [Hz]."""
     base_speed_flops_per_s: float = 1e12
@@ -43,6 +45,8 @@ class CellConfig:
     """Uniform range of the factor on f_0, drawn once per run."""
     memory_bytes: tuple[float, float] = (4e9, 8e9)
     """Uniform range of the memory limit, drawn once per run [byte]."""
+    flops_per_sample: float | None = None
+    """What a column `compute_ms_per_sample` of `clients` was measured on [FLOP]."""
     server_speed_flops_per_s: float = 50e12
     """The server's speed, shared by the clients it computes for [FLOP/s]. # assumed."""
 
@@ -50,6 +54,8 @@ class CellConfig:
         _require("cell.", self, 1, "num_clients")
         _require("cell.", self, 0, "total_bandwidth_hz", "base_speed_flops_per_s")
         _require("cell.", self, 0, "server_speed_flops_per_s")
+        if self.flops_per_sample is not None:
+            _require("cell.", self, 1, "flops_per_sample")
         _require_range("cell.", "speed_factor", self.speed_factor)
         _require_range("cell.", "memory_bytes", self.memory_bytes)
         plausible.BAND.require("cell.total_bandwidth_hz", self.total_bandwidth_hz)
@@ -72,6 +78,15 @@ class RadioConfig:
     """p_k [W]."""
     path_loss_db: float = 60.0
     """Mean loss of every link [dB]."""
+    path_loss_model: Literal["fixed", "UMa", "UMi", "InH"] = "fixed"
+    """``fixed``: `path_loss_db`; else by distance, 3GPP TR 38.901, Table 7.4.1-1."""
+    line_of_sight: Literal["los", "nlos"] = "nlos"
+    """Whether those models have a line of sight. # assumed."""
+    carrier_hz: float = 3.5e9
+    """f_c of those models [Hz]. # assumed."""
+    distance_m: tuple[float, float] | None = None
+    """Uniform range of the distances of those models, drawn once per run [m]; left out
+    = a column of `cell.clients`."""
     fading: Literal["rayleigh", "none"] = "rayleigh"
     """Block fading per client, direction and round."""
     trace: str = ""
@@ -96,6 +111,10 @@ class RadioConfig:
         plausible.POWER.require("radio.server_power_w", self.server_power_w)
         plausible.HANDHELD_POWER.require("radio.client_power_w", self.client_power_w)
         plausible.LOSS.require("radio.path_loss_db", self.path_loss_db)
+        plausible.CARRIER.require("radio.carrier_hz", self.carrier_hz)
+        if self.distance_m is not None:
+            _require_range("radio.", "distance_m", self.distance_m)
+            plausible.DISTANCE.require("radio.distance_m", *self.distance_m)
         density = self.noise_psd_dbm_per_hz
         plausible.NOISE_PSD.require("radio.noise_psd_dbm_per_hz", density)
         figure = self.noise_figure_db

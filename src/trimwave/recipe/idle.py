@@ -5,7 +5,6 @@ it was named for that command; one that is idle under another setting always is.
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,13 +12,14 @@ from trimwave.base.errors import InputError
 from trimwave.methods import parse_method
 from trimwave.model.config_file import local_path
 from trimwave.model.names import KNOWN_MODELS
-from trimwave.recipe.config import CellConfig, Config, RadioConfig
+from trimwave.recipe.config import Config
+from trimwave.recipe.fleet import fleet_of
 
 GENERATED = "gsm_symbolic"
 """The source of rows that needs no file."""
 
-Command = Literal["run", "compare", "plan", "csv", "sweep"]
-"""What was asked for; ``csv`` is a plan of a cell in a CSV."""
+Command = Literal["run", "compare", "plan", "sweep"]
+"""What was asked for."""
 
 WITHOUT_LIMITS = ("deft", "fedbiot", "fedqlora", "lora", "split_lora")
 """Methods that prune by no rule of C4 and C5."""
@@ -40,20 +40,23 @@ NO_TRAINING = (
 )
 """What planning never reads."""
 
-READ_WITH_CSV = (
-    "cell.total_bandwidth_hz",
-    "cell.server_speed_flops_per_s",
-    "radio.noise",
-    "radio.max_spectral_efficiency",
+RADIO_OF_LINKS = (
+    *("server_power_w", "fading"),
+    *("noise_psd_dbm_per_hz", "noise_figure_db"),
 )
-"""Keys of `cell` and `radio` that are read beside a cell in a CSV."""
+"""Keys of `radio` that a table with both links leaves without effect."""
 
-GIVEN_BY_CSV = (
-    *(f"cell.{one.name}" for one in fields(CellConfig)),
-    *(f"radio.{one.name}" for one in fields(RadioConfig)),
-    *("data.client_sizes", "data.num_train", "seed", "--round"),
+
+BY_DISTANCE = tuple(
+    f"radio.{key}"
+    for key in ("path_loss_model", "line_of_sight", "carrier_hz", "distance_m")
 )
-"""What is read of a config, but for `READ_WITH_CSV`, only where no CSV gives it."""
+"""Keys of the path loss by distance."""
+
+OF_THE_BAND = (
+    *("radio.noise", "radio.max_spectral_efficiency", "cell.total_bandwidth_hz"),
+)
+"""Keys that only clients with a share of the band read."""
 
 
 def idle_keys(
@@ -80,6 +83,7 @@ def idle_keys(
     written = [*dict.fromkeys([*named, *in_recipe])]
     for rules, keys in (
         (_unread_by(command), list(named)),
+        (_beside_fleet(command, config), written),
         (_under_others(config), written),
         (_of_the_method(config) if command not in SEVERAL else (), written),
     ):
@@ -96,16 +100,43 @@ def _matches(key: str, idle: str) -> bool:
 
 
 def _unread_by(command: Command) -> Iterator[Idle]:
-    if command == "csv":
-        for key in GIVEN_BY_CSV:
-            if key not in READ_WITH_CSV:
-                yield key, "on a cell in a CSV"
-    if command in ("plan", "csv", "sweep"):
+    if command in ("plan", "sweep"):
         for key in NO_TRAINING:
             if (command, key) != ("sweep", "name"):  # its folder's
                 yield key, "on a plan, which trains nothing"
     if command in ("compare", "sweep"):
         yield "method", "here, where --methods says which"
+
+
+def _beside_fleet(command: Command, config: Config) -> Iterator[Idle]:
+    """Yield what the columns of a table of clients leave without effect."""
+    try:
+        fleet = fleet_of(config)
+    except InputError:
+        return  # told when the clients are read
+    if fleet is None or not fleet.gives("compute_ms_per_sample"):
+        yield "cell.flops_per_sample", "without a column `compute_ms_per_sample`"
+    if fleet is None:
+        return
+    keys = ["cell.base_speed_flops_per_s", "cell.speed_factor"]
+    if fleet.gives("memory_bytes"):
+        keys.append("cell.memory_bytes")
+    if command in ("plan", "sweep") and fleet.gives("num_samples"):
+        keys += ["data.client_sizes", "data.num_train"]
+    if fleet.gives("power_tx_w") or fleet.fixes_links:
+        keys.append("radio.client_power_w")
+    if fleet.fixes_links:
+        keys += [f"radio.{key}" for key in RADIO_OF_LINKS] + ["--round"]
+        if command == "plan" and fleet.gives("memory_bytes"):
+            keys.append("seed")
+    if all(fleet.links.values()):
+        keys += ["radio.path_loss_db", "radio.distance_m"]
+        if not fleet.gives("distance_m"):
+            keys += BY_DISTANCE
+    if fleet.gives_rates:
+        keys += [*OF_THE_BAND]
+    for key in keys:
+        yield key, f"beside {fleet.found.path.name}, which gives the clients"
 
 
 def _under_others(config: Config) -> Iterator[Idle]:
@@ -121,11 +152,16 @@ def _under_others(config: Config) -> Iterator[Idle]:
     known = KNOWN_MODELS.get(config.model.name)
     if known.hub is None if known else local_path(config.model.name):
         yield "model.revision", "while `model.name` is no model of the hub"
+    if config.radio.path_loss_model == "fixed":
+        for key in ("line_of_sight", "carrier_hz", "distance_m"):
+            yield f"radio.{key}", "while `radio.path_loss_model` is fixed"
     if config.radio.fading == "none" and not config.radio.trace:
         yield "--round", "while `radio.fading` is none"
     if config.radio.trace:
-        for key in ("radio.path_loss_db", "radio.fading"):
+        for key in (*BY_DISTANCE, "radio.path_loss_db", "radio.fading"):
             yield key, "while `radio.trace` gives the gains"
+    elif config.radio.path_loss_model != "fixed":
+        yield "radio.path_loss_db", "while `radio.path_loss_model` goes by distance"
     prune, align = config.prune, config.align
     if prune.criterion != "fisher":
         for key in ("prune.num_sequences", "prune.batch_size"):
