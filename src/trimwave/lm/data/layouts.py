@@ -87,6 +87,8 @@ class TextLayout:
     """Written after the parts."""
     context: tuple[str, ...] = ()
     """Column of what the question is about, written before it."""
+    several: bool = False
+    """There may be a list of answers."""
     is_label: bool = False
     """The answer is a class name."""
     label: tuple[str, ...] = ()
@@ -103,7 +105,9 @@ class TextLayout:
     def row(self, record: Mapping[str, object], where: str) -> Row | Lack:
         """Lay one record out."""
         check_columns(self.needs, record, where)
-        answer = _first(record[self.answer])
+        answer = record[self.answer]
+        if self.several:
+            answer = _first(answer)
         lack = self._lack(record, answer)
         if lack:
             return lack
@@ -140,7 +144,7 @@ def _first(value: object) -> object:
     """Return the first answer of several; SQuAD's lie under ``text``."""
     if isinstance(value, Mapping) and "text" in value:
         value = value["text"]
-    if not isinstance(value, Sequence) or isinstance(value, str):
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
         return value
     there = [one for one in map(_first, value) if not _lacks(one)]
     return there[0] if there else Lack.NO_ANSWER
@@ -207,8 +211,8 @@ LAYOUTS: tuple[Layout, ...] = (
         spare=frozenset({"text"}),  # Alpaca's own layout of the other three
     ),
     _question("instruction", "response", label=("category",)),
-    _question("question", "answer"),
-    _question("question", "answers", spare=frozenset({"title"})),
+    _question("question", "answer", several=True),
+    _question("question", "answers", several=True, spare=frozenset({"title"})),
     *(
         PairLayout(TextLayout(needs=("prompt", one), parts=("prompt",), answer=one))
         for one in ("completion", "answer", "response")

@@ -19,6 +19,7 @@ from trimwave.lm.data.parts import (
     Fits,
     Part,
     Taker,
+    UpTo,
     warn_of_mended,
     warn_of_passed_over,
 )
@@ -88,8 +89,8 @@ def load_task(
     public: str | None = None,
     *,
     num_train: int | None = None,
-    num_test: int | None = None,
-    num_public: int | None = None,
+    num_test: int | UpTo | None = None,
+    num_public: int | UpTo | None = None,
     seed: int,
     fits: Fits | None = None,
     reading: Reading = AS_IS,
@@ -103,9 +104,10 @@ def load_task(
     public : str, optional
         Source of the public rows; ``"same"`` takes them from the training rows of
         `data`, and nobody else gets them.
-    num_train, num_test, num_public : int, optional
+    num_train, num_test, num_public : int or UpTo, optional
         How many of each; without it all there are. What is passed over does not count:
-        the source's next rows take its place.
+        the source's next rows take its place. The share of `UpTo` is one of training
+        rows; of a source that has no other use all may be taken.
     seed : int
         The run's seed.
     fits : callable, optional
@@ -135,6 +137,10 @@ def load_task(
         raise InputError(
             f"set `num_public`: `{public}` would give all it has, or more."
         )
+    if isinstance(num_test, UpTo) and own.test:
+        num_test = UpTo(num_test.most)
+    if isinstance(num_public, UpTo) and server is not own:
+        num_public = UpTo(num_public.most)
     taker = Taker(fits)
     test = taker.take(own.test or own.train, num_test, "test")
     public_part = Part((), {})
@@ -250,9 +256,9 @@ def _read_hub(name: str, config: str | None) -> tuple[Records, Records | None, s
     if "train" not in splits:
         found = ", ".join(splits)
         raise InputError(f"`{name}` of the hub has no split `train`, only: {found}.")
-    parts = {
-        split: Records([Found(NamedClasses(splits[split]), f"{name} ({split})")])
-        for split in ("train", "test")
+    train, *tests = (
+        Records([Found(NamedClasses(splits[split]), f"{name} ({split})")])
+        for split in ("train", *TEST_NAMES)
         if split in splits
-    }
-    return parts["train"], parts.get("test"), revision or "cached"
+    )
+    return train, tests[0] if tests else None, revision or "cached"
