@@ -17,11 +17,15 @@ from trimwave.base.table import is_table_name
 from trimwave.recipe.config import Config
 from trimwave.recipe.fleet import counted
 from trimwave.recipe.idle import keys_of
+from trimwave.recipe.owned import with_owners
 from trimwave.recipe.paths import absolute_paths, check_paths
 
 PACKAGE_FOLDER = Path(__file__).parents[1]
 FOLDERS = (PACKAGE_FOLDER / "recipes", PACKAGE_FOLDER.parents[1] / "recipes")
 """Where a recipe is looked up by name: the installed wheel, or the checkout."""
+
+OWNERS = ("source", "partition", "client_column")
+"""Keys of `data` that say whose rows are whose."""
 
 KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 """How types are called in messages."""
@@ -152,7 +156,8 @@ def merge_overrides(config: Config, overrides: Sequence[str]) -> Config:
 def config_from_dict(tree: Mapping[str, Any], where: str) -> Config:
     """Build a config from a nested dict; `where` names the source in errors."""
     config: Config = _build(Config, tree, where, "")
-    return counted(config, "num_clients" in tree.get("cell", {}), where)
+    is_written = "num_clients" in tree.get("cell", {})
+    return with_owners(counted(config, is_written, where), is_written, where)
 
 
 def _parse_override(text: str) -> dict[str, Any]:
@@ -185,11 +190,22 @@ def _merged(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def _lay_over(tree: dict[str, Any], changes: Mapping[str, Any]) -> None:
-    """Merge what says more later: another table of clients has another number."""
+    """Merge what says more later: other clients, of a table or of rows, are as many."""
     cell, below = changes.get("cell"), tree.get("cell")
-    if isinstance(cell, Mapping) and "clients" in cell and isinstance(below, dict):
+    others = isinstance(cell, Mapping) and "clients" in cell
+    if (others or _names_owners(tree, changes)) and isinstance(below, dict):
         below.pop("num_clients", None)
     _merge(tree, changes)
+
+
+def _names_owners(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
+    """Whether changes say whose rows are whose, or name other such rows."""
+    data, below = changes.get("data"), tree.get("data")
+    if not isinstance(data, Mapping):
+        return False
+    after = {**below, **data} if isinstance(below, Mapping) else data
+    owned = after.get("partition") == "files" or bool(after.get("client_column"))
+    return owned and not data.keys().isdisjoint(OWNERS)
 
 
 def _merge(tree: dict[str, Any], changes: Mapping[str, Any]) -> None:

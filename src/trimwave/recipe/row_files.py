@@ -93,6 +93,40 @@ def part_files(folder: Path, names: Sequence[str]) -> list[Path]:
     return []
 
 
+def split_files(path: Path) -> tuple[list[Path], list[Path]]:
+    """Return a source's files of training and of test rows: one file, or a folder's.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or which of a folder's train cannot be known.
+    """
+    if path.is_file():
+        return [path], []
+    if not path.exists():
+        raise InputError(
+            f"there is no file or folder `{path}`; a path that does not start with / "
+            f"is taken from the folder where the command runs."
+        )
+    data = row_files(path)
+    train, test = part_files(path, ("train",)), part_files(path, TEST_NAMES)
+    if not train and len(data) == 1:
+        return data, [file for file in test if file not in data]
+    if not train:
+        names = ", ".join(f"`{file.name}`" for file in data) or "none"
+        raise InputError(
+            f"the folder `{path}` needs one data file, or files named train* and "
+            f"test*, of {', '.join(ROW_SUFFIXES)}; found: {names}. Where each file is "
+            f"a client's, set `data.partition` to `files`."
+        )
+    return train, test
+
+
+def is_saved_table(path: Path) -> bool:
+    """Whether a folder was written by `save_to_disk` of `datasets`."""
+    return any((path / name).is_file() for name in ("dataset_dict.json", "state.json"))
+
+
 def natural(name: str) -> tuple[list[tuple[int, str]], str]:
     """Return what names are sorted by, numbers in them as numbers."""
     pieces = re.split(r"(\d+)", name.casefold())
@@ -234,7 +268,7 @@ def _rows(
         else:
             yield from read_parquet(path).to_pylist()
     elif kind in (".csv", ".tsv"):
-        rows = read_table(path, lambda cells: 0, free_text=True).rows
+        rows = read_table(path, len, free_text=True, unpack=True).rows
         names = [cell.strip() for cell in rows[0].cells] if headed else columns or ()
         for row in rows[headed:]:
             yield dict(zip(names, row.cells, strict=False))

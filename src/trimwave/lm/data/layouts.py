@@ -66,6 +66,10 @@ class Layout(Protocol):
         """Columns that public sets of this layout have beside it; left out on
         purpose."""
 
+    @property
+    def nests(self) -> bool:
+        """Some of them hold lists or tables."""
+
     def row(self, record: Mapping[str, object], where: str) -> Row | Lack:
         """Lay one record out; `where` says which, for the error."""
 
@@ -101,6 +105,11 @@ class TextLayout:
     def reads(self) -> tuple[str, ...]:
         """Columns that a row is made of, where they are there."""
         return (*self.parts, self.answer, *self.context, *self.label, *self.dialogue)
+
+    @property
+    def nests(self) -> bool:
+        """Some of them hold lists or tables."""
+        return self.several or bool(self.dialogue)
 
     def row(self, record: Mapping[str, object], where: str) -> Row | Lack:
         """Lay one record out."""

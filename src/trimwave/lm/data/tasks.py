@@ -13,7 +13,7 @@ from typing import Any
 from trimwave.base.errors import InputError, nearest
 from trimwave.base.streams import stream
 from trimwave.lm.data.draw import Draw, draw_from
-from trimwave.lm.data.files import READERS, read_local
+from trimwave.lm.data.files import read_local
 from trimwave.lm.data.parts import (
     DUPLICATE,
     Fits,
@@ -24,8 +24,10 @@ from trimwave.lm.data.parts import (
     warn_of_passed_over,
 )
 from trimwave.lm.data.reading import AS_IS, Reading
-from trimwave.lm.data.records import Found, NamedClasses, Records
+from trimwave.lm.data.records import Records
 from trimwave.lm.data.rows import Row
+from trimwave.lm.data.saved import splits_of
+from trimwave.recipe.row_files import kind_of
 
 HUB: dict[str, tuple[str, str | None]] = {
     "gsm8k": ("openai/gsm8k", "main"),
@@ -187,8 +189,8 @@ def load_rows(source: str, *, seed: int, reading: Reading = AS_IS) -> Draws:
         package = f"reasoning-gym {version('reasoning-gym')}"
         return Draws(train=Draw(_gsm_symbolic(seed), source, None), revision=package)
     path = Path(source).expanduser()
-    if path.exists() or path.suffix.lower() in READERS or source[:1] in ("/", "~", "."):
-        train, test, revision = read_local(path)
+    if path.exists() or kind_of(path) or source[:1] in ("/", "~", "."):
+        train, test, revision = read_local(path, reading)
     elif source in HUB or source.count("/") == 1:
         train, test, revision = _read_hub(*HUB.get(source, (source, None)))
     else:
@@ -253,12 +255,5 @@ def _read_hub(name: str, config: str | None) -> tuple[Records, Records | None, s
             f"HF_HUB_OFFLINE=1 if it was downloaded before, or name a local file or "
             f"folder instead."
         ) from error
-    if "train" not in splits:
-        found = ", ".join(splits)
-        raise InputError(f"`{name}` of the hub has no split `train`, only: {found}.")
-    train, *tests = (
-        Records([Found(NamedClasses(splits[split]), f"{name} ({split})")])
-        for split in ("train", *TEST_NAMES)
-        if split in splits
-    )
+    train, *tests = splits_of(splits, name)
     return train, tests[0] if tests else None, revision or "cached"
