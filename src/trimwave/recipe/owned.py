@@ -118,7 +118,7 @@ def owned_sizes(config: Config) -> FloatArray | None:
 
 
 def ordered(ids: Sequence[str], config: Config) -> list[str]:
-    """Return the clients in the order of the cell: that of `cell.clients`, if it has ids.
+    """Return the clients in the order of the cell: that of `cell.clients`' ids.
 
     Raises
     ------

@@ -68,10 +68,16 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         is legal.
     """
     tree: dict[str, Any] = {}
-    for _, written in _chain(path, ()):
+    ours = True
+    for recipe, written in _chain(path, ()):
+        if ours and not (ours := _is_ours(recipe)):
+            _leave_out_counts(tree, written)
         _lay_over(tree, written)
     changed = deepcopy(tree)
-    _lay_over(changed, _merged(overrides))
+    named = _merged(overrides)
+    if ours:
+        _leave_out_counts(changed, named)
+    _lay_over(changed, named)
     check_paths(changed, str(path))
     try:
         return config_from_dict(changed, str(path))
@@ -96,10 +102,27 @@ def written_keys(path: Path, overrides: Sequence[str]) -> tuple[list[str], list[
     own = [
         key
         for recipe, tree in _chain(path, ())
-        if not any(folder in recipe.absolute().parents for folder in FOLDERS)
+        if not _is_ours(recipe)
         for key in keys_of(tree)
     ]
     return named, own
+
+
+def _is_ours(recipe: Path) -> bool:
+    return any(folder in recipe.absolute().parents for folder in FOLDERS)
+
+
+def _leave_out_counts(tree: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    """Leave out how many rows a recipe of the package takes of a source not used.
+
+    A user's source has as many as it has; numbers that a user wrote stay.
+    """
+    own, data = tree.get("data"), changes.get("data")
+    if not (isinstance(own, dict) and isinstance(data, Mapping) and "source" in data):
+        return
+    if data["source"] != own.get("source"):
+        for name in ("num_train", "num_test", "num_public"):
+            own.pop(name, None)
 
 
 def _chain(path: Path, readers: tuple[Path, ...]) -> list[tuple[Path, dict[str, Any]]]:

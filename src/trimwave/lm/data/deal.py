@@ -65,8 +65,9 @@ def deal_rows(config: Config, tokenizer: Any) -> Dealt:
         ),
         test=tuple(encoded["test"]),
         public=tuple(encoded["public"]),
-        client_test=task.own_test
-        and tuple(tuple(next(own_test) for _ in rows) for rows in own),
+        client_test=None
+        if task.own_test is None
+        else tuple(tuple(next(own_test) for _ in rows) for rows in own),
         facts={
             "revision": task.data_revision,
             "public_revision": task.public_revision,

@@ -7,9 +7,9 @@ from typing import Self
 
 import numpy as np
 
-from trimwave.lm.data.records import Records
 from trimwave.lm.data.layouts import NUMBERING, Layout, find_layout
 from trimwave.lm.data.reading import AS_IS, Reading
+from trimwave.lm.data.records import Records
 from trimwave.lm.data.rows import Lack, Row, listed
 
 

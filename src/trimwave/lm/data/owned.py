@@ -204,8 +204,8 @@ def _test_rows(
         rows = [row for part in tested for row in part.rows]
         order = stream(config.seed, "test rows").permutation(len(rows)).tolist()
         pooled = _draw_of([rows[i] for i in order], config.data.source)
-        few = UpTo(FEW.most) if asked is None else asked
-        test = Part(taker.take(pooled, few, "test").rows, test.passed_over)
+        count = UpTo(FEW.most) if asked is None else asked
+        test = Part(taker.take(pooled, count, "test").rows, test.passed_over)
     for part in tested:
         taker.keep_apart(part.rows)
     return own_rows, test
@@ -247,9 +247,7 @@ def _share_out(
         )
     counts = apportioned(total, sizes)
     return [
-        taker.take(draw, UpTo(n) if asked is None else n, part)
-        if n
-        else Part((), {})
+        taker.take(draw, UpTo(n) if asked is None else n, part) if n else Part((), {})
         for draw, n in zip(draws, counts, strict=True)
     ]
 
