@@ -17,15 +17,13 @@ from trimwave.base.table import is_table_name
 from trimwave.recipe.config import Config
 from trimwave.recipe.fleet import counted
 from trimwave.recipe.idle import keys_of
+from trimwave.recipe.layers import lay_over, leave_out_counts, merge
 from trimwave.recipe.owned import with_owners
 from trimwave.recipe.paths import absolute_paths, check_paths
 
 PACKAGE_FOLDER = Path(__file__).parents[1]
 FOLDERS = (PACKAGE_FOLDER / "recipes", PACKAGE_FOLDER.parents[1] / "recipes")
 """Where a recipe is looked up by name: the installed wheel, or the checkout."""
-
-OWNERS = ("source", "partition", "client_column")
-"""Keys of `data` that say whose rows are whose."""
 
 KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 """How types are called in messages."""
@@ -71,13 +69,13 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     ours = True
     for recipe, written in _chain(path, ()):
         if ours and not (ours := _is_ours(recipe)):
-            _leave_out_counts(tree, written)
-        _lay_over(tree, written)
+            leave_out_counts(tree, written)
+        lay_over(tree, written)
     changed = deepcopy(tree)
     named = _merged(overrides)
     if ours:
-        _leave_out_counts(changed, named)
-    _lay_over(changed, named)
+        leave_out_counts(changed, named)
+    lay_over(changed, named)
     check_paths(changed, str(path))
     try:
         return config_from_dict(changed, str(path))
@@ -110,19 +108,6 @@ def written_keys(path: Path, overrides: Sequence[str]) -> tuple[list[str], list[
 
 def _is_ours(recipe: Path) -> bool:
     return any(folder in recipe.absolute().parents for folder in FOLDERS)
-
-
-def _leave_out_counts(tree: dict[str, Any], changes: Mapping[str, Any]) -> None:
-    """Leave out how many rows a recipe of the package takes of a source not used.
-
-    A user's source has as many as it has; numbers that a user wrote stay.
-    """
-    own, data = tree.get("data"), changes.get("data")
-    if not (isinstance(own, dict) and isinstance(data, Mapping) and "source" in data):
-        return
-    if data["source"] != own.get("source"):
-        for name in ("num_train", "num_test", "num_public"):
-            own.pop(name, None)
 
 
 def _chain(path: Path, readers: tuple[Path, ...]) -> list[tuple[Path, dict[str, Any]]]:
@@ -172,7 +157,7 @@ def merge_overrides(config: Config, overrides: Sequence[str]) -> Config:
         If a key or value is wrong.
     """
     tree = config.to_dict()
-    _lay_over(tree, _merged(overrides))
+    lay_over(tree, _merged(overrides))
     return config_from_dict(tree, "--set")
 
 
@@ -208,35 +193,8 @@ def _merged(overrides: Sequence[str]) -> dict[str, Any]:
     """Return overrides as one tree."""
     tree: dict[str, Any] = {}
     for override in overrides:
-        _merge(tree, _parse_override(override))
+        merge(tree, _parse_override(override))
     return tree
-
-
-def _lay_over(tree: dict[str, Any], changes: Mapping[str, Any]) -> None:
-    """Merge what says more later: other clients, of a table or of rows, are as many."""
-    cell, below = changes.get("cell"), tree.get("cell")
-    others = isinstance(cell, Mapping) and "clients" in cell
-    if (others or _names_owners(tree, changes)) and isinstance(below, dict):
-        below.pop("num_clients", None)
-    _merge(tree, changes)
-
-
-def _names_owners(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
-    """Whether changes say whose rows are whose, or name other such rows."""
-    data, below = changes.get("data"), tree.get("data")
-    if not isinstance(data, Mapping):
-        return False
-    after = {**below, **data} if isinstance(below, Mapping) else data
-    owned = after.get("partition") == "files" or bool(after.get("client_column"))
-    return owned and not data.keys().isdisjoint(OWNERS)
-
-
-def _merge(tree: dict[str, Any], changes: Mapping[str, Any]) -> None:
-    for key, value in changes.items():
-        if isinstance(value, Mapping) and isinstance(tree.get(key), dict):
-            _merge(tree[key], value)
-        else:
-            tree[key] = value
 
 
 def _build(cls: type[Any], tree: Mapping[str, Any], where: str, prefix: str) -> Any:
