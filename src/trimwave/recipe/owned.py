@@ -46,6 +46,11 @@ def with_owners(config: Config, is_written: bool, where: str) -> Config:
     """
     if not config.data.is_owned:
         return config
+    if config.data.source == "gsm_symbolic":
+        raise InputError(
+            f"{where}: {_key(config.data)} says whose rows are whose, and "
+            f"`gsm_symbolic` is generated; leave it out, or bring rows of your own."
+        )
     ids = known_owners(config)
     if ids is None:
         return config

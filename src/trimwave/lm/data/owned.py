@@ -137,11 +137,6 @@ def _of_files(config: Config) -> _Draws:
 def _of_column(config: Config) -> _Draws:
     data = config.data
     drawn = load_rows(data.source, seed=config.seed, reading=Reading.of(data))
-    if drawn.endless:
-        raise InputError(
-            f"`data.client_column` names a column, and `{data.source}` is generated; "
-            f"leave it out, or bring rows of your own."
-        )
     own = _by_client(drawn.train)
     ids = ordered(sorted(own, key=natural), config)
     train = [_draw_of(own[name], f"{data.source}, client {name}") for name in ids]
