@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trimwave.base.decode import read_text
-from trimwave.base.errors import InputError
+from trimwave.base.errors import InputError, nearest
 from trimwave.base.table import read_table
 
 ROW_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
@@ -246,8 +246,8 @@ def clients_in(path: Path, column: str, columns: Sequence[str]) -> Counter[str]:
     for record in _rows(path, not columns, columns):
         if column not in record:
             raise InputError(
-                f"`data.client_column` is {column!r}, which `{path}` does not have in "
-                f"every row."
+                f"`data.client_column` is {column!r}, which a row of `{path}` does not "
+                f"have; {nearest(column, record)}"
             )
         value = record[column]
         whole = isinstance(value, float) and value.is_integer()

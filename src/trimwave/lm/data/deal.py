@@ -83,7 +83,9 @@ def deal_rows(config: Config, tokenizer: Any) -> Dealt:
 def _drawn(config: Config, encoder: Encoder) -> Splits:
     data = config.data
     if data.is_owned:
-        return load_owned(config, encoder.fits)
+        task = load_owned(config, encoder.fits)
+        _warn_of_few(config, task)
+        return task
     generated = data.source == "gsm_symbolic"
     num_train = data.num_train or (NUM_GENERATED if generated else None)
     task = load_task(
