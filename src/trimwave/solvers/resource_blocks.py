@@ -29,7 +29,7 @@ class BlockGrid:
     total: int
     """Whole ones in the band."""
     least: FloatArray
-    """[K] fewest of a client: C2; one or more, but for whom the band carries nothing."""
+    """[K] fewest of a client: C2; none only for who needs no band."""
     most: FloatArray
     """[K] most of a client: C2."""
 
