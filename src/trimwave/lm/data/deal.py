@@ -28,6 +28,9 @@ class Dealt:
     """The server's own."""
     facts: dict[str, Any]
     """For the manifest: what the rows are, and what was passed over."""
+    client_test: tuple[tuple[Encoded, ...], ...] | None = None
+    """Test rows of each client's own, in the order of `clients`; empty for one that
+    has none, None where no client has any."""
 
 
 def deal_rows(config: Config, tokenizer: Any) -> Dealt:

@@ -30,7 +30,15 @@ class Encoded:
     input_ids: torch.Tensor
     """Prompt, answer, end of sequence [s]."""
     answer_start: int
-    """Position of the answer's first token."""
+    """Position of the (first) answer's first token."""
+    answers: tuple[tuple[int, int], ...] = ()
+    """Where each answer begins and where it ends, the end left out, if there are
+    several or if tokens follow; empty = one answer, from `answer_start` to the end."""
+
+    @property
+    def spans(self) -> tuple[tuple[int, int], ...]:
+        """Begin and end of each answer."""
+        return self.answers or ((self.answer_start, len(self.input_ids)),)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -186,10 +194,11 @@ def collate(items: Sequence[Encoded], pad_id: int) -> Batch:
     labels = torch.full((len(items), longest), IGNORED)
     for index, item in enumerate(items):
         stop = len(item.input_ids)
-        # Nothing comes before position 0 to predict it from.
-        start = max(item.answer_start, 1)
         input_ids[index, :stop] = item.input_ids
-        labels[index, start:stop] = item.input_ids[start:]
+        for first, end in item.spans:
+            # Nothing comes before position 0 to predict it from.
+            start = max(first, 1)
+            labels[index, start:end] = item.input_ids[start:end]
     return Batch(input_ids, labels, int((labels != IGNORED).sum()))
 
 
