@@ -133,8 +133,9 @@ def run_rounds(
     if not records:
         started = time.monotonic()
         server.align(0)
-        measured = server.measure(0, is_last=not num_rounds)
-        record = {"round": 0, "virtual_s": 0.0, **server.evaluate(), **measured.record}
+        record = {"round": 0, "virtual_s": 0.0, **server.evaluate()}
+        measured = server.measure(0, is_last=False)
+        record |= measured.record
         elapsed_s = time.monotonic() - started
         run.commit(record, server.save, elapsed_s, measured.speeds)
         records.append(record)
