@@ -22,8 +22,8 @@ CAPTIONS = {
     "behind ####. ",
     "accuracy": "accuracy: test rows whose label is the likeliest answer. ",
     "f1": "macro F1: mean over labels. ",
-    "own_loss_mean": "own loss: on each client's own test rows, mean over clients; worst "
-    "own: of the client with the highest. ",
+    "own_loss_mean": "own loss: on each client's own test rows, mean over clients; "
+    "worst own: of the client with the highest. ",
 }
 """What a column means, by its number's name."""
 
