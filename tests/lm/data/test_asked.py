@@ -7,22 +7,34 @@ from trimwave.base.errors import InputError
 from trimwave.lm.data.asked import asked_of
 from trimwave.lm.data.encode import Encoder
 from trimwave.lm.data.rows import Row
-from trimwave.recipe.config import MetricsConfig
+from trimwave.recipe.config import Config, DataConfig, MetricsConfig
 
 SUMS = [Row("Question: 1 + 1?\nAnswer:", "It is 2.\n#### 2"), Row("Q:", "#### 1,300")]
 TOPICS = [Row("Text: ab\nTopic:", topic, topic) for topic in ("Art", "Plant", "Art")]
 PLAIN = [Row("Say hello.", "Hello.")]
 
 
-def ask(rows, others=(), *, max_tokens=99, frame=None, too_long="error", **config):
-    config = MetricsConfig(**{"every_rounds": 1, **config})
+def ask(
+    rows,
+    others=(),
+    *,
+    max_tokens=99,
+    frame=None,
+    too_long="error",
+    template="auto",
+    **config,
+):
+    config = Config(
+        metrics=MetricsConfig(**{"every_rounds": 1, **config}),
+        data=DataConfig(max_tokens=max_tokens, template=template),
+    )
     tokenizer = byte_tokenizer(frame=frame)
-    encoder = Encoder(tokenizer, max_tokens, too_long)
+    encoder = Encoder(tokenizer, max_tokens, too_long, template)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="truncated")
         encoded = encoder.encode({"test": rows})["test"]
     test = list(zip(rows, encoded, strict=True))
-    return asked_of(config, tokenizer, test, others, max_tokens), tokenizer
+    return asked_of(config, tokenizer, test, others), tokenizer
 
 
 def texts(tokenizer, choice):

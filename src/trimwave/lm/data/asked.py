@@ -11,7 +11,7 @@ from trimwave.lm.data.border import start_ids
 from trimwave.lm.data.encode import Encoded, Encoder
 from trimwave.lm.data.rows import Row
 from trimwave.lm.data.scores import MARK, final_number
-from trimwave.recipe.config import MetricsConfig
+from trimwave.recipe.config import Config, DataConfig
 
 Tokens = tuple[int, ...]
 
@@ -59,24 +59,22 @@ class Asked:
 
 
 def asked_of(
-    config: MetricsConfig,
+    config: Config,
     tokenizer: Any,
     test: Sequence[tuple[Row, Encoded]],
     others: Iterable[Row],
-    max_tokens: int,
 ) -> Asked | None:
     """Choose metrics, and rows for them.
 
     Parameters
     ----------
-    config : MetricsConfig
+    config : Config
+        Its `metrics`; of its `data`, how rows are written out and how long they are.
     tokenizer : transformers tokenizer
     test : [n] of (Row, Encoded)
         Test rows, of which the first `num_rows` are taken.
     others : iterable of Row
         More rows of the same source: their labels are to choose from too.
-    max_tokens : int
-        Longest row [tokens].
 
     Returns
     -------
@@ -93,9 +91,10 @@ def asked_of(
     UserWarning
         If none is named and there is none for such rows.
     """
-    if not config.every_rounds:
+    metrics, data = config.metrics, config.data
+    if not metrics.every_rounds:
         return None
-    taken = test[: config.num_rows]
+    taken = test[: metrics.num_rows]
     prompts = [
         Prompt(_before_answer(encoded), final_number(row.answer))
         for row, encoded in taken
@@ -103,7 +102,7 @@ def asked_of(
     ]
     numbered = [prompt for prompt in prompts if prompt.number is not None]
     labelled = [row for row, _ in taken if _is_labelled(row)]
-    names: tuple[str, ...] = config.names
+    names: tuple[str, ...] = metrics.names
     if not names:
         names = (*OF_NUMBERS * bool(numbered), *OF_LABELS * bool(labelled))
         if not names:
@@ -115,7 +114,7 @@ def asked_of(
     return Asked(
         names=names,
         prompts=tuple(prompts) if {*names} & {*OF_NUMBERS} else (),
-        choices=tuple(_choices(labelled, _labels(test, others), tokenizer, max_tokens))
+        choices=tuple(_choices(labelled, _labels(test, others), tokenizer, data))
         if {*names} & {*OF_LABELS}
         else (),
     )
@@ -168,29 +167,47 @@ def _check_names(
 
 
 def _choices(
-    rows: Sequence[Row], labels: Sequence[str], tokenizer: Any, max_tokens: int
+    rows: Sequence[Row], labels: Sequence[str], tokenizer: Any, data: DataConfig
 ) -> Iterable[Choice]:
     """Yield each row with every label for an answer, tokenised as in training."""
-    encoder = Encoder(tokenizer, UNBOUNDED_TOKENS)
+    encoder = Encoder(tokenizer, UNBOUNDED_TOKENS, template=data.template)
     first = len(start_ids(tokenizer))
     for row in rows:
-        labelled = [replace(row, answer=label) for label in labels]
+        labelled = [_answering(row, label) for label in labels]
         whole = [
             one.input_ids[: one.spans[-1][1]].tolist()
             for one in encoder.encode({"test": labelled})["test"]
         ]
-        options = [one[:-1] for one in whole]  # without the end of sequence
+        options = [_without_end(one, tokenizer) for one in whole]
         if any(_begins(one, other) for one in options for other in options):
             options = whole
         common = _num_common(options)
         # As a training row that is too long: the prompt's beginning goes.
-        excess = max(0, max(map(len, whole)) - max_tokens)
+        excess = max(0, max(map(len, whole)) - data.max_tokens)
         shared = (*options[0][:first], *options[0][first + excess : common])
         yield Choice(
             shared=shared,
             options=tuple(tuple(one[common:]) for one in options),
             true=labels.index(str(row.label)),
         )
+
+
+def _answering(row: Row, label: str) -> Row:
+    """Return a row with another label for its answer."""
+    turns = list(row.turns)
+    for place in reversed(range(len(turns))):
+        if turns[place].is_learnt:
+            turns[place] = turns[place]._replace(text=label)
+            break
+    return replace(row, answer=label, turns=tuple(turns))
+
+
+def _without_end(ids: list[int], tokenizer: Any) -> list[int]:
+    """Return a row without the special tokens that end it."""
+    ends = {*tokenizer.all_special_ids}
+    while ids[-1] in ends:
+        ids = ids[:-1]
+    return ids
 
 
 def _begins(one: Sequence[int], other: Sequence[int]) -> bool:

@@ -12,6 +12,7 @@ from trimwave.cell.partition import partition
 from trimwave.lm.data.asked import Asked, asked_of
 from trimwave.lm.data.encode import Encoded, Encoder
 from trimwave.lm.data.parts import UNFIT
+from trimwave.lm.data.reading import Reading
 from trimwave.lm.data.tasks import Splits, load_task
 from trimwave.recipe.config import Config
 from trimwave.recipe.situation import sizes_of
@@ -49,10 +50,11 @@ def deal_rows(config: Config, tokenizer: Any) -> Dealt:
         If the rows cannot be had, are too few or too long, or cannot be dealt out.
     """
     data = config.data
-    encoder = Encoder(tokenizer, data.max_tokens, data.too_long)
+    encoder = Encoder(tokenizer, data.max_tokens, data.too_long, data.template)
     task = load_task(
         data.source,
         data.public,
+        reading=Reading.of(data),
         num_train=data.num_train,
         num_test=data.num_test,
         num_public=data.num_public,
@@ -70,11 +72,10 @@ def deal_rows(config: Config, tokenizer: Any) -> Dealt:
         test=tuple(encoded["test"]),
         public=tuple(encoded["public"]),
         asked=asked_of(
-            config.metrics,
+            config,
             tokenizer,
             list(zip(task.test, encoded["test"], strict=True)),
             task.train,
-            data.max_tokens,
         ),
         facts={
             "revision": task.data_revision,
@@ -82,6 +83,7 @@ def deal_rows(config: Config, tokenizer: Any) -> Dealt:
             "duplicates_dropped": task.num_duplicates,
             "passed_over": task.passed_over,
             "rows": {name: len(part) for name, part in encoded.items()},
+            "template": encoder.templates,
         },
     )
 
