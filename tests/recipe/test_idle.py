@@ -38,7 +38,15 @@ OTHER = {
     "prune.criterion": "random",
     "data.source": "alpaca",
     "data.public": "alpaca",
+    "data.num_train": 99,
+    "data.num_test": 9,
+    "data.num_public": 9,
     "data.partition": "dirichlet",
+    "data.client_column": "user",
+    "data.columns": ["text"],
+    "data.label_column": "kind",
+    "data.label_names": ["a", "b"],
+    "data.template": "plain",
     "data.client_sizes": [3, 4, 5],
     "data.too_long": "drop",
     "train.precision": "fp32",
@@ -76,9 +84,13 @@ def test_the_list_of_what_planning_never_reads_is_true(tmp_path):
     clients.write_text("speed_gflops,memory_gb\n100,4\n")
     keys = [key for key in keys_of(Config().to_dict()) if not key.startswith("options")]
     assert len(keys) > 50
+    rows = tmp_path / "rows.csv"
+    rows.write_text("user,text\n" + "a,b\n" * 4 + "b,c\nc,d\n")
     read = set()
     for key in keys:
         base = (*SMALL, *C5) if key.startswith(("limits.c5", "limits.g")) else SMALL
+        if key == "data.client_column":
+            base = (*SMALL, f"data.source={rows}")
         config = merge_overrides(Config(), base)
         files = {"radio.trace": trace, "cell.clients": clients}
         value = str(files[key]) if key in files else other_value(key, config)

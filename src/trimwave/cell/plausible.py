@@ -171,6 +171,17 @@ SAMPLES = Quantity(
 )
 """Rows of a client; only their ratios count, so that parts of one do."""
 
+RATE = Quantity(
+    unit="bit/s",
+    least=1.0,
+    too_low="a round would take a year for 4 MB at 1",
+    most=1e13,
+    too_high="no link to a device carries 1e13",
+    usual=(1e3, 1e11),  # below GPRS; above all of WLAN and mobile radio
+    others={"in Mbit/s": _times(1e6), "in kbit/s": _times(1e3)},
+)
+"""What a link carries whose rate is known."""
+
 SAMPLE_MS = Quantity(
     unit="ms",
     least=1e-6,

@@ -56,12 +56,6 @@ def latency_of(
     )
 
 
-def even_band(situation: Situation, num_sharing: int) -> FloatArray:
-    """Return the even split B / K, [K] [Hz]."""
-    band = situation.cell.total_bandwidth_hz
-    return np.full(num_sharing, band / num_sharing)
-
-
 def best_band(latency: RoundLatency, cell: Cell) -> FloatArray:
     """Return the split with which fixed sub-models end soonest, [K] [Hz].
 
@@ -161,6 +155,7 @@ def plan_of(
         memory_bytes=counts([bill.memory_bytes for bill in bills]),
         install_bits=install_bits,
         install_s=_install_s(situation.cell, install_bits),
+        given_s=spread(latency.given_s(kept) + np.zeros(clients.size)),
         binding=binding or ("-",) * len(submodels),
         solution=solution,
         carry=carry or {},
@@ -180,7 +175,7 @@ def _check_cell(cell: Cell, problem: Problem | None) -> None:
 
 def _warn_of_bounds(cell: Cell, clients: IntArray, share_hz: FloatArray) -> None:
     """Say where a method's shares are outside the clients' bounds."""
-    bounds = {"least": cell.bandwidth_min_hz, "largest": cell.bandwidth_max_hz}
+    bounds = {"least": cell.share_min_hz, "largest": cell.bandwidth_max_hz}
     for which, bound_hz in bounds.items():
         if bound_hz is None:
             continue

@@ -28,10 +28,14 @@ NO_TRAINING = (
     *("name", "rounds", "prune.", "align.", "metrics."),
     *("data.source", "data.public", "data.num_test", "data.num_public"),
     *("data.partition", "data.dirichlet_alpha", "data.max_tokens", "data.too_long"),
+    *("data.columns", "data.label_column", "data.label_names", "data.template"),
     *("train.learning_rate", "train.lora_learning_rate", "train.weight_decay"),
     *("train.max_grad_norm", "train.lora_alpha", "train.precision", "train.device"),
 )
-"""What planning never reads."""
+"""What planning never reads, but for `READ_OF_OWNED`."""
+
+READ_OF_OWNED = ("data.source", "data.partition", "data.columns")
+"""What planning reads where the rows say whose they are."""
 
 RADIO_OF_LINKS = (
     *("server_power_w", "path_loss_db", "fading"),
@@ -63,7 +67,7 @@ def idle_keys(
     told: set[str] = set()
     written = [*dict.fromkeys([*named, *in_recipe])]
     for rules, keys in (
-        (_unread_by(command), list(named)),
+        (_unread_by(command, config), list(named)),
         (_beside_fleet(command, config), written),
         (_under_others(config), written),
         (_of_the_method(config) if command not in SEVERAL else (), written),
@@ -80,10 +84,12 @@ def _matches(key: str, idle: str) -> bool:
     return key.startswith(idle) if idle.endswith(".") else key == idle
 
 
-def _unread_by(command: Command) -> Iterator[Idle]:
+def _unread_by(command: Command, config: Config) -> Iterator[Idle]:
     if command in ("plan", "sweep"):
         for key in NO_TRAINING:
-            if (command, key) != ("sweep", "name"):  # its folder's
+            if (command, key) == ("sweep", "name"):  # its folder's
+                continue
+            if not (config.data.is_owned and key in READ_OF_OWNED):
                 yield key, "on a plan, which trains nothing"
     if command in ("compare", "sweep"):
         yield "method", "here, where --methods says which"
@@ -114,13 +120,23 @@ def _beside_fleet(command: Command, config: Config) -> Iterator[Idle]:
         yield key, f"beside {fleet.found.path.name}, which gives the clients"
 
 
+def _of_rows(config: Config) -> Iterator[Idle]:
+    """Yield what says nothing about rows as they are."""
+    data = config.data
+    if data.source == "gsm_symbolic":
+        for key in ("data.columns", "data.label_column", "data.label_names"):
+            yield key, "on `gsm_symbolic`, which is generated"
+    if data.is_owned:
+        for key in ("data.num_train", "data.client_sizes"):
+            yield key, "where the rows say whose they are: a client keeps its own"
+    if data.partition != "dirichlet":
+        for key in ("data.dirichlet_alpha", "data.label_column"):
+            yield key, f"while `data.partition` is {data.partition}"
+
+
 def _under_others(config: Config) -> Iterator[Idle]:
     """Yield what other settings of the same config leave without effect."""
-    if config.data.partition != "dirichlet":
-        yield (
-            "data.dirichlet_alpha",
-            f"while `data.partition` is {config.data.partition}",
-        )
+    yield from _of_rows(config)
     if config.radio.fading == "none" and not config.radio.trace:
         yield "--round", "while `radio.fading` is none"
     if config.radio.trace:

@@ -46,6 +46,11 @@ def with_owners(config: Config, is_written: bool, where: str) -> Config:
     """
     if not config.data.is_owned:
         return config
+    if config.data.source == "gsm_symbolic":
+        raise InputError(
+            f"{where}: {_key(config.data)} says whose rows are whose, and "
+            f"`gsm_symbolic` is generated; leave it out, or bring rows of your own."
+        )
     ids = known_owners(config)
     if ids is None:
         return config
@@ -118,7 +123,7 @@ def owned_sizes(config: Config) -> FloatArray | None:
 
 
 def ordered(ids: Sequence[str], config: Config) -> list[str]:
-    """Return the clients in the order of the cell: that of `cell.clients`, if it has ids.
+    """Return the clients in the order of the cell: that of `cell.clients`' ids.
 
     Raises
     ------

@@ -17,15 +17,13 @@ from trimwave.base.table import is_table_name
 from trimwave.recipe.config import Config
 from trimwave.recipe.fleet import counted
 from trimwave.recipe.idle import keys_of
+from trimwave.recipe.layers import lay_over, leave_out_counts, merge
 from trimwave.recipe.owned import with_owners
 from trimwave.recipe.paths import absolute_paths, check_paths
 
 PACKAGE_FOLDER = Path(__file__).parents[1]
 FOLDERS = (PACKAGE_FOLDER / "recipes", PACKAGE_FOLDER.parents[1] / "recipes")
 """Where a recipe is looked up by name: the installed wheel, or the checkout."""
-
-OWNERS = ("source", "partition", "client_column")
-"""Keys of `data` that say whose rows are whose."""
 
 KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 """How types are called in messages."""
@@ -68,10 +66,16 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         is legal.
     """
     tree: dict[str, Any] = {}
-    for _, written in _chain(path, ()):
-        _lay_over(tree, written)
+    ours = True
+    for recipe, written in _chain(path, ()):
+        if ours and not (ours := _is_ours(recipe)):
+            leave_out_counts(tree, written)
+        lay_over(tree, written)
     changed = deepcopy(tree)
-    _lay_over(changed, _merged(overrides))
+    named = _merged(overrides)
+    if ours:
+        leave_out_counts(changed, named)
+    lay_over(changed, named)
     check_paths(changed, str(path))
     try:
         return config_from_dict(changed, str(path))
@@ -96,10 +100,14 @@ def written_keys(path: Path, overrides: Sequence[str]) -> tuple[list[str], list[
     own = [
         key
         for recipe, tree in _chain(path, ())
-        if not any(folder in recipe.absolute().parents for folder in FOLDERS)
+        if not _is_ours(recipe)
         for key in keys_of(tree)
     ]
     return named, own
+
+
+def _is_ours(recipe: Path) -> bool:
+    return any(folder in recipe.absolute().parents for folder in FOLDERS)
 
 
 def _chain(path: Path, readers: tuple[Path, ...]) -> list[tuple[Path, dict[str, Any]]]:
@@ -149,7 +157,7 @@ def merge_overrides(config: Config, overrides: Sequence[str]) -> Config:
         If a key or value is wrong.
     """
     tree = config.to_dict()
-    _lay_over(tree, _merged(overrides))
+    lay_over(tree, _merged(overrides))
     return config_from_dict(tree, "--set")
 
 
@@ -185,35 +193,8 @@ def _merged(overrides: Sequence[str]) -> dict[str, Any]:
     """Return overrides as one tree."""
     tree: dict[str, Any] = {}
     for override in overrides:
-        _merge(tree, _parse_override(override))
+        merge(tree, _parse_override(override))
     return tree
-
-
-def _lay_over(tree: dict[str, Any], changes: Mapping[str, Any]) -> None:
-    """Merge what says more later: other clients, of a table or of rows, are as many."""
-    cell, below = changes.get("cell"), tree.get("cell")
-    others = isinstance(cell, Mapping) and "clients" in cell
-    if (others or _names_owners(tree, changes)) and isinstance(below, dict):
-        below.pop("num_clients", None)
-    _merge(tree, changes)
-
-
-def _names_owners(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
-    """Whether changes say whose rows are whose, or name other such rows."""
-    data, below = changes.get("data"), tree.get("data")
-    if not isinstance(data, Mapping):
-        return False
-    after = {**below, **data} if isinstance(below, Mapping) else data
-    owned = after.get("partition") == "files" or bool(after.get("client_column"))
-    return owned and not data.keys().isdisjoint(OWNERS)
-
-
-def _merge(tree: dict[str, Any], changes: Mapping[str, Any]) -> None:
-    for key, value in changes.items():
-        if isinstance(value, Mapping) and isinstance(tree.get(key), dict):
-            _merge(tree[key], value)
-        else:
-            tree[key] = value
 
 
 def _build(cls: type[Any], tree: Mapping[str, Any], where: str, prefix: str) -> Any:

@@ -1,4 +1,4 @@
-"""Which files hold whose rows, and how many: without torch, so that a plan knows too."""
+"""Which files hold whose rows, and how many: without torch, for a plan too."""
 
 import io
 import json
@@ -137,8 +137,8 @@ def natural(name: str) -> tuple[list[tuple[int, str]], str]:
 def client_folder(folder: Path) -> ClientFolder:
     """Return whose files a folder holds.
 
-    A client has a file of its own and perhaps one of test rows (``NAME.test.jsonl``), or
-    a sub-folder with ``train*`` and perhaps ``test*`` files; or its file lies in
+    A client has a file of its own and perhaps one of test rows, ``NAME.test.jsonl``;
+    or a sub-folder with ``train*`` and perhaps ``test*`` files; or its file lies in
     ``train/``, its test file by the same name in ``test/``. ``test.*`` and ``public.*``
     beside them are nobody's.
 
@@ -261,7 +261,8 @@ def _rows(
     """Yield the rows of a file; with what is in them only if columns are not None."""
     kind = kind_of(path)
     if kind == ".parquet":
-        from pyarrow.parquet import read_metadata, read_table as read_parquet
+        from pyarrow.parquet import read_metadata
+        from pyarrow.parquet import read_table as read_parquet
 
         if columns is None:
             yield from ({} for _ in range(read_metadata(path).num_rows))

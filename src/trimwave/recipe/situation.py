@@ -95,13 +95,15 @@ def num_samples_of(config: Config) -> FloatArray:
         sizes = owned_sizes(config)
         if sizes is None:
             warn_of_unknown_sizes(config)
-        return np.ones(num_clients) if sizes is None else sizes
+            return np.full(num_clients, NUM_GENERATED / num_clients)
+        return sizes
     num_rows = data.num_train
     if num_rows is None:
-        # A plan weighs clients against each other: shares of unknown rows are enough.
-        generated = data.source == "gsm_symbolic"
-        unknown = sum(data.client_sizes) or num_clients
-        num_rows = NUM_GENERATED if generated else unknown
+        # A plan weighs clients against each other: where nobody has counted the rows,
+        # shares of any number are enough.
+        num_rows = NUM_GENERATED
+        if data.source != "gsm_symbolic" and data.client_sizes:
+            num_rows = sum(data.client_sizes)
     if not data.client_sizes and num_rows < num_clients:
         return np.full(num_clients, num_rows / num_clients)
     return sizes_of(config, num_rows).astype(np.float64)

@@ -15,6 +15,7 @@ middle. So the text is tokenised whole, as it is when the model is used, and the
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from trimwave.base.errors import InputError
@@ -64,17 +65,25 @@ def tokenise(
     for index, script in enumerate(scripts):
         ids = list(found["input_ids"][index])
         offsets = found["offset_mapping"][index] if fast else None
-
-        def place(at: int, starts: bool) -> int:
-            if at in (0, len(script.text)):  # a word mark before a text is its own
-                return len(ids) if at else 0
-            if offsets is not None:
-                return _border(offsets, at, starts)
-            before = script.text[:at]
-            alone = tokenizer(before, add_special_tokens=False, verbose=False)
-            return _num_common(ids, alone["input_ids"])
-
+        place = partial(_token_at, tokenizer, script.text, ids, offsets)
         yield ids, tuple((place(a, True), place(b, False)) for a, b in script.spans)
+
+
+def _token_at(
+    tokenizer: Any,
+    text: str,
+    ids: Sequence[int],
+    offsets: Sequence[tuple[int, int]] | None,
+    at: int,
+    starts: bool,
+) -> int:
+    """Return which token a span that starts, or ends, at a character is cut before."""
+    if at in (0, len(text)):  # a word mark before a text is its own
+        return len(ids) if at else 0
+    if offsets is not None:
+        return _border(offsets, at, starts)
+    alone = tokenizer(text[:at], add_special_tokens=False, verbose=False)
+    return _num_common(ids, alone["input_ids"])
 
 
 def _border(offsets: Sequence[tuple[int, int]], at: int, starts: bool) -> int:

@@ -147,14 +147,14 @@ def turns_of(value: object, column: str, where: str) -> list[Turn] | Lack:
     if lack := lack_of(value):
         return lack
     value = _parsed(value)
-    if not _is_list(value):
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
         raise InputError(
             f"column `{column}` of {where} must be a list of messages, each with "
             f"`role` and `content`, got {shown(value)}; keep such rows as .jsonl."
         )
     return [
         _turn(message, f"message {number} of `{column}` of {where}")
-        for number, message in enumerate(value, start=1)  # type: ignore[arg-type]
+        for number, message in enumerate(value, start=1)
     ] or Lack.BLANK
 
 
@@ -170,7 +170,9 @@ def _parsed(value: object) -> object:
 
 def _turn(message: object, where: str) -> Turn:
     if not isinstance(message, Mapping):
-        raise InputError(f"{where} must have `role` and `content`, got {shown(message)}.")
+        raise InputError(
+            f"{where} must have `role` and `content`, got {shown(message)}."
+        )
     role, content = (
         message.get(one, message.get(other))
         for one, other in (("role", "from"), ("content", "value"))

@@ -7,9 +7,9 @@ from typing import Self
 
 import numpy as np
 
-from trimwave.lm.data.records import Records
 from trimwave.lm.data.layouts import NUMBERING, Layout, find_layout
 from trimwave.lm.data.reading import AS_IS, Reading
+from trimwave.lm.data.records import Records
 from trimwave.lm.data.rows import Lack, Row, listed
 
 
@@ -66,7 +66,7 @@ def draw_from(
     Parameters
     ----------
     tables : iterable of Records
-        Training records, then perhaps test records.
+        Test records, if there are any, and then training records.
     source : str
         What the user calls them.
     rng : numpy.random.Generator
@@ -81,12 +81,14 @@ def draw_from(
     """
     tables = list(tables)
     layouts = [find_layout(table.columns(), source) for table in tables]
-    for table in tables:
-        reading.check(table.columns(), source)
+    readings = [reading.of_table(table.columns()) for table in tables[:-1]]
+    readings.append(reading)
+    for table, one in zip(tables, readings, strict=True):
+        one.check(table.columns(), source)
     _warn_of_unused(zip(layouts, tables, strict=True), source, reading)
     return [
-        Draw(_laid_out(layout, table, rng, reading), source, len(table))
-        for layout, table in zip(layouts, tables, strict=True)
+        Draw(_laid_out(layout, table, rng, one), source, len(table))
+        for layout, table, one in zip(layouts, tables, readings, strict=True)
     ]
 
 

@@ -104,8 +104,8 @@ def _read_file(file: Path, reading: Reading) -> Found:
     kind = kind_of(file)
     if not kind:
         raise InputError(
-            f"`{file}` is of an unknown kind; give one of {', '.join(ROW_SUFFIXES)}, or one "
-            f"of text packed by gzip (.gz)."
+            f"`{file}` is of an unknown kind; give one of {', '.join(ROW_SUFFIXES)}; "
+            f"those of text may be packed by gzip (.jsonl.gz)."
         )
     if kind in TABLES:
         records, lines = read_table_rows(file, reading.columns)
@@ -196,9 +196,7 @@ def _checked(record: object, where: str) -> Record:
 
 def _refuse_wrapped(record: Record, file: Path) -> None:
     """Refuse one object around the rows: {"data": [{...}, ...]}, or one of columns."""
-    if any(
-        set(record).issuperset(layout.needs) and layout.nests for layout in LAYOUTS
-    ):
+    if any(one.nests and record.keys() >= {*one.needs} for one in LAYOUTS):
         return  # one row of messages, or with a list of answers
     nested = {
         key: list(value.values()) if isinstance(value, dict) else value

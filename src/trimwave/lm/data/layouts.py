@@ -26,7 +26,6 @@ from trimwave.lm.data.chat import (
     MessagesLayout,
     PairLayout,
     history_of,
-    is_messages,
 )
 from trimwave.lm.data.rows import Lack, Row, Turn, lack_of, listed, text_of
 
@@ -63,8 +62,7 @@ class Layout(Protocol):
 
     @property
     def spare(self) -> frozenset[str]:
-        """Columns that public sets of this layout have beside it; left out on
-        purpose."""
+        """Columns that public sets have beside it; left out on purpose."""
 
     @property
     def nests(self) -> bool:

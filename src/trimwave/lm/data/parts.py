@@ -145,6 +145,12 @@ def _too_few(draw: Draw, count: int | None, left: int, part: str) -> str:
     )
 
 
+def warn_of_parts(parts: Mapping[str, Part], draws: Sequence[Draw]) -> None:
+    """Say once what was passed over, what is there twice and what was mended."""
+    warn_of_passed_over(parts)
+    warn_of_mended(draws)
+
+
 def warn_of_passed_over(parts: Mapping[str, Part]) -> None:
     """Say once what was passed over in which part, and what is there twice."""
     said = []
@@ -158,7 +164,7 @@ def warn_of_passed_over(parts: Mapping[str, Part]) -> None:
     if said:
         if any(DUPLICATE in part.passed_over for part in parts.values()):
             said.append("a duplicate is a row that another part has")
-        warnings.warn(f"rows {'; '.join(said)}.", stacklevel=4)
+        warnings.warn(f"rows {'; '.join(said)}.", stacklevel=5)
 
 
 def warn_of_mended(draws: Sequence[Draw]) -> None:
@@ -169,5 +175,5 @@ def warn_of_mended(draws: Sequence[Draw]) -> None:
             f"half a surrogate pair is no character: replaced by U+FFFD in "
             f"{len(origins)} {'row' if len(origins) == 1 else 'rows'}, the first drawn "
             f"is {origins[0]}; mend what cut these texts.",
-            stacklevel=4,
+            stacklevel=5,
         )

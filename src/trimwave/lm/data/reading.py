@@ -37,6 +37,12 @@ class Reading:
         """Columns beside those of the layout that something is made of."""
         return self.label_column, self.client_column
 
+    def of_table(self, columns: Collection[str]) -> "Reading":
+        """Return how test records are read, which need not say whose they are."""
+        if self.client_column and self.client_column not in columns:
+            return replace(self, client_column="")
+        return self
+
     def check(self, columns: Collection[str], source: str) -> None:
         """Refuse a source without a column that is asked for.
 

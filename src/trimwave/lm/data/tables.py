@@ -8,9 +8,7 @@ from trimwave.base.errors import InputError
 from trimwave.base.table import Row, Table, read_table
 from trimwave.lm.data.layouts import LAYOUTS, YAHOO_COLUMNS, YAHOO_TOPICS
 
-LAYOUT_COLUMNS = {
-    column for one in LAYOUTS for column in (*one.needs, *one.reads)
-}
+LAYOUT_COLUMNS = {column for one in LAYOUTS for column in (*one.needs, *one.reads)}
 """Columns that a layout uses."""
 
 

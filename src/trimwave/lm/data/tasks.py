@@ -10,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from trimwave.base.errors import InputError, nearest
 from trimwave.base.streams import stream
 from trimwave.lm.data.draw import Draw, draw_from
@@ -20,8 +22,7 @@ from trimwave.lm.data.parts import (
     Part,
     Taker,
     UpTo,
-    warn_of_mended,
-    warn_of_passed_over,
+    warn_of_parts,
 )
 from trimwave.lm.data.reading import AS_IS, Reading
 from trimwave.lm.data.records import Records
@@ -41,6 +42,9 @@ HUB: dict[str, tuple[str, str | None]] = {
 
 GSM_SUFFIX = " Give the result as your final answer. Do not include units."
 """What reasoning-gym adds to every question."""
+
+FEW = UpTo(64, 0.2)
+"""Test rows, or public rows, where no number is asked for: 64 or a fifth."""
 
 GSM_CHUNK = 10_000
 """Problems asked of one generator seed; changing it changes every draw."""
@@ -79,6 +83,12 @@ class Splits:
     """`revision` of the source of `train` and `test`."""
     public_revision: str | None
     """`revision` of the source of `public`; None without public rows."""
+    client_ids: tuple[str, ...] | None = None
+    """The clients' names, where the rows say whose they are."""
+    shards: tuple[np.ndarray, ...] | None = None
+    """Then, which of `train` each client has, [n_k] each."""
+    own_test: tuple[tuple[Row, ...], ...] | None = None
+    """Test rows of each client's own, where clients have some."""
 
     @property
     def num_duplicates(self) -> int:
@@ -150,9 +160,8 @@ def load_task(
         public_part = taker.take(server.train, num_public, "public")
     train = taker.take(own.train, num_train, "train")
     parts = {"train": train, "test": test, "public": public_part}
-    warn_of_passed_over(parts)
     draws = [own.train, *([own.test] if own.test else [])]
-    warn_of_mended(draws if server is own else [*draws, server.train])
+    warn_of_parts(parts, draws if server is own else [*draws, server.train])
     return Splits(
         train=train.rows,
         test=test.rows,
