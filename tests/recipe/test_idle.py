@@ -56,6 +56,7 @@ OTHER = {
     "data.too_long": "drop",
     "train.precision": "fp32",
     "train.device": "cpu",
+    "metrics.names": ["f1"],
 }
 """Another value of each key that is no plain number."""
 
@@ -154,6 +155,16 @@ def told(command, *changes, recipe=(), also=()):
         (["train.lora_learning_rate=1e-4"], "`jcpba`, which trains weights"),
         (["train.lora_rank=4"], "`jcpba`, which trains weights"),
         (["train.learning_rate=1e-4", "method=ubfp:learning_rate=1"], "of its own"),
+        (["metrics.num_rows=3"], "while `metrics.every_rounds` is 0"),
+        (["metrics.num_rows=3", "metrics.every_rounds=2"], None),
+        (
+            [
+                "metrics.max_new_tokens=3",
+                "metrics.every_rounds=2",
+                "metrics.names=['f1']",
+            ],
+            "nothing to generate",
+        ),
         (["rounds=3", "data.source=alpaca", "seed=4"], None),
     ],
 )

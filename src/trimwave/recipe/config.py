@@ -322,6 +322,36 @@ class AlignConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class MetricsConfig:
+    """What a model gets right, beside its loss.
+
+    Taken with the trained blocks on the whole model: before training, every so many
+    rounds, and after the last one.
+    """
+
+    every_rounds: int = 0
+    """Rounds between two times; 0 = never."""
+    num_rows: int = 16
+    """Test rows that they are taken on, the first of them; all where there are fewer.
+    """
+    max_new_tokens: int = 256
+    """Longest answer that is generated [token]; shorter where the model's context
+    ends."""
+    names: tuple[Literal["exact_match", "accuracy", "f1", "tokens_per_s"], ...] = ()
+    """Which; empty = those that there are test rows for: `exact_match` and
+    `tokens_per_s` where answers have a number behind ####, `accuracy` and `f1` where
+    they are labels."""
+
+    def __post_init__(self) -> None:
+        if self.every_rounds < 0:
+            raise InputError(
+                "`metrics.every_rounds` must be at least 0, got "
+                f"{self.every_rounds}; 0 = never."
+            )
+        _require("metrics.", self, 1, "num_rows", "max_new_tokens")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
     """A whole run."""
 
@@ -341,6 +371,7 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     align: AlignConfig = field(default_factory=AlignConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Options of methods in this recipe, ``[options.fedbiot]`` and so on; what is
     written behind a method's name wins."""

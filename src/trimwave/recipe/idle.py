@@ -12,7 +12,7 @@ from trimwave.base.errors import InputError
 from trimwave.methods import parse_method
 from trimwave.model.config_file import local_path
 from trimwave.model.names import KNOWN_MODELS
-from trimwave.recipe.config import Config
+from trimwave.recipe.config import Config, MetricsConfig
 from trimwave.recipe.fleet import fleet_of
 
 GENERATED = "gsm_symbolic"
@@ -31,7 +31,7 @@ Idle = tuple[str, str]
 """A key, or the beginning of keys up to a dot, and the end of "without effect ..."."""
 
 NO_TRAINING = (
-    *("name", "rounds", "prune.", "align."),
+    *("name", "rounds", "prune.", "align.", "metrics."),
     *("model.revision", "data.source", "data.configuration", "data.revision"),
     *("data.public", "data.num_test", "data.num_public"),
     *("data.partition", "data.dirichlet_alpha", "data.max_tokens", "data.too_long"),
@@ -190,6 +190,15 @@ def _under_others(config: Config) -> Iterator[Idle]:
     if not (align.initial_steps or align.every_rounds):
         never = "while `align.initial_steps` and `align.every_rounds` are 0"
         yield "align.kl_weight", never
+    yield from _of_metrics(config.metrics)
+
+
+def _of_metrics(metrics: MetricsConfig) -> Iterator[Idle]:
+    if not metrics.every_rounds:
+        for key in ("num_rows", "max_new_tokens", "names"):
+            yield f"metrics.{key}", "while `metrics.every_rounds` is 0"
+    if metrics.names and not {*metrics.names} & {"exact_match", "tokens_per_s"}:
+        yield "metrics.max_new_tokens", "while `metrics.names` has nothing to generate"
 
 
 def _of_the_method(config: Config) -> Iterator[Idle]:
