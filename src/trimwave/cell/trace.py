@@ -1,0 +1,100 @@
+"""A trace: measured links, replayed over rounds or over seconds.
+
+Shapes: S samples, K clients.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trimwave.base.columns import Columns
+from trimwave.base.errors import InputError
+from trimwave.base.units import FloatArray, IntArray
+from trimwave.cell.link import Direction
+from trimwave.cell.timeline import Timeline
+
+LinkKind = Literal["gain_db", "snr_db", "rate_bps"]
+"""What a trace has of a link: its gain, its SNR with the noise of the whole band, or
+the rate itself."""
+
+Holes = Literal["error", "hold", "absent"]
+HOLES: tuple[Holes, ...] = get_args(Holes)
+"""What a sample without a value of a client means: a fault of the file, the value
+before it, or that the client is not there."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trace:
+    """Measured links and devices, replayed; a trace that ends starts again."""
+
+    kind: LinkKind
+    """What `links` are."""
+    links: FloatArray
+    """[S, 2, K] down then up, as `kind` says; nan where the client is not there."""
+    present: NDArray[np.bool_]
+    """[S, K] whether the client is there."""
+    ids: tuple[str, ...]
+    """K names of the clients."""
+    timeline: Timeline | None = None
+    """When the samples hold; None = one sample a round."""
+    speed_flops_per_s: FloatArray | None = None
+    """[S, K] f_k of each sample [FLOP/s], nan where the client is not there; None = as
+    the cell has it."""
+    places: "Places | None" = field(default=None, repr=False)
+    """Where a file has these values; None = from no file."""
+
+    @property
+    def num_samples(self) -> int:
+        """S."""
+        return len(self.links)
+
+    def sample_of(self, round_index: int, clock_s: float) -> int:
+        """Return the sample that a round begins in: by its number, or by the clock."""
+        if self.timeline is None:
+            return round_index % self.num_samples
+        return self.timeline.sample_at(clock_s)
+
+    def require_clients(self, num_clients: int) -> None:
+        """Refuse a trace of another number of clients.
+
+        Raises
+        ------
+        InputError
+            Naming both numbers.
+        """
+        if (traced := len(self.ids)) != num_clients:
+            raise InputError(
+                f"the trace has {traced} clients, the cell {num_clients}; "
+                "set `cell.num_clients` to the trace's number."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where each value of a trace stands in its file."""
+
+    found: Columns
+    rows: IntArray
+    """Row by sample and client, [S, K]; -1 = none."""
+    key: str
+    """The column that tells samples apart."""
+    names: dict[Direction, str]
+    """The columns of the two directions."""
+
+    def of(self, sample: int, client: int, direction: Direction) -> str:
+        """Return file, line and column, and who the file says it is."""
+        row = int(self.rows[sample, client])
+        where = self.found.where(row, self.names[direction])
+        return f"{where}: {pair(self.found, row, self.key)}"
+
+
+def pair(found: Columns, row: int, key: str) -> str:
+    """Say of which sample and client a row is."""
+    return f"{when(key, found.values[key][row])}, client {found.texts['client'][row]}"
+
+
+def when(key: str, value: float) -> str:
+    """Say which sample it is: ``round 3``, or ``second 1.5``."""
+    return f"{'round' if key == 'round' else 'second'} {value:.10g}"
