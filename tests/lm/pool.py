@@ -55,7 +55,7 @@ class PoolBackend:
             for k, (delta, loss) in done.items()
         ]
         losses = [done[k][1] if k in done else None for k in range(plan.num_clients)]
-        return Exchange(updates=updates, train_loss=losses, round_s=plan.latency_s)
+        return Exchange(updates=updates, train_loss=losses)
 
 
 _bench = None

@@ -5,6 +5,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
+from trimwave.base.errors import InputError
 from trimwave.methods import METHODS
 from trimwave.recipe.config import Config
 from trimwave.recipe.idle import NO_TRAINING, WITHOUT_LIMITS, idle_keys, keys_of
@@ -25,6 +26,7 @@ OTHER = {
     "cell.speed_factor": [1, 1.5],
     "cell.memory_bytes": [5e9, 6e9],
     "radio.fading": "none",
+    "radio.trace_holes": "absent",
     "radio.noise": "psd",
     "radio.max_spectral_efficiency": 1.0,
     "limits.beta_min": 0.3,
@@ -56,7 +58,10 @@ def other_value(key, config):
 
 def what_a_plan_reads(config):
     """Return all that `plan` and `sweep` see of a config."""
-    situation, plan = plan_cell(config, config.method)
+    try:
+        situation, plan = plan_cell(config, config.method)
+    except InputError as error:
+        return str(error)
     cell = situation.cell
     arrays = {
         one.name: np.asarray(value).tolist()
@@ -70,11 +75,15 @@ def test_the_list_of_what_planning_never_reads_is_true(tmp_path):
     trace = tmp_path / "gains.csv"
     lines = [f"1,{k},-6{k},-7{k}" for k in range(3)]
     trace.write_text("\n".join(["round,client,gain_down_db,gain_up_db", *lines]))
+    gappy = tmp_path / "gappy.csv"
+    gappy.write_text("\n".join([trace.read_text(), "2,0,-60,-70", "2,1,-60,-70"]))
     keys = [key for key in keys_of(Config().to_dict()) if not key.startswith("options")]
     assert len(keys) > 50
     read = set()
     for key in keys:
         base = (*SMALL, *C5) if key.startswith(("limits.c5", "limits.g")) else SMALL
+        if key == "radio.trace_holes":
+            base = (*SMALL, f"radio.trace={gappy}")
         config = merge_overrides(Config(), base)
         value = str(trace) if key == "radio.trace" else other_value(key, config)
         text = str(value).lower() if isinstance(value, bool) else value

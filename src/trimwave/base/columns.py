@@ -95,9 +95,7 @@ class Columns:
         return f"{self.path}, line {self.lines[row]}, column `{self.headings[name]}`"
 
 
-def read_columns(
-    path: Path, columns: Sequence[Column], expected: str = ""
-) -> Columns:
+def read_columns(path: Path, columns: Sequence[Column], expected: str = "") -> Columns:
     """Read columns of numbers from a table with a header, in any order.
 
     Names are compared without case, surrounding space and quotation marks. Columns

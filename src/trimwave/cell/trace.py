@@ -4,25 +4,32 @@ Shapes: S samples, K clients.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trimwave.base.columns import Columns
 from trimwave.base.errors import InputError
-from trimwave.base.units import FloatArray, IntArray
-from trimwave.cell.link import Direction
+from trimwave.base.units import FloatArray, IntArray, db_to_linear
+from trimwave.cell.link import DIRECTIONS, Direction
 from trimwave.cell.timeline import Timeline
 
 LinkKind = Literal["gain_db", "snr_db", "rate_bps"]
 """What a trace has of a link: its gain, its SNR with the noise of the whole band, or
 the rate itself."""
 
+WORDS: dict[LinkKind, str] = {"gain_db": "gain", "snr_db": "SNR", "rate_bps": "rate"}
+"""By kind, what one value is called."""
+
 Holes = Literal["error", "hold", "absent"]
-HOLES: tuple[Holes, ...] = get_args(Holes)
 """What a sample without a value of a client means: a fault of the file, the value
 before it, or that the client is not there."""
+
+
+Samples = int | slice
+"""One sample, or several."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,6 +62,33 @@ class Trace:
         if self.timeline is None:
             return round_index % self.num_samples
         return self.timeline.sample_at(clock_s)
+
+    @cached_property
+    def carries(self) -> dict[Direction, NDArray[np.bool_]]:
+        """[S, K] where a link carries anything: not at a rate of 0, by direction."""
+        dead = (self.links == 0) & (self.kind == "rate_bps")
+        return {one: ~dead[:, number] for number, one in enumerate(DIRECTIONS)}
+
+    def linear(self, sample: Samples) -> dict[Direction, FloatArray]:
+        """Return gains or SNRs as ratios, or rates [bit/s], [..., K], by direction.
+
+        1 where the client is not there, or a link carries nothing.
+        """
+        found = {}
+        for number, direction in enumerate(DIRECTIONS):
+            values = self.links[sample, number]
+            if self.kind != "rate_bps":
+                values = db_to_linear(values)
+            known = self.present[sample] & self.carries[direction][sample]
+            found[direction] = np.where(known, values, 1.0)
+        return found
+
+    def speed_of(self, sample: Samples, otherwise: FloatArray) -> FloatArray:
+        """Return the speeds, [..., K] [FLOP/s]; `otherwise` where there are none."""
+        if self.speed_flops_per_s is None:
+            return otherwise
+        here = self.present[sample]
+        return np.where(here, self.speed_flops_per_s[sample], otherwise)
 
     def require_clients(self, num_clients: int) -> None:
         """Refuse a trace of another number of clients.

@@ -17,16 +17,13 @@ from trimwave.base.units import FloatArray, IntArray
 from trimwave.cell.link import DIRECTIONS, Direction
 from trimwave.cell.plausible import GAIN, RATE, SNR, SPEED, TIME
 from trimwave.cell.timeline import Timeline
-from trimwave.cell.trace import Holes, LinkKind, Places, Trace, pair, when
+from trimwave.cell.trace import WORDS, Holes, LinkKind, Places, Trace, pair, when
 
 WHOLE = re.compile(r"[+-]?\d{1,15}(\.0*)?", re.ASCII)
 """An id that is a number, as programs write whole ones."""
 
 MOST_VALUES = 10**8
 """Samples times clients that are held in memory at the most."""
-
-WORDS: dict[LinkKind, str] = {"gain_db": "gain", "snr_db": "SNR", "rate_bps": "rate"}
-"""By kind, what one value is called."""
 
 BIT_PER_S = {"bit/s": ("bps", 1.0), "kbit/s": ("kbps", 1e3), "Mbit/s": ("mbps", 1e6)}
 RATE_OR_NONE = replace(RATE, none_is=0.0)
@@ -48,9 +45,7 @@ def _links() -> list[Column]:
             columns.append(
                 Column(
                     f"rate_{direction}_{suffix}",
-                    RATE_OR_NONE
-                    if factor == 1
-                    else RATE_OR_NONE.in_unit(unit, factor),
+                    RATE_OR_NONE if factor == 1 else RATE_OR_NONE.in_unit(unit, factor),
                     required=False,
                     gives=f"rate_{direction}_bps",
                     factor=factor,
@@ -178,18 +173,20 @@ def _kind(found: Columns) -> LinkKind:
     kinds = [kind for kind, names in given.items() if names]
     if len(kinds) != 1:
         what = "no column of links" if not kinds else "links in two ways"
-        listed = ", ".join(f"`{found.headings[one[0]]}`" for one in given.values() if one)
+        firsts = [f"`{found.headings[given[kind][0]]}`" for kind in kinds]
+        listed = f" ({', '.join(firsts)})" if firsts else ""
         raise InputError(
-            f"{where}: {what}{f' ({listed})' if listed else ''}; expected a gain, an "
-            "SNR or a rate for each direction, such as `snr_down_db` and `snr_up_db`."
+            f"{where}: {what}{listed}; expected a gain, an SNR or a rate for each "
+            "direction, such as `snr_down_db` and `snr_up_db`."
         )
-    missing = [one for one in _link_names(kinds[0]).values() if one not in given[kinds[0]]]
+    (kind,) = kinds
+    missing = [name for name in _link_names(kind).values() if name not in given[kind]]
     if missing:
         raise InputError(
             f"{where}: no column `{missing[0]}`, but "
-            f"`{found.headings[given[kinds[0]][0]]}`; a trace needs both directions."
+            f"`{found.headings[given[kind][0]]}`; a trace needs both directions."
         )
-    return kinds[0]
+    return kind
 
 
 def _clients(

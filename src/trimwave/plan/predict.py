@@ -34,16 +34,9 @@ def latency_of(
     """
     cell = situation.cell.take(clients)
     device_flops = np.array([bill.step_flops for bill in bills])
-    server_flops = np.array([bill.server_step_flops for bill in bills])
     compute_s = device_flops / cell.speed_flops_per_s
-    if np.any(server_flops > 0):
-        if cell.server_speed_flops_per_s is None:
-            raise InputError(
-                "this method computes at the server, whose speed is not known; set "
-                "`cell.server_speed_flops_per_s`."
-            )
-        shared_flops_per_s = cell.server_speed_flops_per_s / len(bills)
-        compute_s = compute_s + server_flops / shared_flops_per_s
+    if (server_step_s := _server_step_s(cell, bills)) is not None:
+        compute_s = compute_s + server_step_s
     zeros = np.zeros(len(bills))
     return RoundLatency(
         compute_fixed_s=np.array([bill.num_local_steps for bill in bills]) * compute_s,
@@ -54,6 +47,19 @@ def latency_of(
         down=cell.link("down"),
         up=cell.link("up"),
     )
+
+
+def _server_step_s(cell: Cell, bills: Sequence[Bill]) -> FloatArray | None:
+    """Return the server's part of each client's step, [K] [s]; None = it has none."""
+    server_flops = np.array([bill.server_step_flops for bill in bills])
+    if not np.any(server_flops > 0):
+        return None
+    if cell.server_speed_flops_per_s is None:
+        raise InputError(
+            "this method computes at the server, whose speed is not known; set "
+            "`cell.server_speed_flops_per_s`."
+        )
+    return server_flops / (cell.server_speed_flops_per_s / len(bills))
 
 
 def even_band(situation: Situation, num_sharing: int) -> FloatArray:
@@ -145,6 +151,8 @@ def plan_of(
     def counts(values: Sequence[float]) -> IntArray:
         return np.rint(spread(np.array(values))).astype(np.int64)
 
+    server_step_s = _server_step_s(situation.cell, bills)
+    num_steps = np.array([bill.num_local_steps for bill in bills])
     install_bits = counts([bill.install_bits for bill in bills])
     # Whoever is left out of this round may be in the next.
     takes_part = spread(np.ones(clients.size)) > 0
@@ -164,6 +172,7 @@ def plan_of(
         binding=binding or ("-",) * len(submodels),
         solution=solution,
         carry=carry or {},
+        server_s=None if server_step_s is None else spread(num_steps * server_step_s),
     )
 
 

@@ -44,7 +44,7 @@ READ_WITH_CSV = (
 GIVEN_BY_CSV = (
     *(f"cell.{one.name}" for one in fields(CellConfig)),
     *(f"radio.{one.name}" for one in fields(RadioConfig)),
-    *("data.client_sizes", "data.num_train", "seed", "--round"),
+    *("data.client_sizes", "data.num_train", "seed", "--round", "--time"),
 )
 """What is read of a config, but for `READ_WITH_CSV`, only where no CSV gives it."""
 
@@ -112,7 +112,9 @@ def _under_others(config: Config) -> Iterator[Idle]:
         yield "--round", "while `radio.fading` is none"
     if config.radio.trace:
         for key in ("radio.path_loss_db", "radio.fading"):
-            yield key, "while `radio.trace` gives the gains"
+            yield key, "while `radio.trace` gives the links"
+    else:
+        yield "radio.trace_holes", "without `radio.trace`"
     prune, align = config.prune, config.align
     if prune.criterion != "fisher":
         for key in ("prune.num_sequences", "prune.batch_size"):

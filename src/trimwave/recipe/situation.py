@@ -1,6 +1,5 @@
 """From a config to what a method sees in a round, without torch."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -97,7 +96,11 @@ def sizes_of(config: Config, num_rows: int) -> IntArray:
 
 
 def situate(
-    config: Config, *, round_: int = 1, cell_csv: Path | None = None
+    config: Config,
+    *,
+    round_: int = 1,
+    cell_csv: Path | None = None,
+    time_s: float | None = None,
 ) -> Situation:
     """Return what a method sees in one round.
 
@@ -110,19 +113,42 @@ def situate(
     cell_csv : Path, optional
         A cell for `cell_from_csv`.
 
+    time_s : float, optional
+        The second of a trace in seconds that the round begins in; the first in which
+        somebody is there, if left out.
+
     Raises
     ------
     InputError
-        If the config or the cell is wrong.
+        If the config or the cell is wrong, or there is nothing to tell the rounds or
+        seconds asked for by.
     """
     if round_ < 1:
         raise InputError(f"--round must be at least 1, got {round_}.")
+    if time_s is not None and not 0 <= time_s < np.inf:
+        raise InputError(f"--time must be at least 0 and finite, got {time_s}.")
     costs = costs_from(config, shape_named(config.model.name))
     if cell_csv is not None:
         cell = cell_from_csv(cell_csv, config)
     else:
         environment = Environment.from_config(config)
-        cell = environment.cell(round_ - 1, num_samples_of(config))
-    # C5 counts the clients of the cell at hand, which a CSV may have changed.
-    counted = replace(config, cell=replace(config.cell, num_clients=cell.num_clients))
-    return Situation(cell=cell, costs=costs, limits=limits_of(counted))
+        _check_moment(environment, round_, time_s)
+        clock_s = environment.start_s(0.0) if time_s is None else time_s
+        samples = num_samples_of(config)
+        return environment.situation(round_ - 1, costs, samples, clock_s=clock_s)
+    limits = limits_of(config, cell.num_clients)
+    return Situation(cell=cell, costs=costs, limits=limits)
+
+
+def _check_moment(environment: Environment, round_: int, time_s: float | None) -> None:
+    """Refuse a round number over seconds, and a second over round numbers."""
+    if environment.replay is None and time_s is not None:
+        raise InputError(
+            "--time is a second of a trace with `time_s`, and there is none; use "
+            "--round."
+        )
+    if environment.replay is not None and round_ != 1:
+        raise InputError(
+            f"--round {round_}: over a trace in seconds, when a round begins depends "
+            "on the rounds before; say the second with --time."
+        )
