@@ -106,7 +106,7 @@ def test_trace_of_another_number_of_clients_is_refused(tmp_path):
     [
         (
             "0,0,-60,-60\n0,1,-60,-60\n\n1,0,-60,-60\n",
-            "no gain for round 1, client 1; the round begins in line 5",
+            "no gain for round 1, client 1; it begins in line 5",
         ),
         ("1,0,-60,-60\n3,0,-60,-60\n", "line 3: after round 1 comes round 3"),
         ("0,0,-60,-60\n0,1,x,-60\n", "line 3, column `gain_down_db`: .* got 'x'"),
