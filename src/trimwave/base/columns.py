@@ -3,7 +3,7 @@
 import math
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -87,15 +87,23 @@ class Columns:
     """By key, one value per row in the key's unit; of the columns that are there."""
     texts: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """By key, one text per row; of the columns of text that are there."""
-    header_line: int = 1
-    """The line of the header."""
 
     def where(self, row: int, name: str) -> str:
         """Return the place of a value, for messages."""
         return f"{self.path}, line {self.lines[row]}, column `{self.headings[name]}`"
 
 
-def read_columns(path: Path, columns: Sequence[Column], expected: str = "") -> Columns:
+HeaderCheck = Callable[[str, Mapping[str, str]], object]
+"""Told where a header is and, by key, how it writes what it has; raises if that is no
+header of such a table."""
+
+
+def read_columns(
+    path: Path,
+    columns: Sequence[Column],
+    check_header: HeaderCheck | None = None,
+    expected: str = "",
+) -> Columns:
     """Read columns of numbers from a table with a header, in any order.
 
     Names are compared without case, surrounding space and quotation marks. Columns
@@ -107,6 +115,8 @@ def read_columns(path: Path, columns: Sequence[Column], expected: str = "") -> C
         A file as `read_table` takes it.
     columns : sequence of Column
         What may be there; anything else is refused.
+    check_header : callable, optional
+        What is to hold of the columns together.
     expected : str
         What messages say is expected; the required columns if left out.
 
@@ -121,6 +131,9 @@ def read_columns(path: Path, columns: Sequence[Column], expected: str = "") -> C
     header, *rows = table.rows
     expected = expected or _listed(known)
     places = _places(table, header, known, expected)
+    headings = {column.key: header.cells[at].strip() for column, at in places}
+    if check_header is not None:
+        check_header(f"{path}, line {header.line}", headings)
     if not rows:
         raise InputError(f"{path}: no rows below the header.")
     for row in rows:
@@ -137,14 +150,13 @@ def read_columns(path: Path, columns: Sequence[Column], expected: str = "") -> C
     found = Columns(
         path=path,
         lines=tuple(row.line for row in rows),
-        headings={column.key: header.cells[at].strip() for column, at in places},
+        headings=headings,
         values={column.key: written[column.key] * column.factor for column, _ in kept},
         texts={
             column.key: tuple(_text(table, row, at) for row in rows)
             for column, at in places
             if column.is_text
         },
-        header_line=header.line,
     )
     for column, _ in kept:
         _check(found, column, written[column.key])

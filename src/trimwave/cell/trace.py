@@ -3,6 +3,7 @@
 Shapes: S samples, K clients.
 """
 
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -22,6 +23,9 @@ the rate itself."""
 
 WORDS: dict[LinkKind, str] = {"gain_db": "gain", "snr_db": "SNR", "rate_bps": "rate"}
 """By kind, what one value is called."""
+
+WHOLE = re.compile(r"[+-]?\d{1,15}(\.0*)?", re.ASCII)
+"""An id that is a number, as programs write whole ones."""
 
 Holes = Literal["error", "hold", "absent"]
 """What a sample without a value of a client means: a fault of the file, the value
@@ -68,6 +72,16 @@ class Trace:
         """[S, K] where a link carries anything: not at a rate of 0, by direction."""
         dead = (self.links == 0) & (self.kind == "rate_bps")
         return {one: ~dead[:, number] for number, one in enumerate(DIRECTIONS)}
+
+    @property
+    def ready(self) -> NDArray[np.bool_]:
+        """[S, K] who is there, with links that carry something."""
+        return self.present & self.carries["down"] & self.carries["up"]
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """K ids, unless they are only numbers."""
+        return None if all(WHOLE.fullmatch(one) for one in self.ids) else self.ids
 
     def linear(self, sample: Samples) -> dict[Direction, FloatArray]:
         """Return gains or SNRs as ratios, or rates [bit/s], [..., K], by direction.

@@ -4,79 +4,29 @@ Shapes: S samples, K clients; a row of the table is one of both.
 """
 
 import re
+import warnings
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trimwave.base.columns import Column, Columns, read_columns
+from trimwave.base.columns import Columns, read_columns
 from trimwave.base.errors import InputError, nearest
 from trimwave.base.units import FloatArray, IntArray
-from trimwave.cell.link import DIRECTIONS, Direction
-from trimwave.cell.plausible import GAIN, RATE, SNR, SPEED, TIME
 from trimwave.cell.timeline import Timeline
-from trimwave.cell.trace import WORDS, Holes, LinkKind, Places, Trace, pair, when
-
-WHOLE = re.compile(r"[+-]?\d{1,15}(\.0*)?", re.ASCII)
-"""An id that is a number, as programs write whole ones."""
+from trimwave.cell.trace import WHOLE, WORDS, Holes, LinkKind, Places, Trace, pair, when
+from trimwave.cell.trace_columns import (
+    EXPECTED,
+    TRACE_COLUMNS,
+    check_header,
+    kinds_of,
+    link_names,
+)
 
 MOST_VALUES = 10**8
 """Samples times clients that are held in memory at the most."""
-
-BIT_PER_S = {"bit/s": ("bps", 1.0), "kbit/s": ("kbps", 1e3), "Mbit/s": ("mbps", 1e6)}
-RATE_OR_NONE = replace(RATE, none_is=0.0)
-"""A rate as it is measured: 0 = nothing got through."""
-
-FLOP_PER_S = {"GFLOP/s": ("gflops", 1e9), "TFLOP/s": ("tflops", 1e12)}
-
-
-def _links() -> list[Column]:
-    """Return the columns of links, all of which may have holes."""
-    columns = []
-    for direction in DIRECTIONS:
-        for name, quantity in (("gain", GAIN), ("snr", SNR)):
-            heading = f"{name}_{direction}_db"
-            columns.append(
-                Column(heading, quantity, required=False, may_be_missing=True)
-            )
-        for unit, (suffix, factor) in BIT_PER_S.items():
-            columns.append(
-                Column(
-                    f"rate_{direction}_{suffix}",
-                    RATE_OR_NONE if factor == 1 else RATE_OR_NONE.in_unit(unit, factor),
-                    required=False,
-                    gives=f"rate_{direction}_bps",
-                    factor=factor,
-                    may_be_missing=True,
-                )
-            )
-    return columns
-
-
-TRACE_COLUMNS = (
-    Column("round", required=False),
-    Column("time_s", TIME, required=False),
-    Column("client", is_text=True),
-    *_links(),
-    Column("available", required=False),
-    Column("speed_flops_per_s", SPEED, required=False, may_be_missing=True),
-    *(
-        Column(
-            f"speed_{suffix}",
-            SPEED.in_unit(unit, factor),
-            required=False,
-            gives="speed_flops_per_s",
-            factor=factor,
-            may_be_missing=True,
-        )
-        for unit, (suffix, factor) in FLOP_PER_S.items()
-    ),
-)
-"""What a trace may have; `client`, one of the first two and one pair of links."""
-
-EXPECTED = "round or time_s, client, gain_down_db, gain_up_db (or snr_..., rate_...)"
 
 
 def read_trace(
@@ -104,89 +54,159 @@ def read_trace(
         If it is no such table, or a sample, a client or a value is missing, there
         twice or cannot be; names the line.
     """
-    found = read_columns(path, TRACE_COLUMNS, expected=EXPECTED)
-    key = _one_of(found, "round", "time_s")
-    kind = _kind(found)
+    found = read_columns(path, TRACE_COLUMNS, check_header, EXPECTED)
     names, client = _clients(found, ids, holes)
-    samples, at = np.unique(found.values[key], return_inverse=True)
-    _check_pairs(found, key, kind, at * len(names) + client)
-    if key == "round":
-        samples, at = _rounds(found, samples, at, holes)
-    here = _available(found)
-    if holes == "error":
-        _check_holes(found, key, kind, samples, at, client, names)
-        _check_values(found, kind, here)
-    _check_size(found, len(samples), len(names))
-    rows = np.full((len(samples), len(names)), -1, dtype=np.int64)
-    rows[at, client] = np.arange(len(at))
-    columns = [found.values[name] for name in _value_names(found, kind)]
-    there, *values = (_at(rows, column) for column in (here, *columns))
-    if holes == "hold":
-        rows, there = _held_rows(rows), _held(there)
-        values = [_held(one) for one in values]
-    missing = np.isnan(np.sum(values, axis=0))
-    present = (there == 1) & ~missing
-    if holes == "hold":
-        _check_begun(found, key, samples, names, (there != 0) & missing)
-    for one in values:
-        one[~present] = np.nan
-    return Trace(
-        kind=kind,
-        links=np.stack(values[:2], axis=1),
-        present=present,
-        ids=names,
-        timeline=_timeline(samples) if key == "time_s" else None,
-        speed_flops_per_s=values[2] if len(values) > 2 else None,
-        places=Places(found, rows, key, _link_names(kind)),
+    table = _Table(
+        found=found,
+        key="round" if "round" in found.values else "time_s",
+        kind=kinds_of(found.headings)[0],
+        names=names,
+        client=client,
+        holes=holes,
     )
+    return table.trace()
 
 
-def _link_names(kind: LinkKind) -> dict[Direction, str]:
-    word, unit = kind.split("_")
-    return {direction: f"{word}_{direction}_{unit}" for direction in DIRECTIONS}
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Table:
+    """The rows of a trace's file, and who each is of."""
 
+    found: Columns
+    key: str
+    """The column that tells samples apart."""
+    kind: LinkKind
+    names: tuple[str, ...]
+    """K names of the clients."""
+    client: IntArray
+    """Client of each row."""
+    holes: Holes
 
-def _value_names(found: Columns, kind: LinkKind) -> list[str]:
-    """Name the columns of numbers: down, up, and the speed if there is one."""
-    speed = "speed_flops_per_s"
-    return [*_link_names(kind).values(), *([speed] if speed in found.values else ())]
-
-
-def _one_of(found: Columns, *keys: str) -> str:
-    """Return which column tells the samples apart."""
-    given = [key for key in keys if key in found.values]
-    if len(given) == 1:
-        return given[0]
-    where = f"{found.path}, line {found.header_line}"
-    if given:
-        raise InputError(f"{where}: both `{keys[0]}` and `{keys[1]}`; keep one.")
-    raise InputError(f"{where}: no column `{keys[0]}` or `{keys[1]}`; name one so.")
-
-
-def _kind(found: Columns) -> LinkKind:
-    """Return what the trace has of its links."""
-    where = f"{found.path}, line {found.header_line}"
-    given = {
-        kind: [name for name in _link_names(kind).values() if name in found.values]
-        for kind in WORDS
-    }
-    kinds = [kind for kind, names in given.items() if names]
-    if len(kinds) != 1:
-        what = "no column of links" if not kinds else "links in two ways"
-        firsts = [f"`{found.headings[given[kind][0]]}`" for kind in kinds]
-        listed = f" ({', '.join(firsts)})" if firsts else ""
-        raise InputError(
-            f"{where}: {what}{listed}; expected a gain, an SNR or a rate for each "
-            "direction, such as `snr_down_db` and `snr_up_db`."
+    def trace(self) -> Trace:
+        """Lay the rows out by sample and client."""
+        samples, at = self._samples()
+        here = _available(self.found)
+        columns = [self.found.values[name] for name in self._value_names]
+        rows = np.full((len(samples), len(self.names)), -1, dtype=np.int64)
+        rows[at, self.client] = np.arange(len(at))
+        there, *values = (_laid_out(rows, column) for column in (here, *columns))
+        if self.holes == "hold":
+            rows, there = _held_rows(rows), _held(there)
+            values = [_held(one) for one in values]
+        missing = np.isnan(np.sum(values, axis=0))
+        if self.holes != "absent":
+            self._check_values(samples, rows, (there != 0) & missing)
+        present = (there == 1) & ~missing
+        self._warn_of_never(present)
+        for one in values:
+            one[~present] = np.nan
+        return Trace(
+            kind=self.kind,
+            links=np.stack(values[:2], axis=1),
+            present=present,
+            ids=self.names,
+            timeline=_timeline(samples) if self.key == "time_s" else None,
+            speed_flops_per_s=values[2] if len(values) > 2 else None,
+            places=Places(self.found, rows, self.key, link_names(self.kind)),
         )
-    (kind,) = kinds
-    missing = [name for name in _link_names(kind).values() if name not in given[kind]]
-    if missing:
+
+    @property
+    def _value_names(self) -> list[str]:
+        """Columns of numbers: down, up, and the speed if there is one."""
+        names, speed = [*link_names(self.kind).values()], "speed_flops_per_s"
+        return [*names, speed] if speed in self.found.values else names
+
+    def _samples(self) -> tuple[FloatArray, IntArray]:
+        """Return round or second of each sample, and the sample of each row."""
+        samples, at = np.unique(self.found.values[self.key], return_inverse=True)
+        self._check_pairs(at * len(self.names) + self.client)
+        gaps = np.flatnonzero(np.diff(samples) != 1)
+        if self.key == "round" and gaps.size:
+            if self.holes != "hold":
+                self._refuse_gap(*samples[gaps[0] : gaps[0] + 2])
+            at = (self.found.values["round"] - samples[0]).astype(np.int64)
+            self._check_size(int(samples[-1] - samples[0]) + 1)
+            samples = np.arange(samples[0], samples[-1] + 1)
+        if self.holes == "error":
+            self._check_rows(samples, at)
+        self._check_size(len(samples))
+        return samples, at
+
+    def _check_pairs(self, pairs: IntArray) -> None:
+        """Refuse a second row of one sample and client."""
+        found = self.found
+        _, first, of = np.unique(pairs, return_index=True, return_inverse=True)
+        again = np.flatnonzero(first[of] != np.arange(len(pairs)))
+        if again.size:
+            row, earlier = int(again[0]), int(first[of][again[0]])
+            raise InputError(
+                f"{found.path}, line {found.lines[row]}: two {WORDS[self.kind]}s for "
+                f"{pair(found, row, self.key)}, the first in line "
+                f"{found.lines[earlier]}; keep one."
+            )
+
+    def _refuse_gap(self, before: float, after: float) -> None:
+        found = self.found
+        row = int(np.flatnonzero(found.values["round"] == after)[0])
         raise InputError(
-            f"{where}: no column `{missing[0]}`, but "
-            f"`{found.headings[given[kind][0]]}`; a trace needs both directions."
+            f"{found.path}, line {found.lines[row]}: after round {before:.0f} comes "
+            f"round {after:.0f}; a trace needs the rounds between, or number them one "
+            "after the other, or set `radio.trace_holes` = hold."
         )
-    return kind
+
+    def _check_rows(self, samples: FloatArray, at: IntArray) -> None:
+        """Refuse a sample that lacks a client, before there is an array of all."""
+        found, names = self.found, self.names
+        short = np.flatnonzero(np.bincount(at, minlength=len(samples)) < len(names))
+        if short.size:
+            rows = np.flatnonzero(at == short[0])
+            missing = np.setdiff1d(np.arange(len(names)), self.client[rows])[0]
+            raise InputError(
+                f"{found.path}: no {WORDS[self.kind]} for "
+                f"{when(self.key, samples[short[0]])}, client {names[missing]}; it "
+                f"begins in line {found.lines[rows[0]]}, and a trace needs every "
+                "client in every one, or `radio.trace_holes` = hold or absent."
+            )
+
+    def _check_size(self, num_samples: int) -> None:
+        """Refuse a trace of next to nothing but holes, before there is an array."""
+        rows, num_clients = len(self.found.lines), len(self.names)
+        if num_samples * num_clients > max(MOST_VALUES, 20 * rows):
+            raise InputError(
+                f"{self.found.path}: {rows} rows for {num_samples} samples of "
+                f"{num_clients} clients; give all clients the same times, such as "
+                "whole seconds."
+            )
+
+    def _check_values(
+        self, samples: FloatArray, rows: IntArray, unknown: NDArray[np.bool_]
+    ) -> None:
+        """Refuse a client that is there with a value missing, or none to hold."""
+        if not unknown.any():
+            return
+        sample, k = (int(one[0]) for one in np.nonzero(unknown))
+        found, row = self.found, int(rows[sample, k])
+        if self.holes == "hold":
+            raise InputError(
+                f"{found.path}: nothing to hold for client {self.names[k]} at "
+                f"{when(self.key, samples[sample])}, before its first value; begin "
+                "the trace where every client has one, or set `radio.trace_holes` = "
+                "absent."
+            )
+        missing = (one for one in self._value_names if np.isnan(found.values[one][row]))
+        raise InputError(
+            f"{found.where(row, next(missing))}: no value; fill it in, or set "
+            "`radio.trace_holes` = hold or absent."
+        )
+
+    def _warn_of_never(self, present: NDArray[np.bool_]) -> None:
+        """Say who is in no sample."""
+        never = [self.names[k] for k in np.flatnonzero(~present.any(axis=0))]
+        if never:
+            more = f" (so are {len(never) - 1} more)" if len(never) > 1 else ""
+            warnings.warn(
+                f"{self.found.path}: client {never[0]} is never there{more}.",
+                stacklevel=5,
+            )
 
 
 def _clients(
@@ -194,17 +214,10 @@ def _clients(
 ) -> tuple[tuple[str, ...], IntArray]:
     """Return the names of the clients, and which of them each row is of."""
     texts = found.texts["client"]
-    numbers = np.array([bool(WHOLE.fullmatch(text)) for text in texts])
-    if numbers.all() and ids is None:
-        texts = tuple(str(int(float(text))) for text in texts)
-    elif ids is None and numbers.any():
-        minority = numbers if 2 * numbers.sum() < len(texts) else ~numbers
-        row = int(np.flatnonzero(minority)[0])
-        rest = "no number" if numbers[~minority].all() else "a number"
-        raise InputError(
-            f"{found.where(row, 'client')}: the id {texts[row]!r} is {rest}, unlike "
-            "most others; correct it, or name the clients in `cell.clients`."
-        )
+    if ids is None:
+        _check_alike(found)
+        if WHOLE.fullmatch(texts[0]):
+            texts = tuple(str(int(float(text))) for text in texts)
     names = tuple(ids) if ids is not None else tuple(sorted(set(texts), key=_natural))
     number = {name: k for k, name in enumerate(names)}
     for row, text in enumerate(texts):
@@ -213,13 +226,29 @@ def _clients(
                 f"{found.where(row, 'client')}: the cell has no client {text!r}; "
                 f"{nearest(text, number)}"
             )
-    silent = [name for name in names if name not in set(texts)]
+    written = set(texts)
+    silent = [name for name in names if name not in written]
     if silent and holes != "absent":
         raise InputError(
             f"{found.path}: nothing of client {silent[0]}; every client of the cell "
-            "needs rows, or `radio.trace_holes` = absent."
+            "needs rows, or set `radio.trace_holes` = absent."
         )
     return names, np.array([number[text] for text in texts])
+
+
+def _check_alike(found: Columns) -> None:
+    """Refuse an id that is no number where most are, and the other way round."""
+    texts = found.texts["client"]
+    numbers = np.array([bool(WHOLE.fullmatch(text)) for text in texts])
+    if numbers.all() or not numbers.any():
+        return
+    most_are = 2 * numbers.sum() >= len(texts)
+    row = int(np.flatnonzero(numbers != most_are)[0])
+    raise InputError(
+        f"{found.where(row, 'client')}: the id {texts[row]!r} is "
+        f"{'no' if most_are else 'a'} whole number, unlike most others; correct it, or "
+        "give the clients in `cell.clients`."
+    )
 
 
 def _natural(text: str) -> tuple[tuple[int, int, str], ...]:
@@ -230,49 +259,6 @@ def _natural(text: str) -> tuple[tuple[int, int, str], ...]:
     return tuple(
         (1, int(part), "") if part.isdecimal() else (2, 0, part) for part in parts
     )
-
-
-def _check_pairs(found: Columns, key: str, kind: LinkKind, pairs: IntArray) -> None:
-    """Refuse a second row of one sample and client."""
-    _, first, of = np.unique(pairs, return_index=True, return_inverse=True)
-    again = np.flatnonzero(first[of] != np.arange(len(pairs)))
-    if again.size:
-        row, earlier = int(again[0]), int(first[of][again[0]])
-        raise InputError(
-            f"{found.path}, line {found.lines[row]}: two {WORDS[kind]}s for "
-            f"{pair(found, row, key)}, the first in line {found.lines[earlier]}; keep "
-            "one."
-        )
-
-
-def _rounds(
-    found: Columns, rounds: FloatArray, at: IntArray, holes: Holes
-) -> tuple[FloatArray, IntArray]:
-    """Return all rounds, and which each row is of; a gap is held, or refused."""
-    gaps = np.flatnonzero(np.diff(rounds) != 1)
-    if not gaps.size:
-        return rounds, at
-    if holes != "hold":
-        before, after = rounds[gaps[0] : gaps[0] + 2]
-        row = int(np.flatnonzero(found.values["round"] == after)[0])
-        raise InputError(
-            f"{found.path}, line {found.lines[row]}: after round {before:.0f} comes "
-            f"round {after:.0f}; a trace needs the rounds between, or number them one "
-            "after the other, or set `radio.trace_holes` = hold."
-        )
-    first, last = rounds[0], rounds[-1]
-    _check_size(found, int(last - first) + 1, 1)
-    return np.arange(first, last + 1), (found.values["round"] - first).astype(np.int64)
-
-
-def _check_size(found: Columns, num_samples: int, num_clients: int) -> None:
-    """Refuse a trace of next to nothing but holes, before there is an array of it."""
-    if num_samples * num_clients > max(MOST_VALUES, 20 * len(found.lines)):
-        raise InputError(
-            f"{found.path}: {len(found.lines)} rows for {num_samples} samples of "
-            f"{num_clients} clients; give all clients the same times, such as whole "
-            "seconds."
-        )
 
 
 def _available(found: Columns) -> FloatArray:
@@ -287,39 +273,7 @@ def _available(found: Columns) -> FloatArray:
     return here
 
 
-def _check_holes(
-    found: Columns,
-    key: str,
-    kind: LinkKind,
-    samples: FloatArray,
-    at: IntArray,
-    client: IntArray,
-    names: tuple[str, ...],
-) -> None:
-    """Refuse a sample that lacks a client, before there is an array of all pairs."""
-    short = np.flatnonzero(np.bincount(at, minlength=len(samples)) < len(names))
-    if short.size:
-        rows = np.flatnonzero(at == short[0])
-        missing = np.setdiff1d(np.arange(len(names)), client[rows])[0]
-        raise InputError(
-            f"{found.path}: no {WORDS[kind]} for {when(key, samples[short[0]])}, "
-            f"client {names[missing]}; the {key.partition('_')[0]} begins in line "
-            f"{found.lines[rows[0]]}, and a trace needs every client in every one, or "
-            "`radio.trace_holes` = hold or absent."
-        )
-
-
-def _check_values(found: Columns, kind: LinkKind, here: FloatArray) -> None:
-    """Refuse an empty cell of a client that is there."""
-    for name in _value_names(found, kind):
-        for row in np.flatnonzero(np.isnan(found.values[name]) & (here == 1))[:1]:
-            raise InputError(
-                f"{found.where(int(row), name)}: no value; fill it in, or set "
-                "`radio.trace_holes` = hold or absent."
-            )
-
-
-def _at(rows: IntArray, column: FloatArray) -> FloatArray:
+def _laid_out(rows: IntArray, column: FloatArray) -> FloatArray:
     """Lay a column out by sample and client, [S, K]; nan where there is no row."""
     return np.where(rows >= 0, column[rows], np.nan)
 
@@ -342,23 +296,6 @@ def _last(known: NDArray[np.bool_]) -> IntArray:
     at = np.where(known, np.arange(len(known))[:, None], -1)
     last: IntArray = np.maximum.accumulate(at, axis=0)
     return last
-
-
-def _check_begun(
-    found: Columns,
-    key: str,
-    samples: FloatArray,
-    names: tuple[str, ...],
-    unknown: NDArray[np.bool_],
-) -> None:
-    """Refuse a client of whom nothing was measured yet."""
-    if unknown.any():
-        sample, k = (int(one[0]) for one in np.nonzero(unknown))
-        raise InputError(
-            f"{found.path}: nothing to hold for client {names[k]} at "
-            f"{when(key, samples[sample])}, before its first value; begin the trace "
-            "where every client has one, or set `radio.trace_holes` = absent."
-        )
 
 
 def _timeline(samples: FloatArray) -> Timeline:

@@ -24,6 +24,8 @@ class Present:
     """[K'] their numbers in the run, ascending: those of the situation's cell."""
     num_clients: int
     """K of the run."""
+    client_ids: tuple[str, ...] | None = None
+    """K names of the run's clients; None = their numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +126,9 @@ class Plan:
     server_s: FloatArray | None = None
     """[K] what of `compute_s` is the server's part [s]; None = nothing."""
 
+    client_ids: tuple[str, ...] | None = None
+    """K names of the clients, as in `Cell`."""
+
     @property
     def num_clients(self) -> int:
         """K."""
@@ -165,7 +170,9 @@ class Plan:
     def record(self) -> dict[str, Any]:
         """Plain numbers for a record or a table, one list entry per client."""
         solution = self.solution
+        named = {} if self.client_ids is None else {"client_ids": [*self.client_ids]}
         return {
+            **named,
             "scheduled": self.scheduled.tolist(),
             "prune_rate": [
                 None if np.isnan(rate) else rate for rate in self.prune_rate.tolist()

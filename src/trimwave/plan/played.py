@@ -38,6 +38,18 @@ class Replay:
         """[S, K] who can be planned: there, with links that carry something."""
         return self.present & self.carries["down"] & self.carries["up"]
 
+    def start_s(self, clock_s: float) -> float:
+        """Return when a round can begin: now, or when somebody is ready [s].
+
+        Valid when somebody is in one of the samples.
+        """
+        return self.timeline.next_s(clock_s, np.asarray(self.ready.any(axis=1)))
+
+    def next_sample_s(self, clock_s: float) -> float:
+        """Return when another sample than now's begins; now, if there is none [s]."""
+        others = np.arange(len(self.present)) != self.timeline.sample_at(clock_s)
+        return self.timeline.next_s(clock_s, others) if others.any() else clock_s
+
     def client_s(self, plan: Plan, start_s: float) -> FloatArray:
         """Return T_k as each client's round really goes, [K] [s].
 

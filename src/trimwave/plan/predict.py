@@ -173,6 +173,7 @@ def plan_of(
         solution=solution,
         carry=carry or {},
         server_s=None if server_step_s is None else spread(num_steps * server_step_s),
+        client_ids=situation.cell.client_ids,
     )
 
 
@@ -232,9 +233,9 @@ def _check_memory(cell: Cell, bills: Sequence[Bill], clients: IntArray) -> None:
                 client=k,
                 shortfall=need - have,
                 message=(
-                    f"C3: client {k} has {have / 1e9:.3f} GB, its sub-model needs "
-                    f"{need / 1e9:.3f} GB; drop the client, lower the batch size or "
-                    "`train.seq_len`, or use a method that prunes."
+                    f"C3: {cell.who(int(k))} has {have / 1e9:.3f} GB, its sub-model "
+                    f"needs {need / 1e9:.3f} GB; drop the client, lower the batch size "
+                    "or `train.seq_len`, or use a method that prunes."
                 ),
             )
         )

@@ -12,7 +12,7 @@ import numpy as np
 from trimwave.base.errors import InputError
 from trimwave.base.units import IntArray
 from trimwave.plan.check import PER_CLIENT, check_plan
-from trimwave.plan.plan import Plan, Scheme, Situation
+from trimwave.plan.plan import Plan, Present, Scheme, Situation
 
 ABSENT = "absent"
 """What `Plan.binding` says of a client that is not there."""
@@ -59,10 +59,10 @@ def decide(rule: Rule, situation: Situation, scheme: Scheme | None = None) -> Pl
         raise InputError(f"{error} {_numbered(present.clients)}") from error
     if present is None:
         return plan
-    return spread(plan, present.clients, present.num_clients)
+    return spread(plan, present)
 
 
-def spread(plan: Plan, clients: IntArray, num_clients: int) -> Plan:
+def spread(plan: Plan, present: Present) -> Plan:
     """Return a plan of some clients as one of all; the others do not take part.
 
     What lies on the devices before round one counts for the others too, since they may
@@ -72,11 +72,10 @@ def spread(plan: Plan, clients: IntArray, num_clients: int) -> Plan:
     ----------
     plan : Plan
         Of the clients that are there.
-    clients : [K'] of int
-        Their numbers in the run.
-    num_clients : int
-        K.
+    present : Present
+        Who they are.
     """
+    clients, num_clients = present.clients, present.num_clients
     submodels: list[Any] = [None] * num_clients
     binding = [ABSENT] * num_clients
     for at, k in enumerate(clients.tolist()):
@@ -87,7 +86,13 @@ def spread(plan: Plan, clients: IntArray, num_clients: int) -> Plan:
         rest = values.max() if name == "install_bits" else 0
         arrays[name] = np.full(num_clients, rest, dtype=values.dtype)
         arrays[name][clients] = values
-    return replace(plan, submodels=tuple(submodels), binding=tuple(binding), **arrays)
+    return replace(
+        plan,
+        submodels=tuple(submodels),
+        binding=tuple(binding),
+        client_ids=present.client_ids,
+        **arrays,
+    )
 
 
 def _numbered(clients: IntArray) -> str:

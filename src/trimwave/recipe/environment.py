@@ -1,5 +1,6 @@
 """From a config to the cell of each round: who the clients are and how they hear us."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -7,25 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from trimwave.base.columns import Column, Columns, read_columns
 from trimwave.base.errors import InputError
-from trimwave.base.quantity import plain
+from trimwave.base.stored import sha256_of
 from trimwave.base.streams import stream
-from trimwave.base.units import FloatArray, db_to_linear, dbm_to_w
+from trimwave.base.units import FloatArray, dbm_to_w
 from trimwave.cell.cell import Cell
 from trimwave.cell.fading import Rayleigh
 from trimwave.cell.link import DIRECTIONS
-from trimwave.cell.plausible import (
-    HELD,
-    MEMORY,
-    SAMPLES,
-    SHARE_MAX,
-    SHARE_MIN,
-    SNR,
-    SPEED,
-)
 from trimwave.cell.reach import LEAST_RATE_BPS, OutOfReach, out_of_reach
 from trimwave.cell.trace import WORDS, Samples, Trace
 from trimwave.model.costs import Costs
@@ -33,6 +23,7 @@ from trimwave.plan.plan import Plan, Present, Situation
 from trimwave.plan.played import Replay
 from trimwave.problem.limits import Limits, beta_bar_from_c5
 from trimwave.recipe.config import Config, LimitsConfig
+from trimwave.recipe.fleet import Fleet, fleet_of, warn_of_drawn_memory
 from trimwave.recipe.traces import trace_of
 
 DEFAULT_BETA_BAR = 0.5
@@ -46,61 +37,77 @@ class Environment:
     speed_flops_per_s: FloatArray
     memory_bytes: FloatArray
     channel: Rayleigh | Trace
-    facts: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
     """What was read from files beside the recipe, by content; for the manifest."""
+    fleet: Fleet | None = None
+    """The table that the clients come from; None = they are drawn."""
 
     @classmethod
     def from_config(cls, config: Config) -> "Environment":
-        """Draw the clients.
+        """Draw the clients, or take them from `cell.clients`.
 
         Raises
         ------
         InputError
-            If a trace cannot be read.
+            If a trace or a table of clients cannot be read.
         """
         cell, radio = config.cell, config.radio
         rng = stream(config.seed, "clients")
         factor = rng.uniform(*cell.speed_factor, cell.num_clients)
         memory = rng.uniform(*cell.memory_bytes, cell.num_clients)
         speed = factor * cell.base_speed_flops_per_s
+        facts: dict[str, Any] = {}
+        fleet = fleet_of(config)
+        if fleet is not None:
+            speed = fleet.speed_flops_per_s(config)
+            memory = memory if (given := fleet.get("memory_bytes")) is None else given
+            warn_of_drawn_memory(fleet, config)
+            facts["clients"] = f"sha256:{sha256_of(Path(cell.clients))}"
+            if fleet.ids is not None:
+                facts["client_ids"] = list(fleet.ids)
+        channel: Rayleigh | Trace
         if radio.trace:
-            trace, digest = trace_of(radio)
-            trace.require_clients(cell.num_clients)
-            return cls(config, speed, memory, trace, {"trace": f"sha256:{digest}"})
-        channel = Rayleigh(
-            seed=config.seed,
-            path_loss_db=radio.path_loss_db,
-            fading=radio.fading == "rayleigh",
-        )
-        return cls(config, speed, memory, channel)
+            channel, digest = trace_of(radio, fleet.ids if fleet else None)
+            channel.require_clients(cell.num_clients)
+            facts["trace"] = f"sha256:{digest}"
+        else:
+            channel = Rayleigh(
+                seed=config.seed,
+                path_loss_db=radio.path_loss_db,
+                fading=radio.fading == "rayleigh",
+            )
+        return cls(config, speed, memory, channel, facts, fleet)
 
     def check_rounds(self, num_rounds: int) -> None:
-        """Refuse a trace in which a run would end half way.
+        """Refuse a trace in which a run would end half way, and a hopeless fleet.
 
         Raises
         ------
         InputError
             If in one of the first rounds a client is out of reach, or nobody is there.
         """
-        if not isinstance(self.channel, Trace):
-            return
+        fleet, channel = self.fleet, self.channel
+        if fleet is not None and fleet.get("num_samples") is not None:
+            warnings.warn(
+                f"without effect on a run: column `num_samples` of "
+                f"{fleet.found.path}; `data.client_sizes` deals rows out.",
+                stacklevel=2,
+            )
         samples = np.ones(self.config.cell.num_clients)
-        if self.replay is not None:
-            self.cell(0, samples, self.start_s(0.0))
-            return
-        for index in range(min(num_rounds, self.channel.num_samples)):
-            self.cell(index, samples)
+        count = 1
+        if isinstance(channel, Trace) and self.replay is None:
+            count = min(num_rounds, channel.num_samples)
+        for index in range(count):
+            self.cell(index, samples, self.start_s(0.0))
 
     @cached_property
     def replay(self) -> Replay | None:
         """The trace as it is played forward; None = rounds take what is planned."""
-        trace = self.channel
+        trace, num_clients = self.channel, self.config.cell.num_clients
         if not isinstance(trace, Trace) or trace.timeline is None:
             return None
-        every = slice(None)
-        ones = np.ones(len(trace.ids))
-        cells = self._cell(self._traced(trace, every), ones)
-        whole_hz = np.full(len(trace.ids), cells.total_bandwidth_hz)
+        cells = self._cell(self._traced(trace, slice(None)), np.ones(num_clients))
+        whole_hz = np.full(num_clients, cells.total_bandwidth_hz)
         return Replay(
             timeline=trace.timeline,
             cells=cells,
@@ -122,21 +129,12 @@ class Environment:
         """
         if self.replay is None:
             return clock_s
-        anybody: NDArray[np.bool_] = np.asarray(self.replay.ready.any(axis=1))
-        if not anybody.any():
+        if not self.replay.ready.any():
             raise InputError(
                 f"{self.config.radio.trace}: no client is ever there with links that "
                 "carry anything; correct the trace."
             )
-        return self.replay.timeline.next_s(clock_s, anybody)
-
-    def next_sample_s(self, clock_s: float) -> float:
-        """Return when the trace's next sample begins; now, where it has no seconds."""
-        if self.replay is None or len(self.replay.present) < 2:
-            return clock_s
-        others = np.ones(len(self.replay.present), dtype=bool)
-        others[self.replay.timeline.sample_at(clock_s)] = False
-        return self.replay.timeline.next_s(clock_s, others)
+        return self.replay.start_s(clock_s)
 
     def client_s(self, plan: Plan, start_s: float) -> FloatArray:
         """Return what each client's round takes, [K] [s]: as planned, or played.
@@ -163,21 +161,26 @@ class Environment:
         trace = self.channel
         if not isinstance(trace, Trace):
             return None
-        sample = trace.sample_of(round_index, clock_s)
-        if self.replay is not None:
-            here = self.replay.ready[sample]
-        else:
-            carries = trace.carries["down"] & trace.carries["up"]
-            here = (trace.present & carries)[sample]
+        ready = self.replay.ready if self.replay is not None else trace.ready
+        here = ready[trace.sample_of(round_index, clock_s)]
         if here.all():
             return None
         if not here.any():
-            raise InputError(
-                f"{self.config.radio.trace}: in round {round_index + 1} no client is "
-                "there; take the round out of the trace, or give it `time_s`, with "
-                "which a run waits."
+            when = f"round {round_index + 1}"
+            remedy = (
+                "take the round out of the trace, or give it `time_s`, with which a "
+                "run waits"
             )
-        return Present(clients=np.flatnonzero(here), num_clients=here.size)
+            if self.replay is not None:
+                when, remedy = f"second {clock_s:g}", "name another second"
+            raise InputError(
+                f"{self.config.radio.trace}: no client is there in {when}; {remedy}."
+            )
+        return Present(
+            clients=np.flatnonzero(here),
+            num_clients=here.size,
+            client_ids=self._ids,
+        )
 
     def cell(
         self, round_index: int, num_samples: FloatArray, clock_s: float = 0.0
@@ -198,13 +201,13 @@ class Environment:
         InputError
             If a client is out of reach, or nobody is there.
         """
-        channel, num_clients = self.channel, self.config.cell.num_clients
+        channel = self.channel
         if isinstance(channel, Trace):
             sample = channel.sample_of(round_index, clock_s)
-            fields = self._traced(channel, sample)
+            heard = self._cell(self._traced(channel, sample), num_samples)
         else:
-            fields = self._snr(channel.gains(round_index, num_clients))
-        heard = self._cell(fields, num_samples)
+            gains = channel.gains(round_index, self.config.cell.num_clients)
+            heard = self._cell(self._snr(gains), num_samples)
         present = self.present(round_index, clock_s)
         if present is not None:
             heard = heard.take(present.clients)
@@ -212,13 +215,14 @@ class Environment:
             raise InputError(self._lost(round_index, clock_s, lost, present))
         return heard
 
-    def _cell(self, traced: Mapping[str, Any], samples: FloatArray) -> Cell:
+    def _cell(self, heard: Mapping[str, Any], num_samples: FloatArray) -> Cell:
         """Return the cell of all clients, of one sample or of many, [..., K]."""
-        cell, radio = self.config.cell, self.config.radio
+        cell, radio, fleet = self.config.cell, self.config.radio, self.fleet
+        fields = {"speed_flops_per_s": self.speed_flops_per_s, **heard}
         return Cell(
-            **{"speed_flops_per_s": self.speed_flops_per_s, **traced},
+            **fields | (fleet.cell_fields() if fleet else {"client_ids": self._ids}),
             memory_bytes=self.memory_bytes,
-            num_samples=samples,
+            num_samples=num_samples,
             total_bandwidth_hz=cell.total_bandwidth_hz,
             noise=radio.noise,
             max_spectral_efficiency=radio.max_spectral_efficiency or np.inf,
@@ -232,7 +236,7 @@ class Environment:
         noise_w = density_w_per_hz * self.config.cell.total_bandwidth_hz
         return {
             "snr_down": radio.server_power_w * gains["down"] / noise_w,
-            "snr_up": radio.client_power_w * gains["up"] / noise_w,
+            "snr_up": self.power_tx_w * gains["up"] / noise_w,
         }
 
     def _traced(self, trace: Trace, sample: Samples) -> dict[str, Any]:
@@ -249,9 +253,21 @@ class Environment:
         links = {f"snr_{direction}": one for direction, one in values.items()}
         if trace.kind == "gain_db":
             links = self._snr(values)
-        return links | {
-            "speed_flops_per_s": trace.speed_of(sample, self.speed_flops_per_s)
-        }
+        speed = trace.speed_of(sample, self.speed_flops_per_s)
+        return links | {"speed_flops_per_s": speed}
+
+    @property
+    def _ids(self) -> tuple[str, ...] | None:
+        """K names of the clients, of the fleet or the trace; None = numbers."""
+        if self.fleet is not None:
+            return self.fleet.ids
+        return self.channel.names if isinstance(self.channel, Trace) else None
+
+    @property
+    def power_tx_w(self) -> FloatArray | float:
+        """p_k, of all clients or [K] [W]."""
+        given = None if self.fleet is None else self.fleet.get("power_tx_w")
+        return self.config.radio.client_power_w if given is None else given
 
     def _lost(
         self,
@@ -260,15 +276,17 @@ class Environment:
         lost: OutOfReach,
         present: Present | None,
     ) -> str:
-        channel = self.channel
+        channel, fleet = self.channel, self.fleet
+        if fleet and (place := fleet.place_of_link(lost.client, lost.direction)):
+            remedy = "correct the value, or take the line out of the file"
+            return f"{place}: {lost}; {remedy}."
         if isinstance(channel, Trace) and channel.places:
             sample = channel.sample_of(round_index, clock_s)
             everyone = np.arange(len(channel.ids))
             client = int((present.clients if present else everyone)[lost.client])
             place = channel.places.of(sample, client, lost.direction)
             remedy = f"correct the {WORDS[channel.kind]}, or take this client out of"
-            remedy += " every round"
-            return f"{place} {lost.why}; {remedy}."
+            return f"{place} {lost.why}; {remedy} every round."
         remedy = "lower `radio.path_loss_db`, or raise the powers"
         return f"in round {round_index + 1}, {lost}; {remedy}."
 
@@ -358,67 +376,3 @@ def _beta_bar(limits: LimitsConfig, num_clients: int, batch_size: int) -> float:
         missing = [name for name in names if name not in present]
         raise InputError(f"C5 from its constants needs {', '.join(missing)} too.")
     return beta_bar_from_c5(**given, num_clients=num_clients, batch_size=batch_size)
-
-
-CELL_COLUMNS = (
-    Column("speed_flops_per_s", SPEED),
-    Column("memory_bytes", MEMORY),
-    Column("snr_down_db", SNR),
-    Column("snr_up_db", SNR),
-    Column("num_samples", SAMPLES, required=False),
-    Column("held", HELD, required=False),
-    Column("bandwidth_min_hz", SHARE_MIN, required=False),
-    Column("bandwidth_max_hz", SHARE_MAX, required=False),
-)
-"""What a table of clients may have."""
-
-
-def cell_from_csv(path: Path, config: Config) -> Cell:
-    """Read a cell: one line per client, band and noise from the config.
-
-    Columns: speed_flops_per_s, memory_bytes, snr_down_db, snr_up_db; the SNR is with
-    the noise of the whole band. Optional: num_samples, held, bandwidth_min_hz,
-    bandwidth_max_hz, as in `Cell`.
-
-    Raises
-    ------
-    InputError
-        If the file is no such table, a value cannot be in its unit, or a client is out
-        of reach; names line and column.
-    """
-    found = read_columns(path, CELL_COLUMNS)
-    values = found.values
-    _check_shares(found)
-    cell = Cell(
-        speed_flops_per_s=values["speed_flops_per_s"],
-        memory_bytes=values["memory_bytes"],
-        snr_down=db_to_linear(values["snr_down_db"]),
-        snr_up=db_to_linear(values["snr_up_db"]),
-        num_samples=values.get("num_samples", np.ones(len(found.lines))),
-        held=values.get("held"),
-        bandwidth_min_hz=values.get("bandwidth_min_hz"),
-        bandwidth_max_hz=values.get("bandwidth_max_hz"),
-        total_bandwidth_hz=config.cell.total_bandwidth_hz,
-        noise=config.radio.noise,
-        max_spectral_efficiency=config.radio.max_spectral_efficiency or np.inf,
-        server_speed_flops_per_s=config.cell.server_speed_flops_per_s,
-    )
-    if (lost := out_of_reach(cell)) is not None:
-        place = found.where(lost.client, f"snr_{lost.direction}_db")
-        raise InputError(
-            f"{place}: {lost}; correct the SNR, or take the line out of the file."
-        )
-    return cell
-
-
-def _check_shares(found: Columns) -> None:
-    """Refuse a least share above the largest of the same client."""
-    values = found.values
-    if "bandwidth_min_hz" in values and "bandwidth_max_hz" in values:
-        low, high = values["bandwidth_min_hz"], values["bandwidth_max_hz"]
-        for row in np.flatnonzero(low > high)[:1].tolist():
-            raise InputError(
-                f"{found.where(row, 'bandwidth_min_hz')}: {plain(low[row])} Hz is more "
-                f"than `{found.headings['bandwidth_max_hz']}` of the same line, "
-                f"{plain(high[row])} Hz."
-            )

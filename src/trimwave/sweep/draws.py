@@ -85,7 +85,8 @@ def plan_draw(config: Config, methods: Sequence[str], rounds: int) -> list[Row]:
             plan = decide(method, situation)
         except InputError as error:
             row["status"] = _one_line(error)
-            clock_s = environment.next_sample_s(clock_s)
+            if environment.replay is not None:
+                clock_s = environment.replay.next_sample_s(clock_s)
             continue
         row["round_s"] = float(np.max(environment.client_s(plan, clock_s)))
         row |= _measures(plan)

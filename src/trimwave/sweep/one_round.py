@@ -1,7 +1,6 @@
 """One round of one cell, planned without training."""
 
 import warnings
-from pathlib import Path
 
 import numpy as np
 
@@ -20,21 +19,16 @@ DAY_S = 86400.0
 
 
 def plan_cell(
-    config: Config,
-    method: str,
-    *,
-    round_: int = 1,
-    cell_csv: Path | None = None,
-    time_s: float | None = None,
+    config: Config, method: str, *, round_: int = 1, time_s: float | None = None
 ) -> tuple[Situation, Plan]:
-    """Plan one round of a config's cell, or of a cell in a CSV.
+    """Plan one round of a config's cell.
 
     Any emulator size is allowed here; a run rounds to real heads and neurons. The plan
     is of all clients, the situation's cell of those who are there.
 
     Parameters
     ----------
-    config, round_, cell_csv, time_s
+    config, round_, time_s
         As in `situate`.
     method : str
         As `parse_method` reads it.
@@ -45,7 +39,7 @@ def plan_cell(
         If the config or the cell is wrong, or the method has no plan for it.
     """
     rule = parse_method(method, config.options)
-    situation = situate(config, round_=round_, cell_csv=cell_csv, time_s=time_s)
+    situation = situate(config, round_=round_, time_s=time_s)
     plan = decide(rule, situation)
     _warn_of_hopeless(situation, plan)
     return situation, plan
@@ -64,7 +58,7 @@ def _warn_of_hopeless(situation: Situation, plan: Plan) -> None:
     slowest = int(np.argmax(alone_s))
     if alone_s[slowest] > DAY_S:
         warnings.warn(
-            f"client {clients[slowest]} alone, with the whole band, takes "
+            f"{cell.who(slowest)} alone, with the whole band, takes "
             f"{alone_s[slowest] / DAY_S:.3g} days for its part of the round; correct "
             "its speed and its links, or take it out of the cell.",
             stacklevel=3,
@@ -72,18 +66,13 @@ def _warn_of_hopeless(situation: Situation, plan: Plan) -> None:
 
 
 def tradeoff_cell(
-    config: Config,
-    method: str,
-    *,
-    round_: int = 1,
-    cell_csv: Path | None = None,
-    time_s: float | None = None,
+    config: Config, method: str, *, round_: int = 1, time_s: float | None = None
 ) -> tuple[TradeOff, Prices, list[WhatIf]]:
     """Return the trade-off of one round, the prices at its `beta_bar`, and what-ifs.
 
     Parameters
     ----------
-    config, round_, cell_csv, time_s
+    config, round_, time_s
         As in `situate`.
     method : str
         ``jcpba`` with its options; P1 is solved exactly, whatever its solver.
@@ -99,7 +88,7 @@ def tradeoff_cell(
         raise InputError(
             f"--pareto is of P1, which `{method}` does not solve; use --method jcpba."
         )
-    situation = situate(config, round_=round_, cell_csv=cell_csv, time_s=time_s)
+    situation = situate(config, round_=round_, time_s=time_s)
     problem = rule.problem(situation)
     solution = solve(problem, Exact())
     curve = trade_off(problem)
