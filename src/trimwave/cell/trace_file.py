@@ -25,6 +25,10 @@ from trimwave.cell.trace_columns import (
     link_names,
 )
 
+LONGEST_STEP = 1.5
+"""Times the usual step, from where a step between samples is a gap: below the 2 of one
+sample that is missing, above the jitter of a logger."""
+
 MOST_VALUES = 10**8
 """Samples times clients that are held in memory at the most."""
 
@@ -119,13 +123,10 @@ class _Table:
         """Return round or second of each sample, and the sample of each row."""
         samples, at = np.unique(self.found.values[self.key], return_inverse=True)
         self._check_pairs(at * len(self.names) + self.client)
-        gaps = np.flatnonzero(np.diff(samples) != 1)
-        if self.key == "round" and gaps.size:
-            if self.holes != "hold":
-                self._refuse_gap(*samples[gaps[0] : gaps[0] + 2])
-            at = (self.found.values["round"] - samples[0]).astype(np.int64)
-            self._check_size(int(samples[-1] - samples[0]) + 1)
-            samples = np.arange(samples[0], samples[-1] + 1)
+        if self.key == "round":
+            samples, at = self._all_rounds(samples, at)
+        else:
+            samples, at = self._all_seconds(samples, at)
         if self.holes == "error":
             self._check_rows(samples, at)
         self._check_size(len(samples))
@@ -144,13 +145,44 @@ class _Table:
                 f"{found.lines[earlier]}; keep one."
             )
 
-    def _refuse_gap(self, before: float, after: float) -> None:
-        found = self.found
-        row = int(np.flatnonzero(found.values["round"] == after)[0])
+    def _all_rounds(
+        self, samples: FloatArray, at: IntArray
+    ) -> tuple[FloatArray, IntArray]:
+        """Put in the rounds of a gap, which hold the last one's values."""
+        gaps = np.flatnonzero(np.diff(samples) != 1)
+        if not gaps.size:
+            return samples, at
+        if self.holes != "hold":
+            self._refuse_gap(samples, gaps[0], "the rounds between", "hold")
+        first, last = samples[0], samples[-1]
+        self._check_size(int(last - first) + 1)
+        at = (self.found.values["round"] - first).astype(np.int64)
+        return np.arange(first, last + 1), at
+
+    def _all_seconds(
+        self, samples: FloatArray, at: IntArray
+    ) -> tuple[FloatArray, IntArray]:
+        """Put in a sample without anybody where nobody's was written for a while."""
+        steps_s = np.diff(samples)
+        usual_s = _usual_step(samples)
+        gaps = np.flatnonzero(steps_s > LONGEST_STEP * usual_s)
+        if not gaps.size or self.holes == "hold":
+            return samples, at
+        if self.holes == "error":
+            what = f"a sample every {usual_s:g} s, as it mostly has"
+            self._refuse_gap(samples, gaps[0], what, "hold or absent")
+        at = at + np.searchsorted(gaps, at, side="left")
+        return np.insert(samples, gaps + 1, samples[gaps] + usual_s), at
+
+    def _refuse_gap(
+        self, samples: FloatArray, gap: int, needs: str, remedy: str
+    ) -> None:
+        found, (before, after) = self.found, samples[gap : gap + 2]
+        row = int(np.flatnonzero(found.values[self.key] == after)[0])
         raise InputError(
-            f"{found.path}, line {found.lines[row]}: after round {before:.0f} comes "
-            f"round {after:.0f}; a trace needs the rounds between, or number them one "
-            "after the other, or set `radio.trace_holes` = hold."
+            f"{found.path}, line {found.lines[row]}: after {when(self.key, before)} "
+            f"comes {when(self.key, after)}; a trace needs {needs}, or set "
+            f"`radio.trace_holes` = {remedy}."
         )
 
     def _check_rows(self, samples: FloatArray, at: IntArray) -> None:
@@ -298,8 +330,13 @@ def _last(known: NDArray[np.bool_]) -> IntArray:
     return last
 
 
+def _usual_step(samples: FloatArray) -> float:
+    """Return the median time between samples [s]; 1 where there is one sample."""
+    return float(np.median(np.diff(samples))) if len(samples) > 1 else 1.0
+
+
 def _timeline(samples: FloatArray) -> Timeline:
-    """Return when the samples hold; the last one as long as the one before it."""
-    step_s = samples[-1] - samples[-2] if len(samples) > 1 else 1.0
+    """Return when the samples hold; the last one for the usual time."""
     starts_s = samples - samples[0]
-    return Timeline(starts_s=starts_s, period_s=float(starts_s[-1] + step_s))
+    period_s = float(starts_s[-1]) + _usual_step(samples)
+    return Timeline(starts_s=starts_s, period_s=period_s)
