@@ -8,7 +8,7 @@ from two_clients import BLOCK_BITS, BLOCK_FLOPS, CELL, HEAD_FLOPS, SHARE_HZ, sub
 
 from trimwave.base.errors import InfeasibleError, InputError
 from trimwave.plan.plan import Situation
-from trimwave.plan.predict import best_band, even_band, latency_of, plan_of
+from trimwave.plan.predict import best_band, latency_of, plan_of
 
 EMBEDDING_BITS = (51_463_168 + 1_048_576 + 2_048) * 16
 
@@ -179,7 +179,7 @@ def test_the_best_band_ends_everyone_together():
         bills = [drawn.costs.bill(one) for one in chosen]
         latency = latency_of(drawn, bills, np.arange(8))
         best = plan_of(drawn, chosen, best_band(latency, drawn.cell))
-        even_hz = even_band(drawn, 8)
+        even_hz = drawn.cell.even_shares_hz()
         assert np.array_equal(even_hz, np.full(8, 12.5e6))
         even = plan_of(drawn, chosen, even_hz)
         assert np.ptp(best.total_s) < 1e-9 * best.latency_s

@@ -9,7 +9,7 @@ from helpers import make_situation
 from rich.console import Console
 
 from trimwave.methods import METHODS
-from trimwave.plan.predict import even_band, plan_of
+from trimwave.plan.predict import plan_of
 from trimwave.report.name_tables import option_line
 from trimwave.report.plan_table import plan_json, plan_lines, plan_table
 
@@ -19,7 +19,7 @@ def lora_plan():
     """Three clients of whole models, the middle one left out."""
     situation = make_situation(0, num_clients=3)
     bill = situation.costs.pruned(1.0, "lora")
-    band = even_band(situation, 2)[[0, 0, 1]]
+    band = np.full(3, situation.cell.total_bandwidth_hz / 2)
     return situation, plan_of(situation, [bill, None, bill], band)
 
 

@@ -24,8 +24,10 @@ COSTS = Costs(
 PERIOD_S = 60
 
 
-def measured():
-    """Return rows in the form of a measured 5G trace: 1 s samples, dB, gaps.
+def measured(links="snr"):
+    """Return rows in the form of a measured 5G trace: 1 s samples, gaps.
+
+    The links are in dB, or as throughput in kbit/s, which now and then is 0.
 
     Four phones drive; the SNR wanders by the second, `tram` loses the cell twice,
     `car` turns up late, and nobody is there from 33 to 35.
@@ -42,9 +44,18 @@ def measured():
                 continue
             speed = 0.2 + 0.15 * math.sin(second / 5 + len(name))
             up_db = round(snr_db[name] - 6, 1)
-            row = (second, name, round(snr_db[name], 1), up_db, round(speed, 3))
+            down, up = round(snr_db[name], 1), up_db
+            if links == "rate":
+                down, up = (int(400 * max(0, one + 4)) for one in (down, up))
+            row = (second, name, down, up, round(speed, 3))
             rows.append(",".join(map(str, row)))
-    return "\n".join(["time_s,client,snr_down_db,snr_up_db,speed_tflops", *rows])
+    return "\n".join([",".join(["time_s,client", *HEADS[links]]), *rows])
+
+
+HEADS = {
+    "snr": ("snr_down_db", "snr_up_db", "speed_tflops"),
+    "rate": ("rate_down_kbps", "rate_up_kbps", "speed_tflops"),
+}
 
 
 class Server:
@@ -118,16 +129,19 @@ def by_hand(path, name, start_s, share_hz, work):
         }
     second, within_s = math.floor(start_s), start_s - math.floor(start_s)
     left = list(work)
-    columns = ["snr_down_db", "speed_tflops", "snr_up_db"]
+    heads = ["down", "speed", "up"]
     while left:
         row = rows.get(second % PERIOD_S)
         per_s = 0.0
         if row is not None:
-            value = float(row[columns[3 - len(left)]])
-            if len(left) == 2:
-                per_s = value * 1e12
+            head = heads[3 - len(left)]
+            if head == "speed":
+                per_s = float(row["speed_tflops"]) * 1e12
+            elif f"rate_{head}_kbps" in row:
+                per_s = float(row[f"rate_{head}_kbps"]) * 1e3
             else:
-                per_s = share_hz * math.log2(1 + 10 ** (value / 10))
+                snr = 10 ** (float(row[f"snr_{head}_db"]) / 10)
+                per_s = share_hz * math.log2(1 + snr)
         if left[0] <= per_s * (1 - within_s):
             within_s += left.pop(0) / per_s
         else:
@@ -136,10 +150,13 @@ def by_hand(path, name, start_s, share_hz, work):
     return second + within_s
 
 
+@pytest.mark.parametrize("links", ["snr", "rate"])
 @pytest.mark.parametrize("method", ["jcpba", "ubfp", "deft", "lora", "partial"])
 def test_a_round_over_a_trace_takes_what_a_plain_loop_over_its_rows_says(
-    trace, tmp_path, method
+    tmp_path, method, links
 ):
+    trace = tmp_path / "phones.csv"
+    trace.write_text(measured(links))
     records = run(config_of(trace), tmp_path / "run", method)
     names = ["car", "desk", "tram", "walk"]
     clock_s, absent = 0.0, 0
@@ -152,6 +169,7 @@ def test_a_round_over_a_trace_takes_what_a_plain_loop_over_its_rows_says(
                 assert record["client_s"][k] == 0.0
                 absent += plan["binding"][k] == "absent"
                 continue
+            assert links == "snr" or plan["bandwidth_hz"][k] == 0
             work = plan["down_bits"][k], plan["flops"][k], plan["up_bits"][k]
             end_s = by_hand(trace, name, clock_s, plan["bandwidth_hz"][k], work)
             found_s = record["client_s"][k]

@@ -116,8 +116,8 @@ def _held(problem: Problem, solution: Solution) -> _Held:
     """Compare a solution with the bounds of its kept fractions and shares."""
     latency, cell = problem.latency, problem.cell
     kept, share_hz = solution.kept, solution.bandwidth_hz
-    least_hz = 0.0 if cell.bandwidth_min_hz is None else cell.bandwidth_min_hz
-    most_hz = np.inf if cell.bandwidth_max_hz is None else cell.bandwidth_max_hz
+    least_hz = 0.0 if cell.share_min_hz is None else cell.share_min_hz
+    most_hz = np.inf if cell.share_max_hz is None else cell.share_max_hz
     at_most = share_hz >= most_hz * (1 - AT_BOUND_COARSE)
     at_end_s = solution.latency_s * (1 - AT_END)
     return _Held(

@@ -33,7 +33,7 @@ MOST_SWAPPED = 4
 def who_fits(problem: Problem) -> NDArray[np.bool_]:
     """Say whose memory (C3) and bounds of the share (C2) leave a plan, [K]."""
     fits = problem.kept_max >= problem.kept_min
-    if (least_hz := problem.cell.bandwidth_min_hz) is not None:
+    if (least_hz := problem.cell.share_min_hz) is not None:
         fits &= least_hz <= problem.share_max_hz()
     return fits
 

@@ -66,7 +66,7 @@ def share_uplink(problem: Problem) -> SharedUplink:
     and proves little where uploads are long. Valid when `Exact` is.
     """
     problem.cell.require_one_band("share_uplink")
-    if problem.cell.bandwidth_max_hz is not None:
+    if problem.cell.share_max_hz is not None:
         raise InputError(
             "uploads in turns take the whole band; set `bandwidth_max_hz` to None."
         )
@@ -77,7 +77,7 @@ def share_uplink(problem: Problem) -> SharedUplink:
     best: tuple[float, IntArray, Solution] | None = None
     kept, tried = static.kept, set()
     for _ in range(MAX_ORDERS):
-        order = np.argsort(problem.latency.compute_s(kept), kind="stable")
+        order = np.argsort(problem.latency.unshared_s(kept), kind="stable")
         if tuple(order) in tried:
             break
         tried.add(tuple(order))

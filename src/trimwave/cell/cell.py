@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,10 @@ ARRAYS = ("speed_flops_per_s", "memory_bytes", "snr_down", "snr_up", "num_sample
 MAY_BE_UNKNOWN = "server_speed_flops_per_s", "resource_block_hz", "up_bandwidth_hz"
 """Numbers of the whole cell that may be left out."""
 
-OPTIONAL = ("held", "bandwidth_min_hz", "bandwidth_max_hz")
+OPTIONAL = (
+    *("held", "bandwidth_min_hz", "bandwidth_max_hz"),
+    *("rate_down_bps", "rate_up_bps"),
+)
 """Fields that may have one."""
 
 
@@ -37,6 +41,10 @@ RULES = dict.fromkeys((*ARRAYS, *MAY_BE_UNKNOWN), POSITIVE) | {
         lambda x: np.isfinite(x) & (x >= 0), "at least 0 and finite"
     ),
     "bandwidth_max_hz": Rule(lambda x: x > 0, "positive"),
+    **dict.fromkeys(
+        ("rate_down_bps", "rate_up_bps"),
+        Rule(lambda x: np.isnan(x) | POSITIVE.holds(x), "positive and finite, or nan"),
+    ),
     "total_bandwidth_hz": Rule(POSITIVE.holds, "positive"),
     "max_spectral_efficiency": Rule(lambda x: x > 0, "positive"),
 }
@@ -79,6 +87,11 @@ class Cell:
     """[K] least share of each client [Hz]; None = 0."""
     bandwidth_max_hz: FloatArray | None = None
     """[K] largest share that each client's radio takes [Hz]; None = the whole band."""
+    rate_down_bps: FloatArray | None = None
+    """[K] rate of a downlink that is known and takes nothing of the band [bit/s]; nan =
+    the band's share gives it. Where there is one the SNR is not read. None = no one."""
+    rate_up_bps: FloatArray | None = None
+    """[K] the same of the uplinks."""
     resource_block_hz: float | None = None
     """Granularity of the shares [Hz], such as 180 kHz; `realise` rounds to it. None =
     any share."""
@@ -186,10 +199,41 @@ class Cell:
         """(K,), or (..., K) with many draws."""
         return np.shape(self.speed_flops_per_s)
 
+    @cached_property
+    def needs_band(self) -> NDArray[np.bool_] | None:
+        """[..., K] who has a link on the band; None = everyone."""
+        if self.rate_down_bps is None or self.rate_up_bps is None:
+            return None
+        shared = np.isnan(self.rate_down_bps) | np.isnan(self.rate_up_bps)
+        return None if shared.all() else shared
+
+    @cached_property
+    def share_min_hz(self) -> FloatArray | None:
+        """[..., K] least share that counts [Hz]: 0 for who needs no band; None = 0."""
+        if self.needs_band is None:
+            return self.bandwidth_min_hz
+        least_hz = 0.0 if self.bandwidth_min_hz is None else self.bandwidth_min_hz
+        return np.where(self.needs_band, least_hz, 0.0)
+
+    @cached_property
+    def share_max_hz(self) -> FloatArray | None:
+        """[..., K] largest useful share [Hz]: 0 for who needs no band; None = all."""
+        if self.needs_band is None:
+            return self.bandwidth_max_hz
+        most_hz = np.inf if self.bandwidth_max_hz is None else self.bandwidth_max_hz
+        return np.where(self.needs_band, most_hz, 0.0)
+
     @property
     def share_bounds_hz(self) -> tuple[FloatArray | None, FloatArray | None]:
         """Least and largest share of each client, as far as there are any [Hz]."""
-        return self.bandwidth_min_hz, self.bandwidth_max_hz
+        return self.share_min_hz, self.share_max_hz
+
+    def even_shares_hz(self) -> FloatArray:
+        """Return the band in equal shares among those who need some, [K] [Hz]."""
+        if self.needs_band is None:
+            return np.full(self.num_clients, self.total_bandwidth_hz / self.num_clients)
+        sharing = max(1, int(np.sum(self.needs_band)))
+        return np.where(self.needs_band, self.total_bandwidth_hz / sharing, 0.0)
 
     def take(self, clients: IntArray) -> "Cell":
         """Return the cell with some of its clients, who have the whole band."""
@@ -245,6 +289,7 @@ class Cell:
             band_hz = self.up_bandwidth_hz
         return Link(
             snr=self.snr_down if direction == "down" else self.snr_up,
+            given_bps=self.rate_down_bps if direction == "down" else self.rate_up_bps,
             total_bandwidth_hz=band_hz,
             noise=self.noise,
             max_spectral_efficiency=self.max_spectral_efficiency,

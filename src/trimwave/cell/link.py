@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trimwave.base.units import FloatArray
 
@@ -33,6 +34,16 @@ class Link:
     """Whether the noise is a power or a density."""
     max_spectral_efficiency: float = np.inf
     """Cap of a real modem [bit/s/Hz]."""
+    given_bps: FloatArray | None = None
+    """[..., K] rates that no share of the band changes; nan = the band's; None = all
+    are [bit/s]."""
+
+    @cached_property
+    def is_given(self) -> NDArray[np.bool_] | None:
+        """[..., K] whose rate is given; None if nobody's is."""
+        if self.given_bps is None or np.all(np.isnan(self.given_bps)):
+            return None
+        return ~np.isnan(self.given_bps)
 
     @cached_property
     def efficiency(self) -> FloatArray:
@@ -47,23 +58,39 @@ class Link:
         return np.minimum(np.log1p(snr) / LN2, self.max_spectral_efficiency)
 
     def rate_bps(self, bandwidth_hz: FloatArray) -> FloatArray:
-        """Rate R_k at a share of the band, eq. (7), [..., K] [bit/s]."""
-        return bandwidth_hz * self.spectral_efficiency(bandwidth_hz)
+        """Rate R_k at a share of the band, eq. (7), or as given, [..., K] [bit/s]."""
+        if self.is_given is None or self.given_bps is None:
+            return bandwidth_hz * self.spectral_efficiency(bandwidth_hz)
+        bandwidth_hz = self._safe(bandwidth_hz)
+        rate_bps = bandwidth_hz * self.spectral_efficiency(bandwidth_hz)
+        return np.where(self.is_given, self.given_bps, rate_bps)
 
     def rate_slope(self, bandwidth_hz: FloatArray) -> FloatArray:
-        """dR_k / dB_k, [..., K] [bit/s/Hz]."""
+        """dR_k / dB_k, [..., K] [bit/s/Hz]; 0 where the rate is given."""
+        bandwidth_hz = self._safe(bandwidth_hz)
         efficiency = self.spectral_efficiency(bandwidth_hz)
         if self.noise == "fixed":
-            return efficiency
+            return self._zero_if_given(efficiency)
         snr = self.snr * (self.total_bandwidth_hz / bandwidth_hz)
         capped = efficiency >= self.max_spectral_efficiency
-        return efficiency - np.where(capped, 0.0, snr / (1 + snr) / LN2)
+        slope = efficiency - np.where(capped, 0.0, snr / (1 + snr) / LN2)
+        return self._zero_if_given(slope)
 
     def rate_curvature(self, bandwidth_hz: FloatArray) -> FloatArray:
         """d2R_k / dB_k2, [..., K] [bit/s/Hz^2]; never positive."""
         if self.noise == "fixed":
             return np.zeros_like(self.snr)
+        bandwidth_hz = self._safe(bandwidth_hz)
         snr = self.snr * (self.total_bandwidth_hz / bandwidth_hz)
         bent = -((snr / (1 + snr)) ** 2) / (bandwidth_hz * LN2)
         capped = np.log1p(snr) / LN2 >= self.max_spectral_efficiency
-        return np.where(capped, 0.0, bent)
+        return self._zero_if_given(np.where(capped, 0.0, bent))
+
+    def _safe(self, bandwidth_hz: FloatArray) -> FloatArray:
+        """Return shares with which a given rate, which may have none, is no 0 / 0."""
+        if self.is_given is None:
+            return bandwidth_hz
+        return np.where(self.is_given, self.total_bandwidth_hz, bandwidth_hz)
+
+    def _zero_if_given(self, values: FloatArray) -> FloatArray:
+        return values if self.is_given is None else np.where(self.is_given, 0.0, values)

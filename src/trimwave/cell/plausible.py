@@ -162,18 +162,6 @@ PRUNE_RATE = Quantity(
 )
 """A pruning rate."""
 
-RATE = Quantity(
-    unit="bit/s",
-    least=1.0,
-    too_low="the slowest radios that are built carry some 10",
-    most=1e13,
-    too_high="no link carries 1e13",
-    usual=(1e3, 1e12),
-    others={"in Mbit/s": _times(1e6), "in kbit/s": _times(1e3)},
-    has_markers=True,
-)
-"""What a link carries."""
-
 TIME = Quantity(
     unit="s",
     least=0.0,
@@ -193,6 +181,17 @@ SAMPLES = Quantity(
     too_high="no device holds 1e15",
 )
 """Rows of a client; only their ratios count, so that parts of one do."""
+
+RATE = Quantity(
+    unit="bit/s",
+    least=1.0,
+    too_low="a round would take a year for 4 MB at 1",
+    most=1e13,
+    too_high="no link to a device carries 1e13",
+    usual=(1e3, 1e11),  # below GPRS; above all of WLAN and mobile radio
+    others={"in Mbit/s": _times(1e6), "in kbit/s": _times(1e3)},
+)
+"""What a link carries whose rate is known."""
 
 SAMPLE_MS = Quantity(
     unit="ms",

@@ -7,7 +7,7 @@ import numpy as np
 
 from trimwave.model.submodel import Submodel
 from trimwave.plan.plan import Plan, Situation
-from trimwave.plan.predict import best_band, even_band, latency_of, plan_of
+from trimwave.plan.predict import best_band, latency_of, plan_of
 
 Bandwidth = Literal["optimal", "uniform"]
 """How the band is split: so that all end together, or evenly."""
@@ -25,7 +25,7 @@ def fixed_plan(
     """
     bills = [situation.costs.bill(submodel) for submodel in submodels]
     if bandwidth == "uniform":
-        share_hz = even_band(situation, len(submodels))
+        share_hz = situation.cell.even_shares_hz()
     else:
         clients = np.arange(len(submodels))
         share_hz = best_band(latency_of(situation, bills, clients), situation.cell)

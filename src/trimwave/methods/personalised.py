@@ -17,7 +17,6 @@ from trimwave.methods.pruning import pruned_plan, pruned_scheme
 from trimwave.model.costs import Costs
 from trimwave.model.submodel import Trained
 from trimwave.plan.plan import Plan, Scheme, Situation
-from trimwave.plan.predict import even_band
 from trimwave.problem.limits import Limits
 from trimwave.solvers.blocks import bandwidth_block
 from trimwave.solvers.integers import round_to_sizes
@@ -67,7 +66,7 @@ class Personalised(CommonOptions):
             bounds = problem.cell.share_bounds_hz
             bandwidth_hz = bandwidth_block(latency, kept, *bounds)
         else:
-            bandwidth_hz = even_band(situation, problem.cell.num_clients)
+            bandwidth_hz = problem.cell.even_shares_hz()
             kept = latency.kept_at(bandwidth_hz, threshold_s)
             kept = np.clip(kept, least_kept(problem), problem.kept_max)
             kept = round_to_sizes(problem, kept, bandwidth_hz)

@@ -140,7 +140,7 @@ def _cheapest(
 
     # Nobody ends before having computed; with an nth of what the least shares leave, n
     # have ended by `slowest`, raised so that rounding does not make them need more.
-    fastest = np.sort(latency.compute_s(kept))[num_chosen - 1]
+    fastest = np.sort(latency.unshared_s(kept))[num_chosen - 1]
     least = np.zeros(able.size) if least_hz is None else least_hz
     even = least + (band - np.sum(least)) / num_chosen
     even = np.minimum(even, np.inf if most_hz is None else most_hz)

@@ -88,7 +88,9 @@ def _numbers(situation: Situation, plan: Plan) -> Iterator[str]:
         values = np.atleast_1d(np.asarray(getattr(plan, name), dtype=np.float64))
         for k in np.flatnonzero(~(np.isfinite(values) & (values >= 0))).tolist():
             yield f"`{name}` of client {k} must be finite, at least 0, got {values[k]}"
-    for k in np.flatnonzero(plan.scheduled & ~(plan.bandwidth_hz > 0)).tolist():
+    needs_band, none = situation.cell.needs_band, ~(plan.bandwidth_hz > 0)
+    lacking = plan.scheduled & none & (True if needs_band is None else needs_band)
+    for k in np.flatnonzero(lacking).tolist():
         yield f"client {k} takes part with no band; give it a share, or None to rest"
     band_hz, sum_hz = (
         situation.cell.total_bandwidth_hz,

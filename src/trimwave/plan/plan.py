@@ -123,9 +123,11 @@ class Plan:
     carry: Mapping[str, Any] = field(default_factory=dict)
     """What the method wants to find in the next round's `Situation.carried`; JSON. The
     clients are those who are there: for each of them, by `Situation.clients`."""
-    server_s: FloatArray | None = None
-    """[K] what of `compute_s` is the server's part [s]; None = nothing."""
+    server_s: FloatArray | float = 0.0
+    """[K] what of `compute_s` is the server's part [s]."""
 
+    given_s: FloatArray | float = 0.0
+    """[K] what of `down_s` and `up_s` goes over links that take no band [s]."""
     client_ids: tuple[str, ...] | None = None
     """K names of the clients, as in `Cell`."""
 
@@ -164,8 +166,11 @@ class Plan:
     @property
     def spectrum_utilisation(self) -> float:
         """Share of the band's round that carries bits, sum t_comm,k B_k / (T B)."""
-        busy = float(np.sum((self.down_s + self.up_s) * self.bandwidth_hz))
-        return busy / (self.latency_s * float(np.sum(self.bandwidth_hz)))
+        on_band_s = self.down_s + self.up_s - self.given_s
+        whole = self.latency_s * float(np.sum(self.bandwidth_hz))
+        if not whole:
+            return 0.0
+        return float(np.sum(on_band_s * self.bandwidth_hz)) / whole
 
     def record(self) -> dict[str, Any]:
         """Plain numbers for a record or a table, one list entry per client."""

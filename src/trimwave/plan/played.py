@@ -90,8 +90,8 @@ class Replay:
         """
         speed = self.cells.speed_flops_per_s
         planned = speed[self.timeline.sample_at(start_s)]
-        server_s = 0.0 if plan.server_s is None else plan.server_s
-        device_s = plan.compute_s - server_s
-        whole_s = np.where(speed == planned, 1.0, planned / speed) * device_s + server_s
+        device_s = plan.compute_s - plan.server_s
+        whole_s = np.where(speed == planned, 1.0, planned / speed) * device_s
+        whole_s = whole_s + plan.server_s
         with np.errstate(divide="ignore"):
             return np.where(self.present & (whole_s > 0), 1 / whole_s, 0.0)

@@ -35,8 +35,7 @@ def latency_of(
     cell = situation.cell.take(clients)
     device_flops = np.array([bill.step_flops for bill in bills])
     compute_s = device_flops / cell.speed_flops_per_s
-    if (server_step_s := _server_step_s(cell, bills)) is not None:
-        compute_s = compute_s + server_step_s
+    compute_s = compute_s + _server_step_s(cell, bills)
     zeros = np.zeros(len(bills))
     return RoundLatency(
         compute_fixed_s=np.array([bill.num_local_steps for bill in bills]) * compute_s,
@@ -49,23 +48,17 @@ def latency_of(
     )
 
 
-def _server_step_s(cell: Cell, bills: Sequence[Bill]) -> FloatArray | None:
-    """Return the server's part of each client's step, [K] [s]; None = it has none."""
+def _server_step_s(cell: Cell, bills: Sequence[Bill]) -> FloatArray:
+    """Return the server's part of each client's step, [K] [s]."""
     server_flops = np.array([bill.server_step_flops for bill in bills])
     if not np.any(server_flops > 0):
-        return None
+        return np.zeros(len(bills))
     if cell.server_speed_flops_per_s is None:
         raise InputError(
             "this method computes at the server, whose speed is not known; set "
             "`cell.server_speed_flops_per_s`."
         )
     return server_flops / (cell.server_speed_flops_per_s / len(bills))
-
-
-def even_band(situation: Situation, num_sharing: int) -> FloatArray:
-    """Return the even split B / K, [K] [Hz]."""
-    band = situation.cell.total_bandwidth_hz
-    return np.full(num_sharing, band / num_sharing)
 
 
 def best_band(latency: RoundLatency, cell: Cell) -> FloatArray:
@@ -169,10 +162,11 @@ def plan_of(
         memory_bytes=counts([bill.memory_bytes for bill in bills]),
         install_bits=install_bits,
         install_s=_install_s(situation.cell, install_bits),
+        given_s=spread(latency.given_s(kept) + np.zeros(clients.size)),
         binding=binding or ("-",) * len(submodels),
         solution=solution,
         carry=carry or {},
-        server_s=None if server_step_s is None else spread(num_steps * server_step_s),
+        server_s=spread(num_steps * server_step_s),
         client_ids=situation.cell.client_ids,
     )
 
@@ -189,7 +183,7 @@ def _check_cell(cell: Cell, problem: Problem | None) -> None:
 
 def _warn_of_bounds(cell: Cell, clients: IntArray, share_hz: FloatArray) -> None:
     """Say where a method's shares are outside the clients' bounds."""
-    bounds = {"least": cell.bandwidth_min_hz, "largest": cell.bandwidth_max_hz}
+    bounds = {"least": cell.share_min_hz, "largest": cell.bandwidth_max_hz}
     for which, bound_hz in bounds.items():
         if bound_hz is None:
             continue

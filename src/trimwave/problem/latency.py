@@ -5,7 +5,8 @@ In the kept fraction x_k = 1 - beta_k and the share B_k of the band::
     T_k(x, B) = u_k + v_k h_k(x) + (d_k + e_k [x - y_k]+) / R_dn,k(B) + g_k / R_up,k(B)
 
 with h(x) = x and y = 0 in the letter; y_k is what the client holds already. Between the
-bends of h and of the payload it is linear in x: a client is a few pieces. The solvers
+bends of h and of the payload it is linear in x: a client is a few pieces. A transfer
+over a link whose rate is given takes time as computing does, and no band. The solvers
 ask how much band a deadline needs, how much of the emulator a share of the band lets a
 client keep, and the exchange rate dB/dx between the two.
 """
@@ -79,6 +80,29 @@ class RoundLatency:
         sent = kept if self.held is None else np.maximum(kept - self.held, 0.0)
         return self.down_fixed_bits + self.down_emulator_bits * sent
 
+    def shared_down_bits(self, kept: FloatArray) -> FloatArray:
+        """Payload of the download that takes band, [..., K] [bit]."""
+        bits, given = self.down_bits(kept), self.down.is_given
+        return bits if given is None else np.where(given, 0.0, bits)
+
+    @cached_property
+    def shared_up_bits(self) -> FloatArray:
+        """Payload of the upload that takes band, [..., K] [bit]."""
+        given = self.up.is_given
+        return self.up_bits if given is None else np.where(given, 0.0, self.up_bits)
+
+    def given_s(self, kept: FloatArray) -> FloatArray | float:
+        """Time of transfers over links whose rate is given, [..., K] [s]."""
+        return _over_given(self.down_bits(kept), self.down) + self._given_up_s
+
+    @cached_property
+    def _given_up_s(self) -> FloatArray | float:
+        return _over_given(self.up_bits, self.up)
+
+    def unshared_s(self, kept: FloatArray) -> FloatArray:
+        """Time that no share of the band shortens: computing, given rates [s]."""
+        return self.compute_s(kept) + self.given_s(kept)
+
     def down_s(self, kept: FloatArray, bandwidth_hz: FloatArray) -> FloatArray:
         """Download time, first term of eq. (8), [..., K] [s]."""
         return _seconds(self.down_bits(kept), self.down.rate_bps(bandwidth_hz))
@@ -86,6 +110,9 @@ class RoundLatency:
     def up_s(self, bandwidth_hz: FloatArray) -> FloatArray:
         """Upload time, second term of eq. (8), [..., K] [s]."""
         return _seconds(self.up_bits, self.up.rate_bps(bandwidth_hz))
+
+    def _shared_up_s(self, bandwidth_hz: FloatArray) -> FloatArray:
+        return _seconds(self.shared_up_bits, self.up.rate_bps(bandwidth_hz))
 
     def total_s(self, kept: FloatArray, bandwidth_hz: FloatArray) -> FloatArray:
         """Round time T_k, eq. (9), [..., K] [s]."""
@@ -139,6 +166,10 @@ class RoundLatency:
             sent = inside >= self.held
             d = d - np.where(sent, e * self.held, 0.0)
             e = np.where(sent, e, 0.0)
+        u = u + _over_given(d, self.down) + self._given_up_s
+        if (given := self.down.is_given) is not None:
+            v = v + _over_given(e, self.down)
+            d, e = np.where(given, 0.0, d), np.where(given, 0.0, e)
         return Piece(
             start=start,
             end=end,
@@ -170,16 +201,22 @@ class RoundLatency:
             Under ``psd`` noise, where the rate saturates, a larger band is reported as
             inf rather than searched for; the whole band if left out.
         """
-        slack = deadline_s - self.compute_s(kept)
-        bits = self.down_bits(kept)
+        slack = deadline_s - self.unshared_s(kept)
+        bits = self.shared_down_bits(kept)
         if self.down.noise == "fixed":
             need = bits / self.down.efficiency
-            need += self.up_bits / self.up.efficiency
+            need += self.shared_up_bits / self.up.efficiency
             with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
                 need /= slack
-            return need if np.min(slack) > 0 else np.where(slack > 0, need, np.inf)
-        most_hz = self.down.total_bandwidth_hz if most_hz is None else most_hz
-        return self._searched_bandwidth_hz(slack, bits, start_hz, most_hz)
+            need = need if np.min(slack) > 0 else np.where(slack > 0, need, np.inf)
+        else:
+            most_hz = self.down.total_bandwidth_hz if most_hz is None else most_hz
+            need = self._searched_bandwidth_hz(slack, bits, start_hz, most_hz)
+        if self.down.is_given is None:
+            return need
+        in_time = slack >= -TIME_ROUNDING * deadline_s
+        nothing = np.where(in_time, 0.0, np.inf)
+        return np.where((bits == 0) & (self.shared_up_bits == 0), nothing, need)
 
     def _searched_bandwidth_hz(
         self,
@@ -189,21 +226,29 @@ class RoundLatency:
         most_hz: float | FloatArray,
     ) -> FloatArray:
         """Invert the concave rate: Newton on log B, where log time is nearly linear."""
-        band = self.down.total_bandwidth_hz
+        band, up_bits = self.down.total_bandwidth_hz, self.shared_up_bits
         shape = np.broadcast_shapes(slack.shape, bits.shape)
+        if self.down.is_given is not None:  # who sends nothing is seen to afterwards
+            nothing = (bits == 0) & (up_bits == 0)
+            bits, most_hz = (
+                np.where(nothing, 1.0, bits),
+                np.where(nothing, band, most_hz),
+            )
+            if start_hz is not None:
+                start_hz = np.where(nothing, band, start_hz)
 
         def surplus(log_share: FloatArray) -> tuple[FloatArray, FloatArray]:
             bandwidth = band * np.exp(log_share)
             down, up = self.down.rate_bps(bandwidth), self.up.rate_bps(bandwidth)
-            time = bits / down + self.up_bits / up
+            time = bits / down + up_bits / up
             saved = bits * self.down.rate_slope(bandwidth) / down**2
-            saved = saved + self.up_bits * self.up.rate_slope(bandwidth) / up**2
+            saved = saved + up_bits * self.up.rate_slope(bandwidth) / up**2
             with np.errstate(divide="ignore", invalid="ignore"):
                 return np.log(slack / time), bandwidth * saved / time
 
         with np.errstate(divide="ignore", invalid="ignore"):
             most = np.broadcast_to(most_hz, shape)
-            time = bits / self.down.rate_bps(most) + self.up_s(most)
+            time = bits / self.down.rate_bps(most) + self._shared_up_s(most)
             reachable = (slack > 0) & (time <= slack * (1 + TIME_ROUNDING))
             first = np.log(most / band)
             high = np.where(reachable, first, 0.0)
@@ -223,7 +268,7 @@ class RoundLatency:
         Valid when the time never falls with x.
         """
         down_rate = self.down.rate_bps(bandwidth_hz)
-        slack = deadline_s - self.up_s(bandwidth_hz)
+        slack = deadline_s - self._shared_up_s(bandwidth_hz)
         first, *others = self.everywhere
         kept = first.kept(slack, down_rate)
         for piece in others:
@@ -279,7 +324,7 @@ class RoundLatency:
         """
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             if self.down.noise == "fixed":
-                saved = bandwidth_hz / (deadline_s - self.compute_s(kept))
+                saved = bandwidth_hz / (deadline_s - self.unshared_s(kept))
             else:
                 saved = 1 / self.saved_per_hz(kept, bandwidth_hz)
             if np.isfinite(np.sum(saved)):
@@ -291,6 +336,13 @@ class RoundLatency:
         down, up = self.down.rate_bps(bandwidth_hz), self.up.rate_bps(bandwidth_hz)
         saved = self.down_bits(kept) * self.down.rate_slope(bandwidth_hz) / down**2
         return saved + self.up_bits * self.up.rate_slope(bandwidth_hz) / up**2
+
+
+def _over_given(bits: FloatArray, link: Link) -> FloatArray | float:
+    """Time of a payload where the link's rate is given, else 0, [..., K] [s]."""
+    if link.is_given is None or link.given_bps is None:
+        return 0.0
+    return np.where(link.is_given, bits / link.given_bps, 0.0)
 
 
 def _seconds(bits: FloatArray, rate_bps: FloatArray) -> FloatArray:

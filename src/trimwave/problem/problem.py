@@ -153,7 +153,7 @@ class Problem:
 
     def share_max_hz(self, bands: float = 1.0) -> FloatArray:
         """Largest share that a client may have, [..., K]: so many bands, or its own."""
-        most, own = bands * self.cell.total_bandwidth_hz, self.cell.bandwidth_max_hz
+        most, own = bands * self.cell.total_bandwidth_hz, self.cell.share_max_hz
         share = np.minimum(most, np.inf if own is None else own)
         return np.broadcast_to(share, self.cell.shape)
 
@@ -276,7 +276,7 @@ class Problem:
         found = [*c1(bandwidth_hz, cell.total_bandwidth_hz)]
         if up_bandwidth_hz is not None and cell.up_bandwidth_hz is not None:
             found += c1(up_bandwidth_hz, cell.up_bandwidth_hz, "the uplink's band")
-        found += c2(bandwidth_hz, cell.bandwidth_min_hz, cell.bandwidth_max_hz)
+        found += c2(bandwidth_hz, cell.share_min_hz, cell.bandwidth_max_hz)
         found += c3(self.memory_at(kept), cell.memory_bytes)
         found += c4(kept, self.kept_min, 1 - self.limits.beta_min)
         return [*found, *self._c5(np.fmin(kept, 1.0))]

@@ -36,15 +36,15 @@ def share_violations(cell: Cell) -> Iterator[Violation]:
 
 def _largest_hz(cell: Cell) -> FloatArray:
     """Largest share that a client may have, [K]."""
-    own_hz = np.inf if cell.bandwidth_max_hz is None else cell.bandwidth_max_hz
+    own_hz = np.inf if cell.share_max_hz is None else cell.share_max_hz
     return np.broadcast_to(np.minimum(cell.total_bandwidth_hz, own_hz), cell.shape)
 
 
 def _least_above_largest(cell: Cell) -> Iterator[Violation]:
     """C2 where a least share is above the largest, of the client or of the cell."""
-    if cell.bandwidth_min_hz is None:
+    if cell.share_min_hz is None:
         return
-    least_hz, largest_hz = cell.bandwidth_min_hz, _largest_hz(cell)
+    least_hz, largest_hz = cell.share_min_hz, _largest_hz(cell)
 
     def words(k: int | None, short_hz: float) -> str:
         own = largest_hz[k] < cell.total_bandwidth_hz
@@ -59,9 +59,9 @@ def _least_above_largest(cell: Cell) -> Iterator[Violation]:
 
 def _least_beyond_band(cell: Cell) -> Iterator[Violation]:
     """C1 where the least shares together leave too little of the band, or none."""
-    if cell.bandwidth_min_hz is None:
+    if cell.share_min_hz is None:
         return
-    band_hz, least_hz = cell.total_bandwidth_hz, cell.bandwidth_min_hz
+    band_hz, least_hz = cell.total_bandwidth_hz, cell.share_min_hz
     none_hz = NO_SHARE * band_hz
     nothing_hz = np.minimum(none_hz, _largest_hz(cell))
     without = np.flatnonzero(least_hz < nothing_hz)

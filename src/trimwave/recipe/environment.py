@@ -219,8 +219,9 @@ class Environment:
         """Return the cell of all clients, of one sample or of many, [..., K]."""
         cell, radio, fleet = self.config.cell, self.config.radio, self.fleet
         fields = {"speed_flops_per_s": self.speed_flops_per_s, **heard}
+        given = fleet.cell_fields() if fleet else {"client_ids": self._ids}
         return Cell(
-            **fields | (fleet.cell_fields() if fleet else {"client_ids": self._ids}),
+            **fields | {name: one for name, one in given.items() if one is not None},
             memory_bytes=self.memory_bytes,
             num_samples=num_samples,
             total_bandwidth_hz=cell.total_bandwidth_hz,
@@ -242,17 +243,18 @@ class Environment:
     def _traced(self, trace: Trace, sample: Samples) -> dict[str, Any]:
         """Return links and speeds of a sample or of all, as `Cell` has them, [..., K].
 
-        Whoever is not there has an SNR of 1.
+        Whoever is not there has an SNR of 1, or 1 bit/s.
         """
-        if trace.kind == "rate_bps":
-            raise InputError(
-                f"{self.config.radio.trace}: rates cannot be planned yet; give gains "
-                "or SNRs."
-            )
         values = trace.linear(sample)
-        links = {f"snr_{direction}": one for direction, one in values.items()}
+        links: dict[str, Any]
         if trace.kind == "gain_db":
             links = self._snr(values)
+        else:
+            links = {f"snr_{direction}": one for direction, one in values.items()}
+        if trace.kind == "rate_bps":
+            unread = {name: np.ones_like(one) for name, one in links.items()}
+            rates = {f"rate_{direction}_bps": one for direction, one in values.items()}
+            links = unread | rates
         speed = trace.speed_of(sample, self.speed_flops_per_s)
         return links | {"speed_flops_per_s": speed}
 

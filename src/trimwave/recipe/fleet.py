@@ -26,7 +26,10 @@ from trimwave.recipe.fleet_columns import FLEET_COLUMNS, GIVES_LINK, LINK_OF_BOT
 SPEEDS = ("speed_flops_per_s", "compute_ms_per_sample")
 """Columns that say how fast a client is."""
 
-AS_IN_CELL = ("held", "bandwidth_min_hz", "bandwidth_max_hz")
+AS_IN_CELL = (
+    *("held", "bandwidth_min_hz", "bandwidth_max_hz"),
+    *("rate_down_bps", "rate_up_bps"),
+)
 """Columns that are fields of `Cell` as they stand."""
 
 

@@ -9,6 +9,7 @@ from trimwave.cell.plausible import (
     HANDHELD_POWER,
     HELD,
     MEMORY,
+    RATE,
     SAMPLE_MS,
     SAMPLES,
     SHARE_MAX,
@@ -27,6 +28,7 @@ BYTES: Units = {
     "mib": ("MiB", 2.0**20),
     "gib": ("GiB", 2.0**30),
 }
+BPS: Units = {"kbps": ("kbit/s", 1e3), "mbps": ("Mbit/s", 1e6), "gbps": ("Gbit/s", 1e9)}
 SPEEDS: Units = {"gflops": ("GFLOP/s", 1e9), "tflops": ("TFLOP/s", 1e12)}
 
 
@@ -53,6 +55,8 @@ FLEET_COLUMNS = (
     *_columns("memory", "bytes", MEMORY, BYTES),
     Column("snr_down_db", SNR, required=False),
     Column("snr_up_db", SNR, required=False),
+    *_columns("rate_down", "bps", RATE, BPS),
+    *_columns("rate_up", "bps", RATE, BPS),
     Column("num_samples", SAMPLES, required=False),
     Column("held", HELD, required=False),
     *_columns("bandwidth_min", "hz", SHARE_MIN, HERTZ),
@@ -65,7 +69,7 @@ LINK_OF_BOTH: tuple[str, ...] = ()
 """Columns that give both directions of a link."""
 
 GIVES_LINK: Mapping[Direction, tuple[str, ...]] = {
-    "down": ("snr_down_db", *LINK_OF_BOTH),
-    "up": ("snr_up_db", *LINK_OF_BOTH),
+    "down": ("snr_down_db", "rate_down_bps", *LINK_OF_BOTH),
+    "up": ("snr_up_db", "rate_up_bps", *LINK_OF_BOTH),
 }
 """By direction, the columns of which one at the most gives it."""

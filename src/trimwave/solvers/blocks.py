@@ -104,7 +104,7 @@ def bandwidth_block(
     ends = latency.total_s(kept, start)
     slowest = np.max(ends, axis=-1, keepdims=True) * (1 + MARGIN)
     if most_hz is None:
-        alone = latency.compute_s(kept)
+        alone = latency.unshared_s(kept)
     else:
         alone = latency.total_s(kept, np.broadcast_to(most, shape))
     fastest = np.minimum(np.max(alone, axis=-1, keepdims=True), slowest)

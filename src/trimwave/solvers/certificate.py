@@ -151,7 +151,7 @@ def price_rises(problem: Problem, deadline_s: FloatArray) -> NDArray[np.bool_]:
     latency, band = problem.latency, problem.cell.total_bandwidth_hz
     least = latency.required_bandwidth_hz(problem.kept_min, deadline_s)
     most = latency.required_bandwidth_hz(problem.kept_max, deadline_s)
-    least = np.where(np.isfinite(least), least, band)
+    least = np.where(np.isfinite(least) & (least > 0), least, band)
     most = np.clip(most, least, band)
     rises, below, piece_below = np.ones(shape, dtype=bool), np.zeros(()), np.zeros(())
     for at in np.linspace(0.0, 1.0, PRICE_POINTS):

@@ -130,7 +130,7 @@ class Parabola:
 def _root_of_c(latency: RoundLatency, piece: Piece, spare_s: FloatArray) -> FloatArray:
     """sqrt(C / w) of `Parabola`, [..., K]; in place, for the sake of many clients."""
     fixed = piece.down_fixed_bits / latency.down.efficiency
-    fixed += latency.up_bits / latency.up.efficiency
+    fixed += latency.shared_up_bits / latency.up.efficiency
     fixed *= piece.compute_per_kept_s
     c = piece.down_per_kept_bits / latency.down.efficiency
     c *= spare_s

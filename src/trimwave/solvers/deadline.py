@@ -64,9 +64,9 @@ class AtDeadline(DeadlineSearch):
                 useful = np.where(np.asarray(piece.weight) > 0, np.inf, piece.start)
                 high = np.minimum(high, useful)
         high = np.maximum(high, low, out=high)
-        if problem.cell.bandwidth_min_hz is not None:  # it buys some of x for nothing
+        if problem.cell.share_min_hz is not None:  # it buys some of x for nothing
             tiny = SMALLEST * problem.cell.total_bandwidth_hz
-            least_hz = np.maximum(problem.cell.bandwidth_min_hz, tiny)
+            least_hz = np.maximum(problem.cell.share_min_hz, tiny)
             self.free = problem.latency.kept_at(least_hz, self.deadline_s)
             low = np.clip(self.free, low, high)
         return low, high, late
@@ -96,7 +96,7 @@ class AtDeadline(DeadlineSearch):
             kept, self.deadline_s, start_hz=start_hz, most_hz=self.most_hz
         )
         np.minimum(need, self.most_hz, out=need)
-        least_hz = self.problem.cell.bandwidth_min_hz
+        least_hz = self.problem.cell.share_min_hz
         if least_hz is None:
             return need
         return np.where(kept <= self.free, least_hz, np.maximum(need, least_hz))
@@ -105,7 +105,7 @@ class AtDeadline(DeadlineSearch):
         """Band that one more second saves, [..., K]; 0 at a client's least share."""
         gained = self.problem.latency.hz_per_s(kept, need_hz, self.deadline_s)
         np.maximum(gained, 0.0, out=gained)
-        least_hz = self.problem.cell.bandwidth_min_hz
+        least_hz = self.problem.cell.share_min_hz
         return gained if least_hz is None else np.where(need_hz > least_hz, gained, 0.0)
 
     def _priced(
@@ -113,7 +113,7 @@ class AtDeadline(DeadlineSearch):
     ) -> Cheapest:
         """Count what a later deadline lets clients keep whom a share's bound stops."""
         found, cell = super()._priced(kept, lacking, price), self.problem.cell
-        if cell.bandwidth_min_hz is None and cell.bandwidth_max_hz is None:
+        if cell.share_min_hz is None and cell.share_max_hz is None:
             return found
         latency, need_hz = self.problem.latency, found.bandwidth_hz
         stopped = (kept > self.problem.kept_min) & (kept < self.problem.kept_max)

@@ -35,7 +35,7 @@ def solve_duplex(problem: Problem, name: str) -> SolutionBatch:
     Raises
     ------
     InputError
-        If shares are bounded, which is not supported with two bands.
+        If shares are bounded or rates given, which is not supported with two bands.
     """
     _check_bounds(problem)
     slowest_s = _even_deadline_s(problem, even_kept(problem))
@@ -73,6 +73,12 @@ def _check_bounds(problem: Problem) -> None:
                 f"`{name}` bounds a share that serves both directions; with "
                 f"`up_bandwidth_hz` set it to None."
             )
+    for name in ("rate_down_bps", "rate_up_bps"):
+        if getattr(problem.cell, name) is not None:
+            raise InputError(
+                f"`{name}` is for one band in both directions; with `up_bandwidth_hz` "
+                "set it to None."
+            )
 
 
 def _even_deadline_s(problem: Problem, kept: FloatArray) -> FloatArray:
@@ -99,7 +105,7 @@ def _priced_uplink(
     problem: Problem, slowest_s: FloatArray
 ) -> tuple[Cheapest, FloatArray, list[FloatArray]]:
     """Find the price of the uplink at which its band is used up."""
-    fastest_s = problem.latency.compute_s(problem.kept_min)
+    fastest_s = problem.latency.unshared_s(problem.kept_min)
     fastest_s = np.max(fastest_s, axis=-1, keepdims=True)
     last: tuple[Cheapest, FloatArray, list[FloatArray]] | None = None
     shares = Near()
@@ -159,7 +165,7 @@ def paired_shares(problem: Problem, kept: FloatArray) -> tuple[FloatArray, Float
     cell, latency = problem.cell, problem.latency
     assert cell.up_bandwidth_hz is not None
     slowest_s = _even_deadline_s(problem, kept)
-    fastest_s = np.max(latency.compute_s(kept), axis=-1, keepdims=True)
+    fastest_s = np.max(latency.unshared_s(kept), axis=-1, keepdims=True)
     near = Near()
 
     def shares_at(at: FloatArray) -> Split:

@@ -93,7 +93,7 @@ def _even_deadline(problem: Problem) -> tuple[FloatArray, NDArray[np.bool_]]:
     That of even pruning with the best split of the band: as a rule a few percent late.
     """
     cell, latency = problem.cell, problem.latency
-    least_hz, kept = cell.bandwidth_min_hz, even_kept(problem)
+    least_hz, kept = cell.share_min_hz, even_kept(problem)
     share = bandwidth_block(latency, kept, *cell.share_bounds_hz)
     slowest = np.max(latency.total_s(kept, share), axis=-1, keepdims=True)
     fits = keeps_enough(problem)
@@ -107,7 +107,7 @@ def _search(problem: Problem, slowest: FloatArray) -> tuple[Cheapest, list[Float
     """Find the deadline at which the least band is the whole one."""
     fastest = np.minimum(_fastest(problem, slowest), slowest)
     start = slowest
-    if problem.cell.bandwidth_max_hz is not None:  # it may be the optimum already
+    if problem.cell.share_max_hz is not None:  # it may be the optimum already
         start = np.minimum(fastest * (1 + MARGIN**1.5), slowest)
     return earliest_deadline(
         partial(AtDeadline, problem),
@@ -122,8 +122,8 @@ def _search(problem: Problem, slowest: FloatArray) -> tuple[Cheapest, list[Float
 def _fastest(problem: Problem, slowest: FloatArray) -> FloatArray:
     """Return a deadline that everyone's largest share allows at best, [..., 1]."""
     latency, low, most = problem.latency, problem.kept_min, problem.share_max_hz()
-    if problem.cell.bandwidth_max_hz is None:
-        return np.max(latency.compute_s(low), axis=-1, keepdims=True)
+    if problem.cell.share_max_hz is None:
+        return np.max(latency.unshared_s(low), axis=-1, keepdims=True)
     alone = np.max(latency.total_s(low, most), axis=-1, keepdims=True)
     high = np.maximum(problem.kept_max, low)
 

@@ -131,8 +131,9 @@ def whole_blocks(problem: Problem, kept: FloatArray) -> FloatArray:
     block_hz = cell.resource_block_hz
     assert block_hz is not None
     total = int(np.floor(cell.total_bandwidth_hz / block_hz * (1 + ROUNDING)))
-    least_hz = np.zeros(()) if cell.bandwidth_min_hz is None else cell.bandwidth_min_hz
-    least = np.maximum(np.ceil(least_hz / block_hz * (1 - ROUNDING)), 1.0)
+    least_hz = np.zeros(()) if cell.share_min_hz is None else cell.share_min_hz
+    one = 1.0 if cell.needs_band is None else np.where(cell.needs_band, 1.0, 0.0)
+    least = np.maximum(np.ceil(least_hz / block_hz * (1 - ROUNDING)), one)
     least = np.broadcast_to(least, kept.shape)
     most = np.floor(problem.share_max_hz() / block_hz * (1 + ROUNDING))
     _check_blocks(block_hz, total, least, most)

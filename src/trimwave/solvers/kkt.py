@@ -30,8 +30,8 @@ def kkt_residual(
     total_s = latency.total_s(kept, bandwidth_hz)
     latency_s = np.max(total_s, axis=-1, keepdims=True)
     early = (latency_s - total_s) / np.where(latency_s > 0, latency_s, 1.0)
-    if cell.bandwidth_min_hz is not None:
-        at_least = bandwidth_hz <= cell.bandwidth_min_hz * (1 + AT_BOUND)
+    if cell.share_min_hz is not None:
+        at_least = bandwidth_hz <= cell.share_min_hz * (1 + AT_BOUND)
         early = np.where(at_least, 0.0, early)
     residual = np.max(early, axis=-1, keepdims=True)
     used = np.sum(bandwidth_hz, axis=-1, keepdims=True) / cell.total_bandwidth_hz
@@ -40,7 +40,7 @@ def kkt_residual(
     residual = np.maximum(np.maximum(residual, unused), missing / cell.num_clients)
     wrong = _price_mismatch(problem, kept, bandwidth_hz, price_hz)
     wrong = np.where(price_hz > 0, np.maximum(residual, wrong), residual)
-    if cell.bandwidth_max_hz is None:
+    if cell.share_max_hz is None:
         return wrong
     over = np.maximum(np.maximum(used - 1, 0), missing / cell.num_clients)
     radios = _held_by_radios(problem, kept, bandwidth_hz, total_s)
@@ -79,11 +79,11 @@ def _price_mismatch(
     dear = np.where(below > price_hz, far, 0.0)  # cheaper to keep less
     cheap = np.where(above < price_hz, -far, 0.0)  # cheaper to keep more
     at_low = kept <= problem.kept_min + AT_BOUND
-    if cell.bandwidth_min_hz is not None:  # what the least share buys costs nothing
-        at_low |= bandwidth_hz <= cell.bandwidth_min_hz * (1 + AT_BOUND)
+    if cell.share_min_hz is not None:  # what the least share buys costs nothing
+        at_low |= bandwidth_hz <= cell.share_min_hz * (1 + AT_BOUND)
     at_high = kept >= problem.kept_max - AT_BOUND
-    if cell.bandwidth_max_hz is not None:
-        at_high |= bandwidth_hz >= cell.bandwidth_max_hz * (1 - AT_BOUND)
+    if cell.share_max_hz is not None:
+        at_high |= bandwidth_hz >= cell.share_max_hz * (1 - AT_BOUND)
     wrong = np.fmax(np.where(at_low, 0.0, dear), np.where(at_high, 0.0, cheap))
     return np.maximum(np.max(wrong, axis=-1, keepdims=True), 0.0)
 

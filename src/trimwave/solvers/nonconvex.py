@@ -47,7 +47,7 @@ def least_band_hz(
         np.minimum(latency.required_bandwidth_hz(x, deadline_s), most_hz)
         for x in (problem.kept_min, high)
     )
-    if (floor_hz := problem.cell.bandwidth_min_hz) is not None:
+    if (floor_hz := problem.cell.share_min_hz) is not None:
         least_hz, whole_hz = (np.maximum(x, floor_hz) for x in (least_hz, whole_hz))
 
     def net_hz(share_hz: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -91,7 +91,7 @@ class Searched:
         """
         latency, piece, bandwidth = self.latency, self.piece, np.exp(log_hz)
         down, up = (_airtime(link, bandwidth) for link in (latency.down, latency.up))
-        e_bits, up_bits = piece.down_per_kept_bits, latency.up_bits
+        e_bits, up_bits = piece.down_per_kept_bits, latency.shared_up_bits
         per_kept_s = piece.compute_per_kept_s + e_bits / down.rate_bps
         spare_s = self.spare_s - piece.down_fixed_bits / down.rate_bps
         spare_s = spare_s - up_bits / up.rate_bps

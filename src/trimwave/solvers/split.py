@@ -59,11 +59,11 @@ def split_band(
     near : Near, optional
         Where the last search ended, to begin from; it is brought up to date.
     """
-    slack = deadline_s - latency.compute_s(kept)
-    bits = latency.down_bits(kept)
+    slack = deadline_s - latency.unshared_s(kept)
+    bits = latency.shared_down_bits(kept)
     if latency.down.noise == "fixed":
         down = np.sqrt(bits / latency.down.efficiency)
-        up = np.sqrt(latency.up_bits / latency.up.efficiency)
+        up = np.sqrt(latency.shared_up_bits / latency.up.efficiency)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             whole = (down + np.sqrt(up_price) * up) / slack
             down_hz, up_hz = down * whole, up * whole / np.sqrt(up_price)
@@ -98,7 +98,7 @@ def _searched_split(
     """
     links: list[tuple[Link, FloatArray, FloatArray | float]] = [
         (latency.down, bits, 1.0),
-        (latency.up, latency.up_bits, up_price),
+        (latency.up, latency.shared_up_bits, up_price),
     ]
 
     def early(

@@ -47,7 +47,7 @@ class Uniform:
 
 
 def even_shares(problem: Problem, solver: str) -> FloatArray:
-    """Return B / K for everyone, [K] [Hz].
+    """Return B / K for everyone who needs some of the band, [K] [Hz].
 
     Raises
     ------
@@ -58,12 +58,13 @@ def even_shares(problem: Problem, solver: str) -> FloatArray:
     """
     cell = problem.cell
     cell.require_one_band(f"solver `{solver}`")
-    even_hz = cell.total_bandwidth_hz / cell.num_clients
-    bounds = (cell.bandwidth_min_hz, 1.0), (cell.bandwidth_max_hz, -1.0)
+    shares_hz = cell.even_shares_hz()
+    even_hz = float(np.max(shares_hz))
+    bounds = (cell.share_min_hz, 1.0), (cell.share_max_hz, -1.0)
     for bound_hz, sign in bounds:
         if bound_hz is None:
             continue
-        short_hz = sign * (bound_hz - even_hz)
+        short_hz = sign * (bound_hz - shares_hz)
         for k in np.flatnonzero(short_hz > ROUNDING * even_hz)[:1]:
             what = "`bandwidth_min_hz`" if sign > 0 else "`bandwidth_max_hz`"
             message = (
@@ -73,4 +74,4 @@ def even_shares(problem: Problem, solver: str) -> FloatArray:
                 f"{at_least(short_hz[k])} Hz."
             )
             raise InfeasibleError([Violation.of("C2", k, short_hz[k], message)])
-    return np.full(cell.num_clients, even_hz)
+    return shares_hz
