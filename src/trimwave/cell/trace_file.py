@@ -249,9 +249,10 @@ def _clients(
     if ids is None:
         _check_alike(found)
         if WHOLE.fullmatch(texts[0]):
-            texts = tuple(str(int(float(text))) for text in texts)
+            texts = tuple(_as_number(text) for text in texts)
     names = tuple(ids) if ids is not None else tuple(sorted(set(texts), key=_natural))
     number = {name: k for k, name in enumerate(names)}
+    texts = tuple(text if text in number else _as_number(text) for text in texts)
     for row, text in enumerate(texts):
         if text not in number:
             raise InputError(
@@ -266,6 +267,11 @@ def _clients(
             "needs rows, or set `radio.trace_holes` = absent."
         )
     return names, np.array([number[text] for text in texts])
+
+
+def _as_number(text: str) -> str:
+    """Write a whole number as such: 3 for 3.0, as pandas writes ids of a column."""
+    return str(int(float(text))) if WHOLE.fullmatch(text) else text
 
 
 def _check_alike(found: Columns) -> None:

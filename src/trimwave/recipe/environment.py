@@ -67,8 +67,7 @@ class Environment:
                 facts["client_ids"] = list(fleet.ids)
         channel: Rayleigh | Trace
         if radio.trace:
-            channel, digest = trace_of(radio, fleet.ids if fleet else None)
-            channel.require_clients(cell.num_clients)
+            channel, digest = trace_of(config)
             facts["trace"] = f"sha256:{digest}"
         else:
             channel = Rayleigh(

@@ -11,6 +11,7 @@ from trimwave.base.errors import InputError
 from trimwave.methods import parse_method
 from trimwave.recipe.config import Config
 from trimwave.recipe.fleet import fleet_of
+from trimwave.recipe.traces import trace_of
 
 Command = Literal["run", "compare", "plan", "sweep"]
 """What was asked for."""
@@ -40,6 +41,12 @@ RADIO_OF_LINKS = (
 """Keys of `radio` that a table with both links leaves without effect."""
 
 
+OF_THE_BAND = (
+    *("radio.noise", "radio.max_spectral_efficiency", "cell.total_bandwidth_hz"),
+)
+"""Keys that only clients with a share of the band read."""
+
+
 def idle_keys(
     command: Command,
     config: Config,
@@ -65,6 +72,7 @@ def idle_keys(
     for rules, keys in (
         (_unread_by(command), list(named)),
         (_beside_fleet(command, config), written),
+        (_beside_trace(config, written), written),
         (_under_others(config), written),
         (_of_the_method(config) if command not in SEVERAL else (), written),
     ):
@@ -114,6 +122,27 @@ def _beside_fleet(command: Command, config: Config) -> Iterator[Idle]:
         yield key, f"beside {fleet.found.path.name}, which gives the clients"
 
 
+def _beside_trace(config: Config, written: Collection[str]) -> Iterator[Idle]:
+    """Yield what a trace, or that there is none, leaves without effect."""
+    if not config.radio.trace:
+        if "radio.trace" not in written:  # else a sweep varies it
+            yield "radio.trace_holes", "without `radio.trace`"
+        return
+    keys = ["radio.path_loss_db", "radio.fading"]
+    try:
+        trace, _ = trace_of(config)
+    except InputError:
+        trace = None  # told when the trace is read
+    if trace and trace.kind != "gain_db":
+        keys += ["radio.client_power_w", *(f"radio.{one}" for one in RADIO_OF_LINKS)]
+    if trace and trace.kind == "rate_bps":
+        keys += [*OF_THE_BAND]
+    if trace and trace.speed_flops_per_s is not None:
+        keys += ["cell.base_speed_flops_per_s", "cell.speed_factor"]
+    for key in keys:
+        yield key, "while `radio.trace` gives that"
+
+
 def _under_others(config: Config) -> Iterator[Idle]:
     """Yield what other settings of the same config leave without effect."""
     if config.data.partition != "dirichlet":
@@ -123,11 +152,6 @@ def _under_others(config: Config) -> Iterator[Idle]:
         )
     if config.radio.fading == "none" and not config.radio.trace:
         yield "--round", "while `radio.fading` is none"
-    if config.radio.trace:
-        for key in ("radio.path_loss_db", "radio.fading"):
-            yield key, "while `radio.trace` gives the links"
-    else:
-        yield "radio.trace_holes", "without `radio.trace`"
     prune, align = config.prune, config.align
     if prune.criterion != "fisher":
         for key in ("prune.num_sequences", "prune.batch_size"):

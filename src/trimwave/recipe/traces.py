@@ -6,32 +6,29 @@ from pathlib import Path
 from trimwave.base.stored import sha256_of
 from trimwave.cell.trace import Holes, Trace
 from trimwave.cell.trace_file import read_trace
-from trimwave.recipe.config import RadioConfig
+from trimwave.recipe.config import Config
+from trimwave.recipe.fleet import fleet_of
 
 
-def trace_of(
-    radio: RadioConfig, ids: tuple[str, ...] | None = None
-) -> tuple[Trace, str]:
+def trace_of(config: Config) -> tuple[Trace, str]:
     """Return the trace that `radio.trace` names, and its SHA-256.
 
-    Parameters
-    ----------
-    radio : RadioConfig
-        Its `trace` and `trace_holes`.
-    ids : tuple of str, optional
-        The clients' ids in the cell's order, where it has any.
+    Its clients are those of `cell.clients`, where that has ids.
 
     Raises
     ------
     InputError
-        If it cannot be read.
+        If it cannot be read, or has another number of clients than the cell.
     """
-    path = Path(radio.trace)
+    fleet, path = fleet_of(config), Path(config.radio.trace)
     try:
         digest = sha256_of(path)
     except (OSError, ValueError):
         digest = ""  # reading says what is wrong
-    return _read(path, digest, radio.trace_holes, ids), digest
+    ids = fleet.ids if fleet else None
+    trace = _read(path, digest, config.radio.trace_holes, ids)
+    trace.require_clients(config.cell.num_clients)
+    return trace, digest
 
 
 @lru_cache(maxsize=4)
