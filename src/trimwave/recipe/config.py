@@ -78,6 +78,15 @@ class RadioConfig:
     """p_k [W]."""
     path_loss_db: float = 60.0
     """Mean loss of every link [dB]."""
+    path_loss_model: Literal["fixed", "UMa", "UMi", "InH"] = "fixed"
+    """``fixed``: `path_loss_db`; else by distance, 3GPP TR 38.901, Table 7.4.1-1."""
+    line_of_sight: Literal["los", "nlos"] = "nlos"
+    """Whether those models have a line of sight. # assumed."""
+    carrier_hz: float = 3.5e9
+    """f_c of those models [Hz]. # assumed."""
+    distance_m: tuple[float, float] | None = None
+    """Uniform range of the distances of those models, drawn once per run [m]; left out
+    = a column of `cell.clients`."""
     fading: Literal["rayleigh", "none"] = "rayleigh"
     """Block fading per client, direction and round."""
     trace: str = ""
@@ -106,6 +115,10 @@ class RadioConfig:
         plausible.POWER.require("radio.server_power_w", self.server_power_w)
         plausible.HANDHELD_POWER.require("radio.client_power_w", self.client_power_w)
         plausible.LOSS.require("radio.path_loss_db", self.path_loss_db)
+        plausible.CARRIER.require("radio.carrier_hz", self.carrier_hz)
+        if self.distance_m is not None:
+            _require_range("radio.", "distance_m", self.distance_m)
+            plausible.DISTANCE.require("radio.distance_m", *self.distance_m)
         density = self.noise_psd_dbm_per_hz
         plausible.NOISE_PSD.require("radio.noise_psd_dbm_per_hz", density)
         figure = self.noise_figure_db

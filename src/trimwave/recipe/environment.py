@@ -23,6 +23,7 @@ from trimwave.plan.plan import Plan, Present, Situation
 from trimwave.plan.played import Replay
 from trimwave.problem.limits import Limits, beta_bar_from_c5
 from trimwave.recipe.config import Config, LimitsConfig
+from trimwave.recipe.distance import mean_loss_db
 from trimwave.recipe.fleet import Fleet, fleet_of, warn_of_drawn_memory
 from trimwave.recipe.traces import trace_of
 
@@ -72,7 +73,7 @@ class Environment:
         else:
             channel = Rayleigh(
                 seed=config.seed,
-                path_loss_db=radio.path_loss_db,
+                path_loss_db=mean_loss_db(config, fleet),
                 fading=radio.fading == "rayleigh",
             )
         return cls(config, speed, memory, channel, facts, fleet)

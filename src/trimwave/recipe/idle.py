@@ -35,11 +35,17 @@ NO_TRAINING = (
 """What planning never reads."""
 
 RADIO_OF_LINKS = (
-    *("server_power_w", "path_loss_db", "fading"),
+    *("server_power_w", "fading"),
     *("noise_psd_dbm_per_hz", "noise_figure_db"),
 )
 """Keys of `radio` that a table with both links leaves without effect."""
 
+
+BY_DISTANCE = tuple(
+    f"radio.{key}"
+    for key in ("path_loss_model", "line_of_sight", "carrier_hz", "distance_m")
+)
+"""Keys of the path loss by distance."""
 
 OF_THE_BAND = (
     *("radio.noise", "radio.max_spectral_efficiency", "cell.total_bandwidth_hz"),
@@ -118,6 +124,12 @@ def _beside_fleet(command: Command, config: Config) -> Iterator[Idle]:
         keys += [f"radio.{key}" for key in RADIO_OF_LINKS] + ["--round"]
         if command == "plan" and fleet.gives("memory_bytes"):
             keys.append("seed")
+    if all(fleet.links.values()):
+        keys += ["radio.path_loss_db", "radio.distance_m"]
+        if not fleet.gives("distance_m"):
+            keys += BY_DISTANCE
+    if fleet.gives_rates:
+        keys += [*OF_THE_BAND]
     for key in keys:
         yield key, f"beside {fleet.found.path.name}, which gives the clients"
 
@@ -128,7 +140,7 @@ def _beside_trace(config: Config, written: Collection[str]) -> Iterator[Idle]:
         if "radio.trace" not in written:  # else a sweep varies it
             yield "radio.trace_holes", "without `radio.trace`"
         return
-    keys = ["radio.path_loss_db", "radio.fading"]
+    keys = [*BY_DISTANCE, "radio.path_loss_db", "radio.fading"]
     try:
         trace, _ = trace_of(config)
     except InputError:
@@ -150,8 +162,13 @@ def _under_others(config: Config) -> Iterator[Idle]:
             "data.dirichlet_alpha",
             f"while `data.partition` is {config.data.partition}",
         )
+    if config.radio.path_loss_model == "fixed":
+        for key in ("line_of_sight", "carrier_hz", "distance_m"):
+            yield f"radio.{key}", "while `radio.path_loss_model` is fixed"
     if config.radio.fading == "none" and not config.radio.trace:
         yield "--round", "while `radio.fading` is none"
+    if config.radio.path_loss_model != "fixed" and not config.radio.trace:
+        yield "radio.path_loss_db", "while `radio.path_loss_model` goes by distance"
     prune, align = config.prune, config.align
     if prune.criterion != "fisher":
         for key in ("prune.num_sequences", "prune.batch_size"):
