@@ -17,7 +17,7 @@ from trimwave.lm.train.client import Update
 from trimwave.lm.wire.package import Wire
 from trimwave.lm.workbench import build_workbench
 from trimwave.methods import parse_method
-from trimwave.recipe.environment import limits_of
+from trimwave.recipe.limits import limits_of
 from trimwave.recipe.recipe import config_from_dict
 from trimwave.runs.rounds import Exchange
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from trimwave.base.errors import InputError
 from trimwave.recipe.config import Config
-from trimwave.recipe.environment import limits_of
+from trimwave.recipe.limits import limits_of
 from trimwave.recipe.recipe import find_recipe, load_config, merge_overrides
 from trimwave.sweep.grid import parse_vary
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from trimwave.base.errors import InputError
 from trimwave.base.units import FloatArray
 from trimwave.cell.cell import Cell
 from trimwave.cell.link import Direction
@@ -41,8 +42,16 @@ class Replay:
     def start_s(self, clock_s: float) -> float:
         """Return when a round can begin: now, or when somebody is ready [s].
 
-        Valid when somebody is in one of the samples.
+        Raises
+        ------
+        InputError
+            If in no sample anybody is.
         """
+        if not self.ready.any():
+            raise InputError(
+                "`radio.trace`: no client is ever there with links that carry "
+                "anything; correct the trace."
+            )
         return self.timeline.next_s(clock_s, np.asarray(self.ready.any(axis=1)))
 
     def next_sample_s(self, clock_s: float) -> float:

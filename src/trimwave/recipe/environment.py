@@ -15,19 +15,17 @@ from trimwave.base.streams import stream
 from trimwave.base.units import FloatArray, dbm_to_w
 from trimwave.cell.cell import Cell
 from trimwave.cell.fading import Rayleigh
-from trimwave.cell.link import DIRECTIONS
-from trimwave.cell.reach import LEAST_RATE_BPS, OutOfReach, out_of_reach
+from trimwave.cell.reach import OutOfReach, out_of_reach
 from trimwave.cell.trace import WORDS, Samples, Trace
 from trimwave.model.costs import Costs
 from trimwave.plan.plan import Plan, Present, Situation
 from trimwave.plan.played import Replay
-from trimwave.problem.limits import Limits, beta_bar_from_c5
-from trimwave.recipe.config import Config, LimitsConfig
+from trimwave.problem.limits import Limits
+from trimwave.recipe.config import Config
 from trimwave.recipe.distance import mean_loss_db
 from trimwave.recipe.fleet import Fleet, fleet_of, warn_of_drawn_memory
-from trimwave.recipe.traces import trace_of
-
-DEFAULT_BETA_BAR = 0.5
+from trimwave.recipe.limits import limits_of
+from trimwave.recipe.traces import as_in_cell, nobody_there, replay_of, trace_of
 
 
 @dataclass(frozen=True)
@@ -107,17 +105,7 @@ class Environment:
         if not isinstance(trace, Trace) or trace.timeline is None:
             return None
         cells = self._cell(self._traced(trace, slice(None)), np.ones(num_clients))
-        whole_hz = np.full(num_clients, cells.total_bandwidth_hz)
-        return Replay(
-            timeline=trace.timeline,
-            cells=cells,
-            present=trace.present,
-            carries={
-                direction: trace.carries[direction]
-                & (cells.link(direction).rate_bps(whole_hz) >= LEAST_RATE_BPS)
-                for direction in DIRECTIONS
-            },
-        )
+        return replay_of(trace, trace.timeline, cells)
 
     def start_s(self, clock_s: float) -> float:
         """Return when a round can begin: now, or when somebody is there [s].
@@ -127,14 +115,7 @@ class Environment:
         InputError
             If in no sample of the trace anybody is.
         """
-        if self.replay is None:
-            return clock_s
-        if not self.replay.ready.any():
-            raise InputError(
-                f"{self.config.radio.trace}: no client is ever there with links that "
-                "carry anything; correct the trace."
-            )
-        return self.replay.start_s(clock_s)
+        return clock_s if self.replay is None else self.replay.start_s(clock_s)
 
     def client_s(self, plan: Plan, start_s: float) -> FloatArray:
         """Return what each client's round takes, [K] [s]: as planned, or played.
@@ -166,21 +147,10 @@ class Environment:
         if here.all():
             return None
         if not here.any():
-            when = f"round {round_index + 1}"
-            remedy = (
-                "take the round out of the trace, or give it `time_s`, with which a "
-                "run waits"
-            )
-            if self.replay is not None:
-                when, remedy = f"second {clock_s:g}", "name another second"
-            raise InputError(
-                f"{self.config.radio.trace}: no client is there in {when}; {remedy}."
-            )
-        return Present(
-            clients=np.flatnonzero(here),
-            num_clients=here.size,
-            client_ids=self._ids,
-        )
+            second = None if self.replay is None else clock_s
+            raise InputError(nobody_there(self.config, round_index, second))
+        clients = np.flatnonzero(here)
+        return Present(clients=clients, num_clients=here.size, client_ids=self._ids)
 
     def cell(
         self, round_index: int, num_samples: FloatArray, clock_s: float = 0.0
@@ -241,20 +211,10 @@ class Environment:
         }
 
     def _traced(self, trace: Trace, sample: Samples) -> dict[str, Any]:
-        """Return links and speeds of a sample or of all, as `Cell` has them, [..., K].
-
-        Whoever is not there has an SNR of 1, or 1 bit/s.
-        """
+        """Return links and speeds of a sample or of all, as in `Cell`, [..., K]."""
         values = trace.linear(sample)
-        links: dict[str, Any]
-        if trace.kind == "gain_db":
-            links = self._snr(values)
-        else:
-            links = {f"snr_{direction}": one for direction, one in values.items()}
-        if trace.kind == "rate_bps":
-            unread = {name: np.ones_like(one) for name, one in links.items()}
-            rates = {f"rate_{direction}_bps": one for direction, one in values.items()}
-            links = unread | rates
+        gains = trace.kind == "gain_db"
+        links = self._snr(values) if gains else as_in_cell(trace.kind, values)
         speed = trace.speed_of(sample, self.speed_flops_per_s)
         return links | {"speed_flops_per_s": speed}
 
@@ -284,8 +244,7 @@ class Environment:
             return f"{place}: {lost}; {remedy}."
         if isinstance(channel, Trace) and channel.places:
             sample = channel.sample_of(round_index, clock_s)
-            everyone = np.arange(len(channel.ids))
-            client = int((present.clients if present else everyone)[lost.client])
+            client = int(present.clients[lost.client]) if present else lost.client
             place = channel.places.of(sample, client, lost.direction)
             remedy = f"correct the {WORDS[channel.kind]}, or take this client out of"
             return f"{place} {lost.why}; {remedy} every round."
@@ -337,44 +296,3 @@ class Environment:
             carried=carried or {},
             present=present,
         )
-
-
-def limits_of(config: Config, num_clients: int | None = None) -> Limits:
-    """C4 and C5 of a config, C5 from its constants or from beta_bar.
-
-    Parameters
-    ----------
-    config : Config
-        All settings.
-    num_clients : int, optional
-        How many clients C5 counts; the config's if left out.
-
-    Raises
-    ------
-    InputError
-        If both are given, or the constants are incomplete or infeasible.
-    """
-    limits = config.limits
-    return Limits(
-        beta_min=limits.beta_min,
-        beta_max=limits.beta_max,
-        beta_bar=_beta_bar(
-            limits, num_clients or config.cell.num_clients, config.train.batch_size
-        ),
-    )
-
-
-def _beta_bar(limits: LimitsConfig, num_clients: int, batch_size: int) -> float:
-    names = ("c5_xi", "c5_phi", "c5_psi", "gamma_min")
-    given = {name: getattr(limits, name) for name in names}
-    present = [name for name, value in given.items() if value is not None]
-    if not present:
-        return DEFAULT_BETA_BAR if limits.beta_bar is None else limits.beta_bar
-    if limits.beta_bar is not None:
-        raise InputError(
-            f"give `limits.beta_bar` or C5's constants, not both; got {present} too."
-        )
-    if len(present) < len(names):
-        missing = [name for name in names if name not in present]
-        raise InputError(f"C5 from its constants needs {', '.join(missing)} too.")
-    return beta_bar_from_c5(**given, num_clients=num_clients, batch_size=batch_size)
