@@ -5,6 +5,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
+from trimwave.base.errors import InputError
 from trimwave.methods import METHODS
 from trimwave.recipe import idle as idle_rules
 from trimwave.recipe.config import Config
@@ -28,6 +29,7 @@ OTHER = {
     "cell.memory_bytes": [5e9, 6e9],
     "cell.flops_per_sample": 1e9,
     "radio.fading": "none",
+    "radio.trace_holes": "absent",
     "radio.noise": "psd",
     "radio.path_loss_model": "UMa",
     "radio.line_of_sight": "los",
@@ -73,7 +75,10 @@ def other_value(key, config):
 
 def what_a_plan_reads(config):
     """Return all that `plan` and `sweep` see of a config."""
-    situation, plan = plan_cell(config, config.method)
+    try:
+        situation, plan = plan_cell(config, config.method)
+    except InputError as error:
+        return str(error)
     cell = situation.cell
     arrays = {
         one.name: np.asarray(value).tolist()
@@ -87,6 +92,8 @@ def test_the_list_of_what_planning_never_reads_is_true(tmp_path):
     trace = tmp_path / "gains.csv"
     lines = [f"1,{k},-6{k},-7{k}" for k in range(3)]
     trace.write_text("\n".join(["round,client,gain_down_db,gain_up_db", *lines]))
+    gappy = tmp_path / "gappy.csv"
+    gappy.write_text("\n".join([trace.read_text(), "2,0,-60,-70", "2,1,-60,-70"]))
     clients = tmp_path / "fleet.csv"
     clients.write_text("speed_gflops,memory_gb\n100,4\n")
     keys = [key for key in keys_of(Config().to_dict()) if not key.startswith("options")]
@@ -96,6 +103,8 @@ def test_the_list_of_what_planning_never_reads_is_true(tmp_path):
     read = set()
     for key in keys:
         base = (*SMALL, *C5) if key.startswith(("limits.c5", "limits.g")) else SMALL
+        if key == "radio.trace_holes":
+            base = (*SMALL, f"radio.trace={gappy}")
         base = (*SMALL, *BY_DISTANCE) if key in idle_rules.BY_DISTANCE else base
         if key == "data.client_column":
             base = (*SMALL, f"data.source={rows}")

@@ -32,7 +32,7 @@ from trimwave.lm.workbench import Workbench
 from trimwave.model.costs import Costs
 from trimwave.model.submodel import Submodel
 from trimwave.plan.plan import Scheme
-from trimwave.recipe.environment import limits_of
+from trimwave.recipe.limits import limits_of
 from trimwave.runs.rounds import OWN, Delivery, Measured
 
 ADAPTER_FILE = "adapter.safetensors"

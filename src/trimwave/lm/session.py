@@ -17,7 +17,7 @@ from trimwave.lm.train.quantise import quantiser
 from trimwave.lm.train.tune import pick_device
 from trimwave.lm.workbench import Workbench
 from trimwave.methods import parse_method
-from trimwave.plan.check import check_plan
+from trimwave.plan.present import decide
 from trimwave.recipe.config import Config
 from trimwave.recipe.environment import Environment
 from trimwave.recipe.recipe import differences
@@ -55,9 +55,10 @@ def check_runs(bench: Workbench, configs: Iterable[Config]) -> None:
         environment = Environment.from_config(config)
         try:
             scheme = method.scheme(bench.costs, environment.limits)
-            situation = environment.situation(0, bench.costs, bench.num_samples)
-            plan = method.plan(situation)
-            check_plan(situation, plan, method.label, scheme)
+            situation = environment.situation(
+                0, bench.costs, bench.num_samples, clock_s=environment.start_s(0.0)
+            )
+            plan = decide(method, situation, scheme)
         except InputError as error:
             raise InputError(f"method `{config.method}`: {error}") from error
         if any(one and one.weight_bits < 16 for one in plan.submodels):

@@ -25,7 +25,7 @@ from trimwave.lm.wire.ledger import Tensors
 from trimwave.lm.wire.package import AIR_DTYPES
 from trimwave.model.costs import Costs
 from trimwave.recipe.config import Config
-from trimwave.recipe.environment import limits_of
+from trimwave.recipe.limits import limits_of
 from trimwave.recipe.situation import costs_from
 
 Say = Callable[[str], None]

@@ -90,7 +90,11 @@ class RadioConfig:
     fading: Literal["rayleigh", "none"] = "rayleigh"
     """Block fading per client, direction and round."""
     trace: str = ""
-    """CSV of gains (round, client, gain_down_db, gain_up_db) in place of the model."""
+    """Table of measured gains, SNRs or rates, by round or second and client, in place
+    of path loss and fading."""
+    trace_holes: Literal["error", "hold", "absent"] = "error"
+    """What it means that a client has no row or value in a sample of `trace`: a fault
+    of the file, the value before it, or that the client is not there."""
     noise: Noise = "fixed"
     """``fixed``: a power, as eq. (7) is printed; ``psd``: a density, N0 times B_k."""
     noise_psd_dbm_per_hz: float = -174.0

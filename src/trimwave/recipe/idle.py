@@ -14,6 +14,7 @@ from trimwave.model.config_file import local_path
 from trimwave.model.names import KNOWN_MODELS
 from trimwave.recipe.config import Config, MetricsConfig
 from trimwave.recipe.fleet import fleet_of
+from trimwave.recipe.traces import trace_of
 
 GENERATED = "gsm_symbolic"
 """The source of rows that needs no file."""
@@ -88,6 +89,7 @@ def idle_keys(
     for rules, keys in (
         (_unread_by(command, config), list(named)),
         (_beside_fleet(command, config), written),
+        (_beside_trace(config, written), written),
         (_under_others(config), written),
         (_of_the_method(config) if command not in SEVERAL else (), written),
     ):
@@ -159,6 +161,27 @@ def _of_rows(config: Config) -> Iterator[Idle]:
             yield key, f"while `data.partition` is {data.partition}"
 
 
+def _beside_trace(config: Config, written: Collection[str]) -> Iterator[Idle]:
+    """Yield what a trace, or that there is none, leaves without effect."""
+    if not config.radio.trace:
+        if "radio.trace" not in written:  # else a sweep varies it
+            yield "radio.trace_holes", "without `radio.trace`"
+        return
+    keys = [*BY_DISTANCE, "radio.path_loss_db", "radio.fading"]
+    try:
+        trace, _ = trace_of(config)
+    except InputError:
+        trace = None  # told when the trace is read
+    if trace and trace.kind != "gain_db":
+        keys += ["radio.client_power_w", *(f"radio.{one}" for one in RADIO_OF_LINKS)]
+    if trace and trace.kind == "rate_bps":
+        keys += [*OF_THE_BAND]
+    if trace and trace.speed_flops_per_s is not None:
+        keys += ["cell.base_speed_flops_per_s", "cell.speed_factor"]
+    for key in keys:
+        yield key, "while `radio.trace` gives that"
+
+
 def _under_others(config: Config) -> Iterator[Idle]:
     """Yield what other settings of the same config leave without effect."""
     yield from _of_rows(config)
@@ -173,10 +196,7 @@ def _under_others(config: Config) -> Iterator[Idle]:
             yield f"radio.{key}", "while `radio.path_loss_model` is fixed"
     if config.radio.fading == "none" and not config.radio.trace:
         yield "--round", "while `radio.fading` is none"
-    if config.radio.trace:
-        for key in (*BY_DISTANCE, "radio.path_loss_db", "radio.fading"):
-            yield key, "while `radio.trace` gives the gains"
-    elif config.radio.path_loss_model != "fixed":
+    if config.radio.path_loss_model != "fixed" and not config.radio.trace:
         yield "radio.path_loss_db", "while `radio.path_loss_model` goes by distance"
     prune, align = config.prune, config.align
     if prune.criterion != "fisher":

@@ -1,8 +1,8 @@
 """The round loop: plan, exchange, aggregate, evaluate, record. Knows no framework.
 
 `Server` owns the model; `Backend` runs a plan. The ``local`` backend trains in this
-process and takes time from the latency model; another may send messages and measure.
-The same loop, records and checkpoints serve both.
+process, and the environment says what that takes on the virtual clock; another may send
+messages and measure. The same loop, records and checkpoints serve both.
 """
 
 import time
@@ -18,8 +18,8 @@ from trimwave.base.units import BITS_PER_BYTE, FloatArray
 from trimwave.methods import Method
 from trimwave.model.costs import Costs
 from trimwave.model.submodel import Submodel
-from trimwave.plan.check import check_plan
 from trimwave.plan.plan import Plan
+from trimwave.plan.present import decide
 from trimwave.recipe.environment import Environment
 from trimwave.runs.records import Run
 
@@ -46,8 +46,9 @@ class Exchange:
     """One update per client that took part, in whatever form the server aggregates."""
     train_loss: Sequence[float | None]
     """K mean losses over the local steps; None for who did not take part."""
-    round_s: float
-    """How long the round took on the run's clock [s]."""
+    round_s: float | None = None
+    """How long the round took, where the backend measured it [s]; None = what the
+    environment says of the plan: the latency model, over a trace if there is one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -144,16 +145,16 @@ def run_rounds(
     for number in range(len(records), num_rounds + 1):
         started = time.monotonic()
         carried = records[-1].get("plan", {}).get("carry", {})
+        start_s = environment.start_s(records[-1]["virtual_s"])
         situation = environment.situation(
-            number - 1, server.costs, server.num_samples, carried
+            number - 1, server.costs, server.num_samples, carried, start_s
         )
-        plan = method.plan(situation)
-        check_plan(situation, plan, method.label, scheme)
+        plan = decide(method, situation, scheme)
+        clock = _Clock.of(environment, plan, start_s)
         exchange = backend.exchange(plan, number)
         server.aggregate(exchange.updates)
         server.align(number)
-        clock_s = records[-1]["virtual_s"] + exchange.round_s
-        record = _record(number, clock_s, plan, exchange, server.evaluate())
+        record = _record(number, clock, plan, exchange, server.evaluate())
         _check_finite(record)
         measured = server.measure(number, is_last=number == num_rounds)
         record |= measured.record
@@ -162,6 +163,32 @@ def run_rounds(
         records.append(record)
         on_record(record)
     return records
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Clock:
+    """A round on the virtual clock."""
+
+    start_s: float
+    """When it begins: when the last one ended, or somebody is there again [s]."""
+    client_s: FloatArray
+    """[K] T_k: as planned, or played over a trace in seconds [s]."""
+    is_played: bool
+    """Whether it is played over a trace, and so may differ from the plan."""
+
+    @classmethod
+    def of(cls, environment: Environment, plan: Plan, start_s: float) -> "_Clock":
+        return cls(
+            start_s=start_s,
+            client_s=environment.client_s(plan, start_s),
+            is_played=environment.replay is not None,
+        )
+
+    def record(self) -> dict[str, Any]:
+        """Return what a record has beside the plan's predictions."""
+        if not self.is_played:
+            return {}
+        return {"start_s": self.start_s, "client_s": self.client_s.tolist()}
 
 
 def _check_finite(record: Mapping[str, Any]) -> None:
@@ -179,15 +206,19 @@ def _check_finite(record: Mapping[str, Any]) -> None:
 
 def _record(
     number: int,
-    clock_s: float,
+    clock: _Clock,
     plan: Plan,
     exchange: Exchange,
     losses: dict[str, Any],
 ) -> dict[str, Any]:
+    round_s = exchange.round_s
+    if round_s is None:
+        round_s = float(np.max(clock.client_s))
     return {
         "round": number,
-        "virtual_s": clock_s,
-        "round_s": exchange.round_s,
+        "virtual_s": clock.start_s + round_s,
+        "round_s": round_s,
+        **clock.record(),
         **losses,
         "train_loss": float(np.mean([x for x in exchange.train_loss if x is not None])),
         "down_bytes": int(np.sum(plan.down_bits)) // BITS_PER_BYTE,
