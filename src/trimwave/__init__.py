@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     )
     from trimwave.cell.cell import Cell
     from trimwave.methods import (
-        METHODS,
         Deft,
         FedBiot,
         FedQlora,
@@ -52,6 +51,7 @@ if TYPE_CHECKING:
         Method,
         Partial,
         Personalised,
+        PruningRule,
         SplitLora,
         Ubfp,
         parse_method,
@@ -82,7 +82,6 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
-    "METHODS": "methods",
     "SHAPES": "model.shape",
     "SOLVERS": "solvers",
     "BlockDescent": "solvers",
@@ -106,6 +105,7 @@ _HOMES = {
     "PiecewiseLinear": "base.curve",
     "Plan": "plan.plan",
     "Problem": "problem.problem",
+    "PruningRule": "methods",
     "RunError": "base.errors",
     "Scheme": "plan.plan",
     "Situation": "plan.plan",
@@ -133,6 +133,11 @@ show_moves()
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return version("trimwave")
+    if name == "METHODS":  # for one release
+        raise AttributeError(
+            "`trimwave.METHODS` has gone: a rule of your own is named module:Class, as "
+            "docs/extend.md shows; `trimwave.methods.METHODS` lists ours, read-only."
+        )
     if name not in _HOMES:
         raise AttributeError(f"module `trimwave` has no attribute `{name}`")
     return getattr(import_module(f"trimwave.{_HOMES[name]}"), name)
@@ -143,7 +148,6 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
-    "METHODS",
     "SHAPES",
     "SOLVERS",
     "BlockDescent",
@@ -167,6 +171,7 @@ __all__ = [
     "PiecewiseLinear",
     "Plan",
     "Problem",
+    "PruningRule",
     "RunError",
     "Scheme",
     "Situation",

@@ -9,7 +9,7 @@ from dataclasses import fields
 from typing import Any, Literal
 
 from trimwave.base.errors import InputError
-from trimwave.methods import parse_method
+from trimwave.methods import METHODS, name_of, parse_method
 from trimwave.recipe.config import CellConfig, Config, RadioConfig
 
 Command = Literal["run", "compare", "plan", "csv", "sweep"]
@@ -129,7 +129,7 @@ def _under_others(config: Config) -> Iterator[Idle]:
 
 def _of_the_method(config: Config) -> Iterator[Idle]:
     """Yield what the one method that runs or is planned leaves without effect."""
-    name = config.method.partition(":")[0]
+    name = name_of(config.method)
     try:
         method = parse_method(config.method, config.options)
     except InputError:
@@ -150,7 +150,10 @@ def _of_the_method(config: Config) -> Iterator[Idle]:
     if getattr(method, rate, None) is not None:
         for key in (f"train.{rate}", f"train.lora_{rate}"):
             yield key, f"while `{name}` has a `learning_rate` of its own"
-    if getattr(method, "adapter", "lora") == "lora":
+    trained = getattr(method, "adapter", "lora" if name in METHODS else None)
+    if trained is None:
+        return  # a rule of the user's own, whose training is not known here
+    if trained == "lora":
         yield f"train.{rate}", f"on `{name}`, which trains LoRA factors"
         return
     for key in (f"lora_{rate}", "lora_rank", "lora_alpha"):

@@ -15,10 +15,9 @@ import numpy as np
 
 from trimwave.base.errors import RunError
 from trimwave.base.units import BITS_PER_BYTE, FloatArray
-from trimwave.methods import Method
+from trimwave.methods import Method, ask_plan, ask_scheme
 from trimwave.model.costs import Costs
 from trimwave.model.submodel import Submodel
-from trimwave.plan.check import check_plan
 from trimwave.plan.plan import Plan
 from trimwave.recipe.environment import Environment
 from trimwave.runs.records import Run
@@ -118,15 +117,14 @@ def run_rounds(
         run.commit(record, server.save, time.monotonic() - started)
         records.append(record)
         on_record(record)
-    scheme = method.scheme(server.costs, environment.limits)
+    scheme = ask_scheme(method, server.costs, environment.limits)
     for number in range(len(records), num_rounds + 1):
         started = time.monotonic()
         carried = records[-1].get("plan", {}).get("carry", {})
         situation = environment.situation(
             number - 1, server.costs, server.num_samples, carried
         )
-        plan = method.plan(situation)
-        check_plan(situation, plan, method.label, scheme)
+        plan = ask_plan(method, situation, scheme)
         exchange = backend.exchange(plan, number)
         server.aggregate(exchange.updates)
         server.align(number)

@@ -7,8 +7,7 @@ import numpy as np
 
 from trimwave.base.errors import InputError
 from trimwave.base.units import BITS_PER_BYTE
-from trimwave.methods import label_of, parse_method
-from trimwave.plan.check import check_plan
+from trimwave.methods import ask_plan, label_of, parse_method
 from trimwave.plan.plan import Plan
 from trimwave.recipe.config import Config
 from trimwave.recipe.environment import Environment
@@ -74,8 +73,7 @@ def plan_draw(config: Config, methods: Sequence[str], rounds: int) -> list[Row]:
             method, carried = parse_method(row["method_text"], config.options), {}
         try:
             situation = environment.situation(row["round"] - 1, costs, samples, carried)
-            plan = method.plan(situation)
-            check_plan(situation, plan, row["method"])
+            plan = ask_plan(method, situation, label=row["method"])
         except InputError as error:
             row["status"] = _one_line(error)
             continue

@@ -8,8 +8,7 @@ import numpy as np
 from trimwave.analysis import Prices, TradeOff, WhatIf, prices_of, trade_off, what_if
 from trimwave.base.errors import InputError
 from trimwave.cell.link import DIRECTIONS
-from trimwave.methods import SolvesP1, parse_method
-from trimwave.plan.check import check_plan
+from trimwave.methods import SolvesP1, ask_plan, parse_method
 from trimwave.plan.plan import Plan, Situation
 from trimwave.problem.solution import solve
 from trimwave.recipe.config import Config
@@ -40,8 +39,7 @@ def plan_cell(
     """
     rule = parse_method(method, config.options)
     situation = situate(config, round_=round_, cell_csv=cell_csv)
-    plan = rule.plan(situation)
-    check_plan(situation, plan, rule.label)
+    plan = ask_plan(rule, situation)
     _warn_of_hopeless(situation, plan)
     return situation, plan
 

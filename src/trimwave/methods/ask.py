@@ -1,0 +1,75 @@
+"""Ask a method for its scheme and its plans: checked, and faults named as its own."""
+
+from trimwave.base.errors import InputError
+from trimwave.methods.method import Method
+from trimwave.methods.own import fault, is_own
+from trimwave.model.costs import Costs
+from trimwave.plan.check import check_plan
+from trimwave.plan.plan import Plan, Scheme, Situation
+from trimwave.problem.limits import Limits
+
+
+def ask_scheme(method: Method, costs: Costs, limits: Limits) -> Scheme:
+    """Return what stays fixed over a run.
+
+    Raises
+    ------
+    InputError
+        If an option does not fit the model, or a rule of the user's own failed: where.
+    """
+    try:
+        scheme = method.scheme(costs, limits)
+    except InputError:
+        raise
+    except Exception as error:
+        raise _of(method, error, "failed in `scheme`") from error
+    if not isinstance(scheme, Scheme):
+        raise InputError(
+            f"the scheme of method {method.label} is {type(scheme).__name__} instead "
+            "of a `Scheme`."
+        )
+    return scheme
+
+
+def ask_plan(
+    method: Method,
+    situation: Situation,
+    scheme: Scheme | None = None,
+    *,
+    label: str | None = None,
+) -> Plan:
+    """Return a plan that can be run.
+
+    Parameters
+    ----------
+    method : Method
+        This package's or a user's.
+    situation : Situation
+        What it plans for.
+    scheme : Scheme, optional
+        What the server was built from.
+    label : str, optional
+        What messages call the method, if not its own label.
+
+    Raises
+    ------
+    InfeasibleError
+        If the situation has no solution.
+    InputError
+        If the method cannot serve it, its plan cannot be run, or a rule of the user's
+        own failed: where.
+    """
+    try:
+        plan = method.plan(situation)
+        check_plan(situation, plan, label or method.label, scheme)
+    except InputError:
+        raise
+    except Exception as error:
+        raise _of(method, error, "failed in `plan`") from error
+    return plan
+
+
+def _of(method: Method, error: Exception, doing: str) -> Exception:
+    """Return the error of a user's rule as one line; one of ours as it is."""
+    kind = type(method)
+    return fault(error, kind, doing) if is_own(kind) else error
