@@ -33,6 +33,7 @@ from trimwave.base.moved import show_moves
 
 if TYPE_CHECKING:
     __version__: str
+    from trimwave.api.verbs import compare, plan, run
     from trimwave.base.curve import PiecewiseLinear
     from trimwave.base.errors import (
         InfeasibleError,
@@ -119,9 +120,12 @@ _HOMES = {
     "Uniform": "solvers",
     "Violation": "problem.violation",
     "Workload": "model.workload",
+    "compare": "api.verbs",
     "get_solver": "solvers",
     "parse_method": "methods",
+    "plan": "api.verbs",
     "realise": "solvers",
+    "run": "api.verbs",
     "solve": "problem.solution",
     "workload_of": "model.workload_of",
 }
@@ -186,9 +190,12 @@ __all__ = [
     "Violation",
     "Workload",
     "__version__",
+    "compare",
     "get_solver",
     "parse_method",
+    "plan",
     "realise",
+    "run",
     "solve",
     "workload_of",
 ]

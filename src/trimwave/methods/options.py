@@ -1,4 +1,4 @@
-"""Options of a method: the fields of its dataclass, whose types say the legal values."""
+"""Options of a method: its dataclass's fields, whose types say the legal values."""
 
 from collections.abc import Mapping
 from dataclasses import MISSING, fields

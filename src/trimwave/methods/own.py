@@ -1,4 +1,4 @@
-"""Rules of others: a class by ``module:Class``, and whose fault it is when one fails."""
+"""Rules of others: a class by ``module:Class``, and whose fault a failure is."""
 
 import importlib
 import inspect
@@ -71,7 +71,7 @@ def load_rule(name: str) -> type[Any]:
             )
         found = getattr(found, part)
     _check_kind(found, said)
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _module(name: str, said: str) -> ModuleType:

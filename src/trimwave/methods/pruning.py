@@ -74,9 +74,7 @@ class PruningRule(CommonOptions):
             said = " ".join(str(one) for one in broken[:3])
             raise InputError(f"the decision of {self.label} breaks P1: {said}")
         kept = round_to_sizes(problem, kept, bandwidth_hz)
-        return pruned_plan(
-            situation, self.adapter, kept, bandwidth_hz, problem=problem
-        )
+        return pruned_plan(situation, self.adapter, kept, bandwidth_hz, problem=problem)
 
     def _arrays(self, answer: object, clients: int) -> tuple[FloatArray, FloatArray]:
         """Return a decision as two arrays, [K] each."""

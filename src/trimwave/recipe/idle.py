@@ -4,6 +4,7 @@ A recipe serves several commands, so a key that a command never reads is idle on
 it was named for that command; one that is idle under another setting always is.
 """
 
+import warnings
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import fields
 from typing import Any, Literal
@@ -169,3 +170,21 @@ def keys_of(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
         else:
             found.append(f"{prefix}{key}")
     return found
+
+
+SAID = {"seed": "--seed", "--round": "--round"}
+"""What a user calls keys that are options of the command line."""
+
+
+def warn_of_keys(
+    command: Command,
+    config: Config,
+    named: Collection[str],
+    in_recipe: Collection[str] = (),
+    *,
+    stacklevel: int = 3,
+) -> None:
+    """Warn of written keys that have no effect; parameters as of `idle_keys`."""
+    for why, keys in idle_keys(command, config, named, in_recipe).items():
+        words = ", ".join(SAID.get(key, f"`{key}`") for key in keys)
+        warnings.warn(f"without effect {why}: {words}.", stacklevel=stacklevel)

@@ -1,6 +1,7 @@
 """Recipes: TOML files and `key=value` overrides into a `Config`, checked key by key."""
 
 import os
+import re
 import tomllib
 import warnings
 from collections.abc import Mapping, Sequence
@@ -144,10 +145,23 @@ def merge_overrides(config: Config, overrides: Sequence[str]) -> Config:
     InputError
         If a key or value is wrong.
     """
-    tree = config.to_dict()
+    changes: dict[str, Any] = {}
     for override in overrides:
-        _merge(tree, _parse_override(override))
-    return config_from_dict(tree, "--set")
+        _merge(changes, _parse_override(override))
+    return with_changes(config, changes, "--set")
+
+
+def with_changes(config: Config, changes: Mapping[str, Any], where: str) -> Config:
+    """Apply a nested dict of changes to a config that is built already.
+
+    Raises
+    ------
+    InputError
+        If a key or value is wrong; `where` names the source.
+    """
+    tree = config.to_dict()
+    _merge(tree, changes)
+    return config_from_dict(tree, where)
 
 
 def config_from_dict(tree: Mapping[str, Any], where: str) -> Config:
@@ -163,9 +177,21 @@ def _parse_override(text: str) -> dict[str, Any]:
     if not text.isascii() and text != text.encode(errors="replace").decode():
         raise InputError(f"--set {printable(text)}: holds bytes that are no UTF-8.")
     parsed = parse_value(value)
-    for part in reversed(key.strip().split(".")):
-        parsed = {part: parsed}
-    return absolute_paths(parsed, Path())
+    return nested({key.strip(): parsed})
+
+
+def nested(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a dict of dotted keys as a nested one, its paths made absolute.
+
+    A part that holds dots itself stands in quotes: ``options."a.b:Rule".rate``. Paths
+    are relative to the working directory.
+    """
+    tree: dict[str, Any] = {}
+    for key, value in changes.items():
+        for part in reversed(re.findall(r'"[^"]*"|[^.]+|(?<=\.)(?=\.|$)', key)):
+            value = {part.strip('"'): value}
+        _merge(tree, value)
+    return absolute_paths(tree, Path())
 
 
 def parse_value(text: str) -> Any:

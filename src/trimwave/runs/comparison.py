@@ -142,7 +142,11 @@ class Comparison:
         self._write(folder)
 
     def continued(
-        self, folder: Path, config: Config, methods: str | None, seeds: int | None
+        self,
+        folder: Path,
+        config: Config,
+        methods: str | Sequence[str] | None,
+        seeds: int | None,
     ) -> "Comparison":
         """Go on with a config that may have more rounds, and note that in the folder.
 
