@@ -8,7 +8,6 @@ from typing import Any
 from trimwave.api.recipes import Recipe, read_recipe
 from trimwave.api.results import Comparison, Planned, Run
 from trimwave.api.training import (
-    Finished,
     Watch,
     new_comparison,
     new_run,
@@ -117,9 +116,11 @@ def compare(
         If the extra `lm` is not installed.
     """
     watch = _watch(progress, on_round or (lambda label, record: None))
-    several = methods is not None and not isinstance(methods, str)
-    texts = [text_of(one) for one in methods or ()] if several else methods
-    done: Finished
+    texts: str | list[str] | None = None
+    if isinstance(methods, str):
+        texts = methods
+    elif methods is not None:
+        texts = [text_of(one) for one in methods]
     if resume is not None:
         folder = _resumed(resume, out, recipe)
 

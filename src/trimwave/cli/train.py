@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from trimwave.cli.options import (
+    METHOD_HELP,
     METHODS_HELP,
     Data,
     Model,
@@ -21,7 +22,7 @@ from trimwave.report.console import plain_console
 def run(
     recipe: Recipe = "default",
     set_: Overrides = None,
-    method: Annotated[str | None, typer.Option(help="name[:option=value]")] = None,
+    method: Annotated[str | None, typer.Option(help=METHOD_HELP)] = None,
     model: Model = None,
     data: Data = None,
     rounds: Rounds = None,

@@ -38,16 +38,21 @@ def find_recipe(name: str) -> Path:
     path = Path(name)
     if path.suffix.lower() == ".toml" or is_table_name(name) or os.path.isfile(name):
         return path
-    known = {
-        str(recipe.relative_to(folder).with_suffix("")): recipe
-        for folder in FOLDERS
-        for recipe in folder.rglob("*.toml")
-    }
+    known = known_recipes()
     if name not in known:
         if os.path.exists(name):
             return path
         raise InputError(f"no recipe `{printable(name)}`; {nearest(name, known)}")
     return known[name]
+
+
+def known_recipes() -> dict[str, Path]:
+    """Return the recipes of this package by name."""
+    return {
+        recipe.relative_to(folder).with_suffix("").as_posix(): recipe
+        for folder in FOLDERS
+        for recipe in folder.rglob("*.toml")
+    }
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:

@@ -91,5 +91,5 @@ def frame_of(rows: list[Mapping[str, Any]]) -> Any:
     try:
         import pandas
     except ModuleNotFoundError as missing:
-        raise MissingExtraError("pandas", str(missing.name)) from missing
+        raise MissingExtraError("report", str(missing.name)) from missing
     return pandas.DataFrame(rows)
