@@ -8,29 +8,26 @@ from typing import Annotated, Literal
 
 import typer
 
-from trimwave.cli.options import METHOD_HELP, METHODS_HELP, Overrides, Recipe, Seed
+from trimwave.cli.options import METHODS_HELP, Overrides, Recipe, Seed
 from trimwave.report.console import plain_console, print_whole, stopped_hint
 
 
 def plan(
     source: Annotated[
-        str, typer.Argument(help="A table of clients (.csv, .tsv, .txt), or a recipe.")
+        str, typer.Argument(help="CELL.csv (.tsv, .txt), or a recipe.")
     ] = "default",
-    method: Annotated[str | None, typer.Option(help=METHOD_HELP)] = None,
+    method: Annotated[
+        str | None, typer.Option(help="name[:option=value]; default the recipe's.")
+    ] = None,
     solver: Annotated[
         str | None,
-        typer.Option(
-            help="Short: exact, bcd, uniform for jcpba, jcpba:solver=bcd, ubfp."
-        ),
+        typer.Option(help="exact, bcd, uniform: jcpba, jcpba:solver=bcd, ubfp."),
     ] = None,
     set_: Overrides = None,
     seed: Seed = None,
-    round_: Annotated[
-        int, typer.Option("--round", help="Plan this round: which fading draw.")
-    ] = 1,
+    round_: Annotated[int, typer.Option("--round", help="Which fading draw.")] = 1,
     pareto: Annotated[
-        bool,
-        typer.Option("--pareto", help="Show latency against beta_bar, and prices."),
+        bool, typer.Option("--pareto", help="Latency against beta_bar, and prices.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -72,23 +69,18 @@ def sweep(
     recipe: Recipe = "default",
     vary: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="KEY=V1,V2",
-            help="Plan for each of these values of a key; a TOML array too.",
-        ),
+        typer.Option(metavar="KEY=V1,V2", help="Values of a key; a TOML array too."),
     ] = None,
     methods: Annotated[str, typer.Option(help=f"{METHODS_HELP}.")] = "jcpba,ubfp",
-    draws: Annotated[
-        int, typer.Option(help="Plan so many seeds per point, from seed on.")
-    ] = 20,
-    rounds: Annotated[int, typer.Option(help="Plan so many rounds per draw.")] = 1,
+    draws: Annotated[int, typer.Option(help="Seeds per point, from `seed` on.")] = 20,
+    rounds: Annotated[int, typer.Option(help="Rounds per draw.")] = 1,
     jobs: Annotated[
-        int | None, typer.Option(help="Use so many processes; default one per core.")
+        int | None, typer.Option(help="Processes; default one per core.")
     ] = None,
     set_: Overrides = None,
     seed: Seed = None,
     out: Annotated[
-        Path | None, typer.Option(help="Write this folder, or go on with it.")
+        Path | None, typer.Option(help="Folder to write, or to go on with.")
     ] = None,
 ) -> None:
     """Plan a grid of cells without training, over the cores, to Parquet."""

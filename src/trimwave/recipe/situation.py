@@ -7,7 +7,6 @@ import numpy as np
 
 from trimwave.base.errors import InputError, nearest
 from trimwave.base.units import FloatArray, IntArray
-from trimwave.cell.cell import Cell
 from trimwave.cell.partition import client_sizes
 from trimwave.model.config_file import CONFIG, local_path, read_config
 from trimwave.model.costs import Costs
@@ -98,11 +97,7 @@ def sizes_of(config: Config, num_rows: int) -> IntArray:
 
 
 def situate(
-    config: Config,
-    *,
-    round_: int = 1,
-    cell_csv: Path | None = None,
-    cell: Cell | None = None,
+    config: Config, *, round_: int = 1, cell_csv: Path | None = None
 ) -> Situation:
     """Return what a method sees in one round.
 
@@ -114,8 +109,6 @@ def situate(
         Which round's fading, from 1.
     cell_csv : Path, optional
         A cell for `cell_from_csv`.
-    cell : Cell, optional
-        The cell itself.
 
     Raises
     ------
@@ -127,7 +120,7 @@ def situate(
     costs = costs_from(config, shape_named(config.model.name))
     if cell_csv is not None:
         cell = cell_from_csv(cell_csv, config)
-    elif cell is None:
+    else:
         environment = Environment.from_config(config)
         cell = environment.cell(round_ - 1, num_samples_of(config))
     # C5 counts the clients of the cell at hand, which a CSV may have changed.

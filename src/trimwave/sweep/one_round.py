@@ -7,7 +7,6 @@ import numpy as np
 
 from trimwave.analysis import Prices, TradeOff, WhatIf, prices_of, trade_off, what_if
 from trimwave.base.errors import InputError
-from trimwave.cell.cell import Cell
 from trimwave.cell.link import DIRECTIONS
 from trimwave.methods import SolvesP1, ask_plan, parse_method
 from trimwave.plan.plan import Plan, Situation
@@ -20,12 +19,7 @@ DAY_S = 86400.0
 
 
 def plan_cell(
-    config: Config,
-    method: str,
-    *,
-    round_: int = 1,
-    cell_csv: Path | None = None,
-    cell: Cell | None = None,
+    config: Config, method: str, *, round_: int = 1, cell_csv: Path | None = None
 ) -> tuple[Situation, Plan]:
     """Plan one round of a config's cell, or of a cell in a CSV.
 
@@ -33,7 +27,7 @@ def plan_cell(
 
     Parameters
     ----------
-    config, round_, cell_csv, cell
+    config, round_, cell_csv
         As in `situate`.
     method : str
         As `parse_method` reads it.
@@ -44,7 +38,7 @@ def plan_cell(
         If the config or the cell is wrong, or the method has no plan for it.
     """
     rule = parse_method(method, config.options)
-    situation = situate(config, round_=round_, cell_csv=cell_csv, cell=cell)
+    situation = situate(config, round_=round_, cell_csv=cell_csv)
     plan = ask_plan(rule, situation)
     _warn_of_hopeless(situation, plan)
     return situation, plan
