@@ -1,6 +1,7 @@
 """`tw.run`, `tw.compare` and `tw.plan`: the commands of that name, from Python."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ from trimwave.api.training import (
 from trimwave.base.errors import InputError
 from trimwave.base.table import is_table_name
 from trimwave.cell.cell import Cell
-from trimwave.methods import Method, label_of, text_of
+from trimwave.methods import Method, ask_plan, label_of, parse_method, text_of
+from trimwave.plan.plan import Situation
 from trimwave.recipe.config import Config
-from trimwave.recipe.idle import Command
+from trimwave.recipe.environment import limits_of
 from trimwave.recipe.recipe import nested, with_changes
+from trimwave.recipe.situation import costs_from, shape_named
 from trimwave.report.console import plain_console
 from trimwave.runs import comparison as runs
 from trimwave.runs.records import check_continues
@@ -163,20 +166,31 @@ def plan(
     InputError
         If anything asked for is wrong, or the method has no plan for it.
     """
-    is_path = isinstance(source, str | PathLike)
-    cell_csv = Path(source) if is_path and is_table_name(str(source)) else None  # type: ignore[arg-type]
-    cell = source if isinstance(source, Cell) else None
-    of_cell = cell_csv is not None or cell is not None
-    asked = changes if method is None else {**changes, "method": text_of(method)}
-    read = read_recipe("default" if of_cell else source, asked)  # type: ignore[arg-type]
-    command: Command = "csv" if of_cell else "plan"
-    read.warn_of_idle(command, read.config, () if round_ == 1 else ("--round",))
-    text = read.config.method
-    situation, found = plan_cell(
-        read.config, text, round_=round_, cell_csv=cell_csv, cell=cell
+    named = {} if method is None else {"method": text_of(method)}
+    recipe: Recipe = "default"
+    if isinstance(source, str | PathLike) and is_table_name(str(source)):
+        named["cell.clients"] = str(source)
+    elif not isinstance(source, Cell):
+        recipe = source
+    read = read_recipe(recipe, {**changes, **named})
+    text, options = read.config.method, read.config.options
+    if isinstance(source, Cell):
+        situation = _situation(source, read.config)
+        found = ask_plan(parse_method(text, options), situation)
+    else:
+        read.warn_of_idle("plan", read.config, () if round_ == 1 else ("--round",))
+        situation, found = plan_cell(read.config, text, round_=round_)
+    return Planned(label=label_of(text, options), situation=situation, plan=found)
+
+
+def _situation(cell: Cell, config: Config) -> Situation:
+    """Return what a method sees of a cell that was made in Python."""
+    counted = replace(config.cell, num_clients=cell.num_clients)
+    return Situation(
+        cell=cell,
+        costs=costs_from(config, shape_named(config.model.name)),
+        limits=limits_of(replace(config, cell=counted)),
     )
-    label = label_of(text, read.config.options)
-    return Planned(label=label, situation=situation, plan=found)
 
 
 def _watch(progress: bool, on_round: Callable[[str, dict[str, Any]], None]) -> Watch:

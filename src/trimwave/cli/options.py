@@ -15,7 +15,7 @@ Overrides = Annotated[
     ),
 ]
 METHODS_HELP = (
-    "All (all), or several between commas, each NAME[:OPTION=VALUE] or, your own, "
+    "Either all, or several between commas, each NAME[:OPTION=VALUE] or, your own, "
     "MODULE:CLASS"
 )
 METHOD_HELP = (

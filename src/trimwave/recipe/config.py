@@ -34,7 +34,9 @@ class CellConfig:
     """The clients."""
 
     num_clients: int = 8
-    """How many clients there are, K."""
+    """How many clients there are, K; with `clients` it follows from the table."""
+    clients: str = ""
+    """A table of clients, one line each, in place of the drawn ones."""
     total_bandwidth_hz: float = 100e6
     """The band that all of them share, B [Hz]."""
     base_speed_flops_per_s: float = 1e12
@@ -43,6 +45,8 @@ class CellConfig:
     """Uniform range of the factor on f_0, drawn once per run."""
     memory_bytes: tuple[float, float] = (4e9, 8e9)
     """Uniform range of the memory limit, drawn once per run [byte]."""
+    flops_per_sample: float | None = None
+    """What a column `compute_ms_per_sample` of `clients` was measured on [FLOP]."""
     server_speed_flops_per_s: float = 50e12
     """The server's speed, shared by the clients it computes for [FLOP/s]. # assumed."""
 
@@ -50,6 +54,8 @@ class CellConfig:
         _require("cell.", self, 1, "num_clients")
         _require("cell.", self, 0, "total_bandwidth_hz", "base_speed_flops_per_s")
         _require("cell.", self, 0, "server_speed_flops_per_s")
+        if self.flops_per_sample is not None:
+            _require("cell.", self, 1, "flops_per_sample")
         _require_range("cell.", "speed_factor", self.speed_factor)
         _require_range("cell.", "memory_bytes", self.memory_bytes)
         plausible.BAND.require("cell.total_bandwidth_hz", self.total_bandwidth_hz)

@@ -16,6 +16,7 @@ from trimwave.base.errors import InputError, nearest, printable
 from trimwave.base.quantity import LARGEST_WHOLE
 from trimwave.base.table import is_table_name
 from trimwave.recipe.config import Config
+from trimwave.recipe.fleet import counted
 from trimwave.recipe.idle import keys_of
 from trimwave.recipe.paths import absolute_paths, check_paths
 
@@ -70,10 +71,9 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     """
     tree: dict[str, Any] = {}
     for _, written in _chain(path, ()):
-        _merge(tree, written)
+        _lay_over(tree, written)
     changed = deepcopy(tree)
-    for override in overrides:
-        _merge(changed, _parse_override(override))
+    _lay_over(changed, _merged(overrides))
     check_paths(changed, str(path))
     try:
         return config_from_dict(changed, str(path))
@@ -150,10 +150,7 @@ def merge_overrides(config: Config, overrides: Sequence[str]) -> Config:
     InputError
         If a key or value is wrong.
     """
-    changes: dict[str, Any] = {}
-    for override in overrides:
-        _merge(changes, _parse_override(override))
-    return with_changes(config, changes, "--set")
+    return with_changes(config, _merged(overrides), "--set")
 
 
 def with_changes(config: Config, changes: Mapping[str, Any], where: str) -> Config:
@@ -165,14 +162,14 @@ def with_changes(config: Config, changes: Mapping[str, Any], where: str) -> Conf
         If a key or value is wrong; `where` names the source.
     """
     tree = config.to_dict()
-    _merge(tree, changes)
+    _lay_over(tree, changes)
     return config_from_dict(tree, where)
 
 
 def config_from_dict(tree: Mapping[str, Any], where: str) -> Config:
     """Build a config from a nested dict; `where` names the source in errors."""
     config: Config = _build(Config, tree, where, "")
-    return config
+    return counted(config, "num_clients" in tree.get("cell", {}), where)
 
 
 def _parse_override(text: str) -> dict[str, Any]:
@@ -206,6 +203,22 @@ def parse_value(text: str) -> Any:
     except (ValueError, RecursionError):
         return text
     return parsed["value"] if len(parsed) == 1 else text
+
+
+def _merged(overrides: Sequence[str]) -> dict[str, Any]:
+    """Return overrides as one tree."""
+    tree: dict[str, Any] = {}
+    for override in overrides:
+        _merge(tree, _parse_override(override))
+    return tree
+
+
+def _lay_over(tree: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    """Merge what says more later: another table of clients has another number."""
+    cell, below = changes.get("cell"), tree.get("cell")
+    if isinstance(cell, Mapping) and "clients" in cell and isinstance(below, dict):
+        below.pop("num_clients", None)
+    _merge(tree, changes)
 
 
 def _merge(tree: dict[str, Any], changes: Mapping[str, Any]) -> None:

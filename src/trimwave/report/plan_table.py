@@ -16,6 +16,10 @@ WIDEST = 5
 not fit into 80 columns. `plan_json` has all digits."""
 
 
+WIDEST_NAME = 12
+"""Characters of a client in the table, for the same reason."""
+
+
 def plan_table(plan: Plan) -> Table:
     """Lay out who gets what: one row per client."""
     shown = Table(
@@ -30,10 +34,10 @@ def plan_table(plan: Plan) -> Table:
     shown.add_column("held by", no_wrap=True)
     for k, takes_part in enumerate(plan.scheduled):
         if not takes_part:
-            shown.add_row(str(k), *[""] * (len(COLUMNS) - 1), "not scheduled")
+            shown.add_row(_who(plan, k), *[""] * (len(COLUMNS) - 1), "not scheduled")
             continue
         shown.add_row(
-            str(k),
+            _who(plan, k),
             f"{plan.prune_rate[k]:.3f}",
             _narrow(plan.bandwidth_hz[k] / 1e6, 2),
             _narrow(plan.total_s[k], 2),
@@ -47,12 +51,21 @@ def plan_table(plan: Plan) -> Table:
     return shown
 
 
+def _who(plan: Plan, client: int) -> str:
+    """Return a client's number, and as much of its id as fits."""
+    if plan.client_ids is None:
+        return str(client)
+    name = f"{client} {plan.client_ids[client]}"
+    return name if len(name) <= WIDEST_NAME else name[: WIDEST_NAME - 1] + "…"
+
+
 def plan_lines(situation: Situation, plan: Plan) -> list[str]:
     """Say what holds for the whole cell: latency, constraints, proof, preparation."""
     solution = plan.solution
     by = f" by {solution.solver} ({solution.status})" if solution else ""
+    last = situation.cell.who(plan.straggler)
     lines = [
-        f"round {_seconds(plan.latency_s)} s{by}; client {plan.straggler} ends last",
+        f"round {_seconds(plan.latency_s)} s{by}; {last} ends last",
         "; ".join(_constraints(situation, plan)),
     ]
     if solution is not None:
