@@ -22,6 +22,7 @@ class Proportional(tw.PruningRule):
 
     def __post_init__(self) -> None:
         """Refuse what is no pruning rate."""
+        super().__post_init__()
         if not 0 <= self.rate < 1:
             raise tw.InputError(f"`rate` must be from 0 to below 1, got {self.rate}.")
 

@@ -230,7 +230,15 @@ def way_of(command: Command) -> Way:
     return WAYS[command.program]
 
 
+EXAMPLES = {path.read_text("utf-8"): path.name for path in ROOT.glob("examples/*.py")}
+"""Names of the examples by what stands in them."""
+
+
 def files_of(blocks: Sequence[Any]) -> dict[str, str]:
     """Return the files that a page's commands read: name to content."""
     names = {"csv": "cell.csv", "toml": "my.toml"}
-    return {names[one.kind]: one.text for one in blocks if one.kind in names}
+    examples = [one.text for one in blocks if one.kind == "python example"]
+    return {
+        **{names[one.kind]: one.text for one in blocks if one.kind in names},
+        **{EXAMPLES[text]: text for text in examples},
+    }
