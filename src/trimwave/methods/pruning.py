@@ -72,7 +72,10 @@ class PruningRule(CommonOptions):
         kept, bandwidth_hz = self._arrays(answer, problem.cell.num_clients)
         if broken := problem.violations(kept, bandwidth_hz):
             said = " ".join(str(one) for one in broken[:3])
-            raise InputError(f"the decision of {self.label} breaks P1: {said}")
+            raise InputError(
+                f"the decision of {self.label} breaks P1: {said} `problem.kept_min` "
+                "and `kept_max`, the band and `limits.beta_bar` bound what it may."
+            )
         kept = round_to_sizes(problem, kept, bandwidth_hz)
         return pruned_plan(situation, self.adapter, kept, bandwidth_hz, problem=problem)
 
