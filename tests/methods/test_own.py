@@ -124,6 +124,11 @@ BAD = {
         "it has no `scheme` .* and `plan` .who gets what",
     ),
     "typed": (RULE + "    rate: list = None\n", "option `rate` of `Rule` is of type"),
+    "unread": (
+        RULE.replace("\nfrom", "from __future__ import annotations\nfrom", 1)
+        + "    rate: Nowhere = 1\n",
+        "types of `Rule`'s options cannot be read: name 'Nowhere' is not defined",
+    ),
     "needy": (
         HEAD + "@dataclass(frozen=True, kw_only=True)\n"
         "class Rule(tw.PruningRule):\n    rate: float\n",
@@ -176,6 +181,7 @@ DECISIONS = {
     "greedy": ("ones * 0.5, hz * 2", "the decision of Rule breaks P1: C1: "),
     "lazy": ("ones * 0.3, hz", "breaks P1: C5: "),
     "tiny": ("ones * 0.01, hz", "breaks P1: C4: client 0: .* C4: client 1: "),
+    "hand": ("problem.cell.num_samples.fill(1), hz", "line 10: ValueError: .*read-on"),
     "ours": ("problem.cell.take('x'), hz", r"rule_ours.py, line 10: IndexError"),
 }
 
@@ -216,6 +222,11 @@ def test_a_fault_of_ours_stays_one():
     Broken.__module__ = "trimwave.methods.jcpba"
     with pytest.raises(IndexError, match="ours"):
         ask_plan(Broken(), make_situation(0))
+
+
+def test_types_may_be_written_as_text(rule):
+    rule("later", "from __future__ import annotations\n" + GOOD)
+    assert parse_method("later:Even:rate=0.25:mode=b:best_s=3").best_s == 3.0
 
 
 def test_facts_say_which_rule_it_was(rule):

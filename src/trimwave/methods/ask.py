@@ -1,5 +1,10 @@
 """Ask a method for its scheme and its plans: checked, and faults named as its own."""
 
+from copy import deepcopy
+from dataclasses import fields, replace
+
+import numpy as np
+
 from trimwave.base.errors import InputError
 from trimwave.methods.method import Method
 from trimwave.methods.own import fault, is_own
@@ -59,14 +64,24 @@ def ask_plan(
         If the method cannot serve it, its plan cannot be run, or a rule of the user's
         own failed: where.
     """
+    given = _sealed(situation) if is_own(type(method)) else situation
     try:
-        plan = method.plan(situation)
+        plan = method.plan(given)
         check_plan(situation, plan, label or method.label, scheme)
     except InputError:
         raise
     except Exception as error:
         raise _of(method, error, "failed in `plan`") from error
     return plan
+
+
+def _sealed(situation: Situation) -> Situation:
+    """Return what a rule of others can change nothing of for who comes after it."""
+    for field in fields(situation.cell):
+        value = getattr(situation.cell, field.name)
+        if isinstance(value, np.ndarray):
+            value.flags.writeable = False
+    return replace(situation, carried=deepcopy(dict(situation.carried)))
 
 
 def _of(method: Method, error: Exception, doing: str) -> Exception:

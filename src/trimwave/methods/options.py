@@ -21,7 +21,12 @@ def kinds_of(kind: type[Any]) -> dict[str, Any]:
     InputError
         If an option is of a type that no text can be read as.
     """
-    hints = get_type_hints(kind)
+    try:
+        hints = get_type_hints(kind)
+    except Exception as error:  # names that only a type checker knows
+        raise InputError(
+            f"the types of `{kind.__name__}`'s options cannot be read: {error}."
+        ) from error
     kinds = {}
     for field in fields(kind):
         one = hints[field.name]
