@@ -183,8 +183,8 @@ def run_all(
 @contextmanager
 def _heard(watch: Watch, config: Config) -> Iterator[tuple[Any, Any]]:
     """Show a run's progress: whom to tell of a record, and of a client."""
-    label, clients = label_of(config.method, config.options), config.cell.num_clients
-    with RoundProgress(watch.console, label, config.rounds, clients) as progress:
+    label = label_of(config.method, config.options)
+    with RoundProgress(watch.console, label, config.rounds) as progress:
 
         def on_record(record: dict[str, Any]) -> None:
             progress.on_record(record)
