@@ -64,7 +64,7 @@ def test_units_by_suffix(fleet, column, value, name, si):
     [
         ("speed_tflops,memory_gb\n1e12,4", "TFLOP/s, got 1e12: .*FLOP/s, write 1"),
         ("speed_tflops,memory_gb\n1,4e9", "must be in GB, got 4e9: .*byte, write 4"),
-        ("speed_gflops,memory_gb\n1e-4,4", "must be in GFLOP/s, got 0.0001: a microcon"),
+        ("speed_gflops,memory_gb\n1e-4,4", "must be in GFLOP/s, got 0.0001: a micro"),
         ("speed_gflops,speed_tflops\n1,1", "`speed_gflops` and `speed_tflops` give"),
         ("speed_gflops,compute_ms_per_sample\n1,1", "both give the speed"),
         ("memory_gb\n1", "line 1: no column `speed_flops_per_s`"),

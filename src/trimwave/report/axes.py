@@ -7,7 +7,7 @@ import numpy as np
 
 from trimwave.base.errors import MissingExtraError
 from trimwave.plan.plan import Plan
-from trimwave.report.picture import COLOURS, DASHES, MARKERS, PANELS
+from trimwave.report.picture import COLOURS, draw_panel, methods_with
 from trimwave.report.target import Results
 
 PARTS = {
@@ -36,27 +36,11 @@ def axes_or_new(axes: Any | None) -> Any:
 
 
 def plot_losses(results: Results, axes: Any | None, loss: str) -> Any:
-    """Draw a test loss over virtual time, a line per method; the mean over seeds."""
+    """Draw a test loss over virtual time, as the picture of a comparison does."""
     axes = axes_or_new(axes)
-    for number, (label, runs) in enumerate(results.items()):
-        times_s, losses = (
-            np.mean([[record[key] for record in run] for run in runs], axis=0)
-            for key in ("virtual_s", loss)
-        )
-        axes.plot(
-            times_s,
-            losses,
-            label=label,
-            color=COLOURS[number % len(COLOURS)],
-            linestyle=DASHES[number // len(COLOURS) % len(DASHES)],
-            marker=MARKERS[number % len(MARKERS)],
-            markersize=4,
-        )
-    axes.set_xlabel("virtual time [s]")
-    axes.set_ylabel("test loss [nat/answer token]")
-    axes.set_title(PANELS[loss])
-    axes.grid(alpha=0.3)
-    axes.legend()
+    draw_panel(axes, results, loss, methods_with(results, loss))
+    if axes.lines:
+        axes.legend(fontsize=8)
     return axes
 
 
