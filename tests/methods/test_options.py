@@ -62,7 +62,7 @@ def test_a_label_says_the_options_that_the_user_wrote(text, label):
     ("text", "message"),
     [
         ("jcbpa", "no method `jcbpa`; did you mean `jcpba`"),
-        ("", "no method ``; known: .*; a rule of your own is named module:Class"),
+        ("", "no method ``; known: .*ubfp. A rule of your own is named module:Class"),
         ("jcpba:solvr=bcd", "no option `solvr`; did you mean `solver`"),
         ("jcpba:solver=newton", "must be one of exact, bcd, got 'newton'"),
         ("jcpba:solver", "must be one of exact, bcd, got ''"),

@@ -159,7 +159,7 @@ def test_what_is_no_method_is_refused_in_a_line(rule, name):
         ("a-b:Rule", "is no package.module:Class"),
         ("json:", "is no package.module:Class"),
         ("json:loads", "is a function, not a class"),
-        ("my_rule", "a rule of your own is named module:Class"),
+        ("my_rule", "A rule of your own is named module:Class"),
     ],
 )
 def test_what_is_no_name_of_a_rule(rule, text, message):
@@ -300,7 +300,7 @@ def test_entry_points_are_methods_and_a_broken_one_hides_no_other(packages):
     assert listed["even"].kind.__name__ == "Even" and not listed["even"].flaw
     assert "no module `gone_pkg`" in listed["gone"].flaw
     assert "trimwave has a method of that name itself" in listed["jcpba"].flaw
-    with pytest.raises(InputError, match="no method `eve`; did you mean `even`;"):
+    with pytest.raises(InputError, match="no method `eve`; did you mean `even`"):
         parse_method("eve")
 
 

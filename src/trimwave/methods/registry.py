@@ -79,10 +79,10 @@ def kind_of(name: str) -> type[Any]:
     points = {point.name: point for point in entry_points(group=GROUP)}
     if name in points:
         return load_rule(points[name].value.replace(" ", ""))
-    hint = nearest(name, [*METHODS, *points]).rstrip("?.")
+    hint = nearest(name, [*METHODS, *points])
     raise InputError(
-        f"no method `{printable(name)}`; {hint}; a rule of your own is named "
-        "module:Class."
+        f"no method `{printable(name)}`; {hint}{'' if hint.endswith('?') else '.'} A "
+        "rule of your own is named module:Class."
     )
 
 
