@@ -34,13 +34,13 @@ class CellConfig:
     """The clients."""
 
     num_clients: int = 8
-    """K; with `clients` it follows from the table."""
+    """How many clients there are, K; with `clients` it follows from the table."""
     clients: str = ""
     """A table of clients, one line each, in place of the drawn ones."""
     total_bandwidth_hz: float = 100e6
-    """B [Hz]."""
+    """The band that all of them share, B [Hz]."""
     base_speed_flops_per_s: float = 1e12
-    """f_0 [FLOP/s]."""
+    """Speed that every client's is a factor of, f_0 [FLOP/s]."""
     speed_factor: tuple[float, float] = (0.5, 2.0)
     """Uniform range of the factor on f_0, drawn once per run."""
     memory_bytes: tuple[float, float] = (4e9, 8e9)
@@ -73,9 +73,9 @@ class RadioConfig:
     """The links."""
 
     server_power_w: float = 10.0
-    """p_s [W]."""
+    """Transmit power of the server, p_s [W]."""
     client_power_w: float = 0.2
-    """p_k [W]."""
+    """Transmit power of each client, p_k [W]."""
     path_loss_db: float = 60.0
     """Mean loss of every link [dB]."""
     path_loss_model: Literal["fixed", "UMa", "UMi", "InH"] = "fixed"
@@ -136,13 +136,13 @@ class LimitsConfig:
     beta_bar: float | None = None
     """Largest mean pruning rate; 0.5 if C5's constants are not given. # assumed."""
     c5_xi: float | None = None
-    """xi of C5."""
+    """xi of C5, in place of `beta_bar`."""
     c5_phi: float | None = None
-    """phi of C5."""
+    """phi of C5, in place of `beta_bar`."""
     c5_psi: float | None = None
-    """psi of C5."""
+    """psi of C5, in place of `beta_bar`."""
     gamma_min: float | None = None
-    """Right-hand side of C5."""
+    """Right-hand side of C5, in place of `beta_bar`."""
 
     def __post_init__(self) -> None:
         for name in ("beta_min", "beta_max", "beta_bar"):
@@ -264,9 +264,9 @@ class TrainConfig:
     """Local fine-tuning."""
 
     num_local_steps: int = 30
-    """M. # assumed."""
+    """Steps of a client in a round, M. # assumed."""
     batch_size: int = 1
-    """N. # assumed."""
+    """Sequences per step, N. # assumed."""
     seq_len: int = 256
     """s: tokens per sequence that the latency model charges. # assumed."""
     learning_rate: float = 5e-5
@@ -362,9 +362,10 @@ class Config:
     name: str = "default"
     """Names the run's folder."""
     method: str = "jcpba"
-    """A method of `trimwave methods`, with options: `jcpba:solver=bcd`."""
+    """A method of `trimwave methods`, with options: `jcpba:solver=bcd`; your own rule
+    as `module:Class`."""
     rounds: int = 10
-    """Rounds."""
+    """How many rounds are trained."""
     seed: int = 0
     """Everything random follows from it."""
     cell: CellConfig = field(default_factory=CellConfig)

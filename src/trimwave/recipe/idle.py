@@ -4,12 +4,13 @@ A recipe serves several commands, so a key that a command never reads is idle on
 it was named for that command; one that is idle under another setting always is.
 """
 
+import warnings
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from trimwave.base.errors import InputError
-from trimwave.methods import parse_method
+from trimwave.methods import METHODS, name_of, parse_method
 from trimwave.model.config_file import local_path
 from trimwave.model.names import KNOWN_MODELS
 from trimwave.recipe.config import Config, MetricsConfig
@@ -223,7 +224,7 @@ def _of_metrics(metrics: MetricsConfig) -> Iterator[Idle]:
 
 def _of_the_method(config: Config) -> Iterator[Idle]:
     """Yield what the one method that runs or is planned leaves without effect."""
-    name = config.method.partition(":")[0]
+    name = name_of(config.method)
     try:
         method = parse_method(config.method, config.options)
     except InputError:
@@ -244,7 +245,10 @@ def _of_the_method(config: Config) -> Iterator[Idle]:
     if getattr(method, rate, None) is not None:
         for key in (f"train.{rate}", f"train.lora_{rate}"):
             yield key, f"while `{name}` has a `learning_rate` of its own"
-    if getattr(method, "adapter", "lora") == "lora":
+    trained = getattr(method, "adapter", "lora" if name in METHODS else None)
+    if trained is None:
+        return  # a rule of the user's own, whose training is not known here
+    if trained == "lora":
         yield f"train.{rate}", f"on `{name}`, which trains LoRA factors"
         return
     for key in (f"lora_{rate}", "lora_rank", "lora_alpha"):
@@ -260,3 +264,21 @@ def keys_of(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
         else:
             found.append(f"{prefix}{key}")
     return found
+
+
+SAID = {"seed": "--seed", "--round": "--round"}
+"""What a user calls keys that are options of the command line."""
+
+
+def warn_of_keys(
+    command: Command,
+    config: Config,
+    named: Collection[str],
+    in_recipe: Collection[str] = (),
+    *,
+    stacklevel: int = 3,
+) -> None:
+    """Warn of written keys that have no effect; parameters as of `idle_keys`."""
+    for why, keys in idle_keys(command, config, named, in_recipe).items():
+        words = ", ".join(SAID.get(key, f"`{key}`") for key in keys)
+        warnings.warn(f"without effect {why}: {words}.", stacklevel=stacklevel)

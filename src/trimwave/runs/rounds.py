@@ -15,11 +15,10 @@ import numpy as np
 
 from trimwave.base.errors import RunError
 from trimwave.base.units import BITS_PER_BYTE, FloatArray
-from trimwave.methods import Method
+from trimwave.methods import Method, ask_plan, ask_scheme
 from trimwave.model.costs import Costs
 from trimwave.model.submodel import Submodel
 from trimwave.plan.plan import Plan
-from trimwave.plan.present import decide
 from trimwave.recipe.environment import Environment
 from trimwave.runs.records import Run
 
@@ -141,7 +140,7 @@ def run_rounds(
         run.commit(record, server.save, elapsed_s, measured.speeds)
         records.append(record)
         on_record(record)
-    scheme = method.scheme(server.costs, environment.limits)
+    scheme = ask_scheme(method, server.costs, environment.limits)
     for number in range(len(records), num_rounds + 1):
         started = time.monotonic()
         carried = records[-1].get("plan", {}).get("carry", {})
@@ -149,7 +148,7 @@ def run_rounds(
         situation = environment.situation(
             number - 1, server.costs, server.num_samples, carried, start_s
         )
-        plan = decide(method, situation, scheme)
+        plan = ask_plan(method, situation, scheme)
         clock = _Clock.of(environment, plan, start_s)
         exchange = backend.exchange(plan, number)
         server.aggregate(exchange.updates)
