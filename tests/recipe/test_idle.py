@@ -26,6 +26,7 @@ OTHER = {
     "cell.memory_bytes": [5e9, 6e9],
     "radio.fading": "none",
     "radio.noise": "psd",
+    "train.keep_checkpoints": "all",
     "radio.max_spectral_efficiency": 1.0,
     "limits.beta_min": 0.3,
     "limits.beta_max": 0.7,

@@ -145,6 +145,8 @@ def _run(
         LocalBackend(server, clients, on_client),
         run,
         num_rounds=config.rounds,
+        patience=config.train.patience,
+        keep_all=config.train.keep_checkpoints == "all",
         on_record=on_record,
     )
 

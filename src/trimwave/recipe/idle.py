@@ -30,6 +30,7 @@ NO_TRAINING = (
     *("data.partition", "data.dirichlet_alpha", "data.max_tokens", "data.too_long"),
     *("train.learning_rate", "train.lora_learning_rate", "train.weight_decay"),
     *("train.max_grad_norm", "train.lora_alpha", "train.precision", "train.device"),
+    *("train.patience", "train.keep_checkpoints"),
 )
 """What planning never reads."""
 

@@ -21,6 +21,7 @@ from trimwave.model.submodel import Submodel
 from trimwave.plan.check import check_plan
 from trimwave.plan.plan import Plan
 from trimwave.recipe.environment import Environment
+from trimwave.runs.best import best_round, has_stopped, stop_after
 from trimwave.runs.records import Run
 
 
@@ -92,11 +93,15 @@ def run_rounds(
     run: Run,
     *,
     num_rounds: int,
+    patience: int = 0,
+    keep_all: bool = False,
     on_record: Callable[[dict[str, Any]], None] = lambda record: None,
 ) -> list[dict[str, Any]]:
     """Run or continue a run up to `num_rounds` rounds.
 
-    Record 0 is the state before training, at virtual second 0.
+    Record 0 is the state before training, at virtual second 0. After `patience` rounds
+    without a lower test loss the run ends (0 = never). The checkpoints of the two
+    newest rounds and of the best one stay, or those of all rounds.
 
     Returns
     -------
@@ -120,6 +125,8 @@ def run_rounds(
         on_record(record)
     scheme = method.scheme(server.costs, environment.limits)
     for number in range(len(records), num_rounds + 1):
+        if has_stopped(records):
+            break
         started = time.monotonic()
         carried = records[-1].get("plan", {}).get("carry", {})
         situation = environment.situation(
@@ -133,8 +140,10 @@ def run_rounds(
         clock_s = records[-1]["virtual_s"] + exchange.round_s
         record = _record(number, clock_s, plan, exchange, server.evaluate())
         _check_finite(record)
-        run.commit(record, server.save, time.monotonic() - started)
+        record |= stop_after([*records, record], patience)
         records.append(record)
+        keep = None if keep_all else (best_round(records),)
+        run.commit(record, server.save, time.monotonic() - started, keep)
         on_record(record)
     return records
 
