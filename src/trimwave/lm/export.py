@@ -1,0 +1,233 @@
+"""A run's model in a folder that other programs read: merged, pruned, or factors."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from trimwave.base.errors import InputError, RunError, one_line
+from trimwave.base.receipt import DIGESTS
+from trimwave.lm.plugged import (
+    HEAD,
+    Factors,
+    factors_of,
+    plug_in,
+    trained_tensors,
+    whole_model,
+)
+from trimwave.lm.server import ADAPTER_FILE, EMULATOR_FILE
+from trimwave.lm.session import check_same_facts
+from trimwave.lm.source.models import load_model
+from trimwave.lm.source.others import quiet_transformers
+from trimwave.lm.surgery.blocks import architecture_of
+from trimwave.lm.surgery.padded import padded_emulator
+from trimwave.lm.surgery.split import SplitModel, split_model
+from trimwave.lm.workbench import build_workbench
+from trimwave.methods import parse_method
+from trimwave.recipe.environment import limits_of
+from trimwave.runs.chosen import Chosen
+
+Say = Callable[[str], None]
+
+DType = Literal["float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exported:
+    """What was written."""
+
+    kind: Literal["merged", "pruned", "adapter"]
+    notes: tuple[str, ...]
+    """What a user has to know of it, in sentences."""
+    losses: dict[str, float]
+    """Test losses that were taken of it, by what they are of."""
+
+
+def write_merged(chosen: Chosen, folder: Path, dtype: DType) -> Exported:
+    """Write the original model with what was trained plugged in.
+
+    Parameters
+    ----------
+    chosen : Chosen
+        The round.
+    folder : Path
+        An empty one.
+    dtype : {"float32", "bfloat16", "float16"}
+        Of the weights; training has float32.
+
+    Raises
+    ------
+    InputError
+        If the base model cannot be had, or is not the run's any more.
+    """
+    model, tokenizer = _base(chosen)
+    tensors = trained_tensors(chosen.checkpoint / ADAPTER_FILE)
+    untied = plug_in(model, tensors, chosen.config.train)
+    _save(model, tokenizer, chosen, folder, dtype)
+    return Exported(kind="merged", notes=_notes(untied), losses={})
+
+
+def write_adapter(chosen: Chosen, folder: Path) -> Exported:
+    """Write the LoRA factors as PEFT does, for `PeftModel.from_pretrained`.
+
+    Raises
+    ------
+    InputError
+        If the run trained weights, or as `write_merged`.
+    """
+    from peft import LoraConfig
+    from safetensors.torch import save
+
+    tensors = trained_tensors(chosen.checkpoint / ADAPTER_FILE)
+    factors = factors_of(tensors)
+    if not factors or sum(len(pair) for pair in factors.values()) < len(tensors):
+        raise InputError(
+            f"{chosen.run.folder} trained weights, not LoRA factors, so there is no "
+            "adapter that PEFT could load; leave --adapter out for the merged model."
+        )
+    model, tokenizer = _base(chosen)
+    arch, train = architecture_of(model), chosen.config.train
+    named = {}
+    for (part, path), pair in factors.items():
+        place = arch.head if part == HEAD else f"{arch.base}.{arch.blocks}.{part}.{path}"
+        for name, value in pair.items():
+            named[f"base_model.model.{place}.{name}.weight"] = value.contiguous()
+    facts = chosen.run.manifest["model"]
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        base_model_name_or_path=_base_name(facts, tokenizer),
+        revision=facts.get("commit"),
+        r=train.lora_rank,
+        lora_alpha=train.lora_alpha,
+        lora_dropout=0.0,
+        fan_in_fan_out=model.config.model_type == "gpt2",
+        inference_mode=True,
+        **_targets(factors, arch.base, arch.blocks, arch.head),
+    )
+    config.save_pretrained(str(folder))
+    data = save(named, metadata={"format": "pt"})
+    (folder / "adapter_model.safetensors").write_bytes(data)
+    _copy_tokenizer(tokenizer, chosen, folder)
+    return Exported(kind="adapter", notes=(), losses={})
+
+
+def _targets(factors: Factors, base: str, blocks: str, head: str) -> dict[str, Any]:
+    """Say in PEFT's words where factors sit."""
+    numbers = sorted({int(part) for part, _ in factors if part != HEAD})
+    modules = sorted({path.rpartition(".")[2] for part, path in factors if part != HEAD})
+    if not any(part == HEAD for part, _ in factors):
+        return {
+            "target_modules": modules,
+            "layers_to_transform": numbers,
+            "layers_pattern": blocks,
+        }
+    inside = f"{base}\\.{blocks}\\.({'|'.join(map(str, numbers))})"
+    return {"target_modules": f"({inside}\\..*\\.({'|'.join(modules)})|{head})"}
+
+
+def write_pruned(
+    chosen: Chosen,
+    folder: Path,
+    prune_rate: float,
+    dtype: DType,
+    say: Say = lambda line: None,
+) -> Exported:
+    """Write the trained blocks on the emulator pruned at a rate, in stock shapes.
+
+    What is pruned away is zeros, so that the architecture's own config describes the
+    folder. An emulator that the server aligned is taken as it was after the round.
+
+    Raises
+    ------
+    InputError
+        If the method has no emulator that is pruned at a rate; as `write_merged`.
+    """
+    config = chosen.config
+    bench = build_workbench(config, say)
+    check_same_facts(chosen.run, bench.facts)
+    method = parse_method(config.method, config.options)
+    reference = method.scheme(bench.costs, limits_of(config)).submodel
+    border = bench.split.split_index
+    if reference.kept_blocks is not None or reference.trained_blocks[0] != border:
+        raise InputError(
+            f"`{config.method}` has no emulator that is pruned at a rate; leave "
+            "--pruned out for the whole model."
+        )
+    model, tokenizer = whole_model(bench.split), bench.tokenizer
+    tensors = trained_tensors(chosen.checkpoint / ADAPTER_FILE)
+    aligned = chosen.checkpoint / EMULATOR_FILE
+    if aligned.exists():
+        tensors |= trained_tensors(aligned)
+    untied = plug_in(model, tensors, config.train)
+    split = split_model(model, border)
+    size = bench.ranking.size_of(1 - prune_rate)
+    kept = bench.ranking.kept(size)
+    padded = split.with_emulator(padded_emulator(split, kept))
+    loss = bench.evaluator.loss(padded)
+    _save(whole_model(padded), tokenizer, chosen, folder, dtype)
+    return Exported(
+        kind="pruned",
+        notes=(*_pruned_notes(bench.split, kept.blocks, size), *_notes(untied)),
+        losses={"pruned": loss},
+    )
+
+
+def _pruned_notes(split: SplitModel, blocks: tuple[int, ...], size: int) -> list[str]:
+    whole = split.split_index * split.shape.block_params
+    rate = f"{1 - size / whole:.4f}"
+    if gone := split.split_index - len(blocks):
+        return [f"{gone} blocks are left out, {rate} of the lower blocks' parameters."]
+    return [
+        f"{rate} of the lower blocks' parameters are zeros, in the architecture's own "
+        "shapes: any program loads it, and it is as large and as slow as the whole "
+        "model."
+    ]
+
+
+def _notes(untied: bool) -> tuple[str, ...]:
+    if not untied:
+        return ()
+    return (
+        "The head has weights of its own: the base model's is tied to the embedding, "
+        "and factors were trained on the head alone.",
+    )
+
+
+def _base(chosen: Chosen) -> tuple[Any, Any]:
+    """Load the model that the run was begun with."""
+    model, tokenizer, facts = load_model(chosen.config.model.name)
+    check_same_facts(chosen.run, {"model": facts})
+    return model, tokenizer
+
+
+def _base_name(facts: dict[str, Any], tokenizer: Any) -> str:
+    """Return what PEFT finds the base model by: a repository, or a folder here."""
+    source = str(facts.get("source", ""))
+    return source.removeprefix("hub: ") if "hub: " in source else tokenizer.name_or_path
+
+
+def _save(
+    model: Any, tokenizer: Any, chosen: Chosen, folder: Path, dtype: DType
+) -> None:
+    try:
+        with quiet_transformers():
+            model.to(getattr(torch, dtype)).save_pretrained(str(folder))
+    except OSError:
+        raise
+    except Exception as error:  # safetensors has a class of its own for a full disk
+        raise RunError(
+            f"could not write the model ({type(error).__name__}: {one_line(error)}); "
+            "nothing was kept of it; see that there is room, and export again."
+        ) from error
+    _copy_tokenizer(tokenizer, chosen, folder)
+
+
+def _copy_tokenizer(tokenizer: Any, chosen: Chosen, folder: Path) -> None:
+    """Copy the base model's other files, byte for byte."""
+    source = Path(tokenizer.name_or_path)
+    for name in chosen.run.manifest["model"][DIGESTS]:
+        weights = ".safetensors" in name
+        if not (weights or name == "config.json" or (folder / name).exists()):
+            (folder / name).write_bytes((source / name).read_bytes())
