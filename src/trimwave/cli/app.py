@@ -11,6 +11,7 @@ import typer
 from trimwave.base.errors import InputError, MissingExtraError, printable
 from trimwave.base.signals import stop_alike
 from trimwave.cli.crash import outside, report_of
+from trimwave.cli.export import export
 from trimwave.cli.lists import methods
 from trimwave.cli.models import models_app
 from trimwave.cli.plan import plan, sweep
@@ -20,7 +21,7 @@ from trimwave.report.console import plain_console
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
-for command in (run, compare, plan, sweep, methods):
+for command in (run, compare, export, plan, sweep, methods):
     app.command()(command)
 app.add_typer(models_app, name="models", help="List known models, or fetch one.")
 

@@ -1,21 +1,20 @@
 """A run's model in a folder that other programs read: merged, pruned, or factors."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from trimwave.base.errors import InputError, RunError, one_line
 from trimwave.base.receipt import DIGESTS
 from trimwave.lm.plugged import (
-    HEAD,
     Factors,
     factors_of,
     plug_in,
     trained_tensors,
-    whole_model,
 )
 from trimwave.lm.server import ADAPTER_FILE, EMULATOR_FILE
 from trimwave.lm.session import check_same_facts
@@ -23,7 +22,13 @@ from trimwave.lm.source.models import load_model
 from trimwave.lm.source.others import quiet_transformers
 from trimwave.lm.surgery.blocks import architecture_of
 from trimwave.lm.surgery.padded import padded_emulator
-from trimwave.lm.surgery.split import SplitModel, split_model
+from trimwave.lm.surgery.split import (
+    SplitModel,
+    block_sources,
+    config_for,
+    split_model,
+)
+from trimwave.lm.wire.ledger import HEAD
 from trimwave.lm.workbench import build_workbench
 from trimwave.methods import parse_method
 from trimwave.recipe.environment import limits_of
@@ -62,10 +67,10 @@ def write_merged(chosen: Chosen, folder: Path, dtype: DType) -> Exported:
     InputError
         If the base model cannot be had, or is not the run's any more.
     """
-    model, tokenizer = _base(chosen)
+    model = _base(chosen)
     tensors = trained_tensors(chosen.checkpoint / ADAPTER_FILE)
     untied = plug_in(model, tensors, chosen.config.train)
-    _save(model, tokenizer, chosen, folder, dtype)
+    _save(model, chosen, folder, dtype)
     return Exported(kind="merged", notes=_notes(untied), losses={})
 
 
@@ -87,7 +92,7 @@ def write_adapter(chosen: Chosen, folder: Path) -> Exported:
             f"{chosen.run.folder} trained weights, not LoRA factors, so there is no "
             "adapter that PEFT could load; leave --adapter out for the merged model."
         )
-    model, tokenizer = _base(chosen)
+    model = _base(chosen)
     arch, train = architecture_of(model), chosen.config.train
     named = {}
     for (part, path), pair in factors.items():
@@ -97,7 +102,7 @@ def write_adapter(chosen: Chosen, folder: Path) -> Exported:
     facts = chosen.run.manifest["model"]
     config = LoraConfig(
         task_type="CAUSAL_LM",
-        base_model_name_or_path=_base_name(facts, tokenizer),
+        base_model_name_or_path=_base_name(facts, model),
         revision=facts.get("commit"),
         r=train.lora_rank,
         lora_alpha=train.lora_alpha,
@@ -109,7 +114,7 @@ def write_adapter(chosen: Chosen, folder: Path) -> Exported:
     config.save_pretrained(str(folder))
     data = save(named, metadata={"format": "pt"})
     (folder / "adapter_model.safetensors").write_bytes(data)
-    _copy_tokenizer(tokenizer, chosen, folder)
+    _copy_others(model, chosen, folder)
     return Exported(kind="adapter", notes=(), losses={})
 
 
@@ -155,7 +160,7 @@ def write_pruned(
             f"`{config.method}` has no emulator that is pruned at a rate; leave "
             "--pruned out for the whole model."
         )
-    model, tokenizer = whole_model(bench.split), bench.tokenizer
+    model = bench.split.joined()
     tensors = trained_tensors(chosen.checkpoint / ADAPTER_FILE)
     aligned = chosen.checkpoint / EMULATOR_FILE
     if aligned.exists():
@@ -166,7 +171,7 @@ def write_pruned(
     kept = bench.ranking.kept(size)
     padded = split.with_emulator(padded_emulator(split, kept))
     loss = bench.evaluator.loss(padded)
-    _save(whole_model(padded), tokenizer, chosen, folder, dtype)
+    _save(_numbered(padded), chosen, folder, dtype)
     return Exported(
         kind="pruned",
         notes=(*_pruned_notes(bench.split, kept.blocks, size), *_notes(untied)),
@@ -195,22 +200,34 @@ def _notes(untied: bool) -> tuple[str, ...]:
     )
 
 
-def _base(chosen: Chosen) -> tuple[Any, Any]:
+def _numbered(split: SplitModel) -> Any:
+    """Return a split model in one piece, its blocks numbered as they follow."""
+    blocks = [*split.emulator, *split.adapter]
+    sources = block_sources(nn.ModuleList(blocks), split.arch)
+    for number, block in enumerate(blocks):
+        attention: Any = block.get_submodule(split.arch.attention)
+        attention.layer_idx = number
+    model = split.joined()
+    model.config = config_for(model.config, sources)
+    return model
+
+
+def _base(chosen: Chosen) -> Any:
     """Load the model that the run was begun with."""
-    model, tokenizer, facts = load_model(chosen.config.model.name)
+    model, _, facts = load_model(chosen.config.model.name)
     check_same_facts(chosen.run, {"model": facts})
-    return model, tokenizer
+    return model
 
 
-def _base_name(facts: dict[str, Any], tokenizer: Any) -> str:
+def _base_name(facts: dict[str, Any], model: Any) -> str:
     """Return what PEFT finds the base model by: a repository, or a folder here."""
     source = str(facts.get("source", ""))
-    return source.removeprefix("hub: ") if "hub: " in source else tokenizer.name_or_path
+    if source.startswith("hub: "):
+        return source.removeprefix("hub: ")
+    return str(Path(model.name_or_path).absolute())
 
 
-def _save(
-    model: Any, tokenizer: Any, chosen: Chosen, folder: Path, dtype: DType
-) -> None:
+def _save(model: Any, chosen: Chosen, folder: Path, dtype: DType) -> None:
     try:
         with quiet_transformers():
             model.to(getattr(torch, dtype)).save_pretrained(str(folder))
@@ -221,12 +238,12 @@ def _save(
             f"could not write the model ({type(error).__name__}: {one_line(error)}); "
             "nothing was kept of it; see that there is room, and export again."
         ) from error
-    _copy_tokenizer(tokenizer, chosen, folder)
+    _copy_others(model, chosen, folder)
 
 
-def _copy_tokenizer(tokenizer: Any, chosen: Chosen, folder: Path) -> None:
-    """Copy the base model's other files, byte for byte."""
-    source = Path(tokenizer.name_or_path)
+def _copy_others(model: Any, chosen: Chosen, folder: Path) -> None:
+    """Copy the base model's other files, its tokenizer's, byte for byte."""
+    source = Path(model.name_or_path)
     for name in chosen.run.manifest["model"][DIGESTS]:
         weights = ".safetensors" in name
         if not (weights or name == "config.json" or (folder / name).exists()):

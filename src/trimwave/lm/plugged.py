@@ -15,7 +15,6 @@ from transformers.pytorch_utils import Conv1D
 
 from trimwave.base.errors import RunError
 from trimwave.lm.surgery.blocks import Architecture, architecture_of
-from trimwave.lm.surgery.split import SplitModel, block_sources, config_for
 from trimwave.lm.wire.ledger import HEAD, Tensors, entry_of, is_factor
 from trimwave.model.submodel import Part
 from trimwave.recipe.config import TrainConfig
@@ -129,13 +128,3 @@ def _untie_head(model: Any, arch: Architecture) -> bool:
     model.config.tie_word_embeddings = False
     return True
 
-
-def whole_model(split: SplitModel) -> Any:
-    """Return a split model in one piece again; its parameters are shared."""
-    arch = split.arch
-    blocks = nn.ModuleList([*split.emulator, *split.adapter])
-    model, base = copy.copy(split.shell), copy.copy(getattr(split.shell, arch.base))
-    base._modules = {**base._modules, arch.blocks: blocks}
-    model._modules = {**model._modules, arch.base: base}
-    model.config = config_for(model.config, block_sources(blocks, arch))
-    return model

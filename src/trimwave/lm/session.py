@@ -79,9 +79,9 @@ def check_beside(bench: Workbench, folders: Iterable[Path]) -> None:
         if run.config.seed != config.seed:  # draws other rows, from the same files
             names = ("revision", "public_revision")
             read = {name: bench.facts["data"][name] for name in names}
-            _check_same_facts(run, {"model": facts["model"], "data": read})
+            check_same_facts(run, {"model": facts["model"], "data": read})
         else:
-            _check_same_facts(run, facts)
+            check_same_facts(run, facts)
 
 
 def run_method(
@@ -128,7 +128,7 @@ def _run(
     if resume:
         run = Run.open(folder)
         run.check_same(config)
-        _check_same_facts(run, facts)
+        check_same_facts(run, facts)
         run.grow(config.rounds)
         _warn_of_another_machine(run, machine)
     else:
@@ -159,7 +159,7 @@ def _torch_facts(config: Config) -> dict[str, Any]:
     }
 
 
-def _check_same_facts(run: Run, facts: Mapping[str, Any]) -> None:
+def check_same_facts(run: Run, facts: Mapping[str, Any]) -> None:
     """Raise if anything read is other than when the run was started."""
     manifest = run.manifest
     old = {name: _like(manifest.get(name), facts[name]) for name in facts}
