@@ -55,6 +55,7 @@ def export(
 
     For example: trimwave export runs/default-jcpba-s0 --to model
     """
+    from trimwave.report.model_card import licence_of, model_card
     from trimwave.runs.chosen import choose_round
     from trimwave.runs.folder import require_empty, whole_folder
 
@@ -80,7 +81,11 @@ def export(
                 dtype.value,
                 lambda line: status.update(Text(line)),
             )
-        _write_card(chosen, done, draft, dtype)
+        licence = licence_of(chosen) or exporting.licence_on_hub(chosen)
+        card = model_card(
+            chosen, done.kind, dtype.value, licence, done.notes, done.losses
+        )
+        _write_card(card, chosen, done, draft)
     _tell(chosen, done, to, dtype, console)
 
 
@@ -108,13 +113,10 @@ def _check_method(chosen: "Chosen", pruned: float | None, merge: bool) -> None:
         )
 
 
-def _write_card(chosen: "Chosen", done: "Exported", draft: Path, dtype: DType) -> None:
+def _write_card(card: str, chosen: "Chosen", done: "Exported", draft: Path) -> None:
+    """Write the card, and last of all the receipt of all files."""
     from trimwave.base.receipt import write_receipt
-    from trimwave.report.model_card import licence_of, model_card
 
-    card = model_card(
-        chosen, done.kind, dtype.value, licence_of(chosen), done.notes, done.losses
-    )
     (draft / "README.md").write_text(card, encoding="utf-8")
     files = sorted(one.name for one in draft.iterdir() if one.is_file())
     facts = {"exported": done.kind, "round": chosen.number}

@@ -39,6 +39,13 @@ Say = Callable[[str], None]
 DType = Literal["float32", "bfloat16", "float16"]
 
 
+TIED = (
+    "Factors are on the head, which is tied to the embedding: PEFT warns of that when it "
+    "loads them, and its `merge_and_unload` would change the embedding too; export with "
+    "--merge instead."
+)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exported:
     """What was written."""
@@ -96,7 +103,9 @@ def write_adapter(chosen: Chosen, folder: Path) -> Exported:
     arch, train = architecture_of(model), chosen.config.train
     named = {}
     for (part, path), pair in factors.items():
-        place = arch.head if part == HEAD else f"{arch.base}.{arch.blocks}.{part}.{path}"
+        place = (
+            arch.head if part == HEAD else f"{arch.base}.{arch.blocks}.{part}.{path}"
+        )
         for name, value in pair.items():
             named[f"base_model.model.{place}.{name}.weight"] = value.contiguous()
     facts = chosen.run.manifest["model"]
@@ -115,13 +124,16 @@ def write_adapter(chosen: Chosen, folder: Path) -> Exported:
     data = save(named, metadata={"format": "pt"})
     (folder / "adapter_model.safetensors").write_bytes(data)
     _copy_others(model, chosen, folder)
-    return Exported(kind="adapter", notes=(), losses={})
+    tied = model.config.tie_word_embeddings and any(part == HEAD for part, _ in factors)
+    return Exported(kind="adapter", notes=(TIED,) if tied else (), losses={})
 
 
 def _targets(factors: Factors, base: str, blocks: str, head: str) -> dict[str, Any]:
     """Say in PEFT's words where factors sit."""
     numbers = sorted({int(part) for part, _ in factors if part != HEAD})
-    modules = sorted({path.rpartition(".")[2] for part, path in factors if part != HEAD})
+    modules = sorted(
+        {path.rpartition(".")[2] for part, path in factors if part != HEAD}
+    )
     if not any(part == HEAD for part, _ in factors):
         return {
             "target_modules": modules,
@@ -210,6 +222,21 @@ def _numbered(split: SplitModel) -> Any:
     model = split.joined()
     model.config = config_for(model.config, sources)
     return model
+
+
+def licence_on_hub(chosen: Chosen) -> str:
+    """Return the licence of a base model that came from the hub; empty if not said."""
+    from huggingface_hub import HfApi
+
+    source = str(chosen.run.manifest["model"].get("source", ""))
+    if not source.startswith("hub: "):
+        return ""
+    try:
+        repository = source.removeprefix("hub: ")
+        card = HfApi().model_info(repository, timeout=20).card_data
+    except Exception:  # the hub raises classes of whichever HTTP library it is built on
+        return ""
+    return str(getattr(card, "license", None) or "")
 
 
 def _base(chosen: Chosen) -> Any:

@@ -112,7 +112,9 @@ def _parameter(
     owner, _, name = path.rpartition(".")
     found = getattr(_module(model, arch, part, owner), name, None)
     if found is None or found.shape != shape:
-        raise RunError(f"the model's `{part}.{path}` has another shape, or is not there.")
+        raise RunError(
+            f"the model's `{part}.{path}` has another shape, or is not there."
+        )
     value: Tensor = found
     return value
 
@@ -127,4 +129,3 @@ def _untie_head(model: Any, arch: Architecture) -> bool:
     model.config = copy.copy(model.config)
     model.config.tie_word_embeddings = False
     return True
-

@@ -6,7 +6,7 @@
     ├── manifest.json             config, versions, hardware, model, data
     ├── rounds.jsonl              one line per round; the same bits for the same seed
     ├── timing.jsonl              measured seconds; not reproducible, so kept apart
-    └── checkpoints/round-0003/   the two newest, the best: the server's files, state.json
+    └── checkpoints/round-0003/   two newest and best: the server's files and state.json
 
 Manifest, lines and state carry seals (`base.stored`): what is read back is what was
 written, or an error says which file and line is not.

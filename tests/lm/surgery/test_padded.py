@@ -27,7 +27,7 @@ def test_zeros_are_as_good_as_cuts(model, input_ids, fraction):
     padded = split.with_emulator(padded_emulator(split, kept))
     cut = split.with_emulator(prune_emulator(split, kept))
     found, expected = logits_of(padded, input_ids), logits_of(cut, input_ids)
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(found, expected, atol=5e-5, rtol=0)
     stock = split.split_index * split.shape.block_params
     assert sum(value.numel() for value in padded.emulator.parameters()) == stock
     left = sum(int((value != 0).sum()) for value in padded.emulator.parameters())
