@@ -176,27 +176,58 @@ class DataConfig:
     """`gsm_symbolic`, a hub name, or a file or folder (JSONL, CSV, Parquet)."""
     public: str = "same"
     """The server's public rows: another source, or `same` = a disjoint draw."""
-    num_train: int = 1600
-    """Training rows, over all clients."""
-    num_test: int = 64
-    """Test rows."""
-    num_public: int = 64
-    """Public rows."""
-    partition: Literal["iid", "dirichlet"] = "iid"
-    """How rows go to clients."""
+    num_train: int | None = None
+    """Training rows, over all clients; left out = all there are, 1600 if generated."""
+    num_test: int | None = None
+    """Test rows; left out = 64, or a fifth of the rows where they are few."""
+    num_public: int | None = None
+    """Public rows; left out = 64, or a fifth of the rows where they are few."""
+    partition: Literal["iid", "dirichlet", "files"] = "iid"
+    """How rows go to clients; `files`: a folder with a file per client."""
+    client_column: str = ""
+    """Column that says whose row it is, in place of a partition."""
     dirichlet_alpha: float = 0.5
     """Concentration of the Dirichlet partition; small = skewed."""
     client_sizes: tuple[int, ...] = ()
     """Rows per client; empty = equal."""
+    label_column: str = ""
+    """Column of the class that the Dirichlet partition goes by; empty = the answer,
+    where it is a class."""
+    label_names: tuple[str, ...] = ()
+    """Names of classes 0, 1, and so on, for a column of class numbers."""
+    columns: tuple[str, ...] = ()
+    """Names of the columns of CSV and TSV files that have no header."""
+    template: Literal["auto", "chat", "plain"] = "auto"
+    """`auto`: chats by the tokenizer's chat template, if it has one; `chat`: all rows;
+    `plain`: none."""
     max_tokens: int = 1024
     """Longest row, prompt and answer [token]."""
     too_long: Literal["error", "drop", "truncate"] = "error"
     """What happens to a longer row."""
 
     def __post_init__(self) -> None:
-        names = ("num_train", "num_test", "num_public", "max_tokens")
-        _require("data.", self, 1, *names)
+        counts = ("num_train", "num_test", "num_public", "max_tokens")
+        given = (name for name in counts if getattr(self, name) is not None)
+        _require("data.", self, 1, *given)
         _require("data.", self, 0, "dirichlet_alpha")
+        if self.client_column and self.partition != "iid":
+            raise InputError(
+                f"`data.client_column` says whose rows are whose, and so does "
+                f"`data.partition` = {self.partition!r}; leave one of them out."
+            )
+        for name in ("label_names", "columns"):
+            values = getattr(self, name)
+            for one in values:
+                if values.count(one) > 1 or not one.strip():
+                    raise InputError(
+                        f"`data.{name}` must be names, each another, got {one!r}"
+                        f"{' twice' if one.strip() else ''}."
+                    )
+
+    @property
+    def is_owned(self) -> bool:
+        """The rows say whose they are, so that nothing is dealt out."""
+        return self.partition == "files" or bool(self.client_column)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,6 +11,7 @@ from trimwave.base.streams import stream
 from trimwave.cell.partition import partition
 from trimwave.lm.data.encode import Encoded, Encoder
 from trimwave.lm.data.parts import UNFIT
+from trimwave.lm.data.reading import Reading
 from trimwave.lm.data.tasks import Splits, load_task
 from trimwave.recipe.config import Config
 from trimwave.recipe.situation import sizes_of
@@ -28,6 +29,9 @@ class Dealt:
     """The server's own."""
     facts: dict[str, Any]
     """For the manifest: what the rows are, and what was passed over."""
+    client_test: tuple[tuple[Encoded, ...], ...] | None = None
+    """Test rows of each client's own, in the order of `clients`; empty for one that
+    has none, None where no client has any."""
 
 
 def deal_rows(config: Config, tokenizer: Any) -> Dealt:
@@ -43,10 +47,11 @@ def deal_rows(config: Config, tokenizer: Any) -> Dealt:
         If the rows cannot be had, are too few or too long, or cannot be dealt out.
     """
     data = config.data
-    encoder = Encoder(tokenizer, data.max_tokens, data.too_long)
+    encoder = Encoder(tokenizer, data.max_tokens, data.too_long, data.template)
     task = load_task(
         data.source,
         data.public,
+        reading=Reading.of(data),
         num_train=data.num_train,
         num_test=data.num_test,
         num_public=data.num_public,
@@ -69,6 +74,7 @@ def deal_rows(config: Config, tokenizer: Any) -> Dealt:
             "duplicates_dropped": task.num_duplicates,
             "passed_over": task.passed_over,
             "rows": {name: len(part) for name, part in encoded.items()},
+            "template": encoder.templates,
         },
     )
 

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from trimwave.base.errors import InputError
 from trimwave.base.table import Row, Table, read_table
-from trimwave.lm.data.rows import LAYOUTS, YAHOO_COLUMNS, YAHOO_TOPICS
+from trimwave.lm.data.layouts import LAYOUTS, YAHOO_COLUMNS, YAHOO_TOPICS
 
 LAYOUT_COLUMNS = {
-    column for one in LAYOUTS for column in (*one.needs, *one.parts, one.answer)
+    column for one in LAYOUTS for column in (*one.needs, *one.reads)
 }
 """Columns that a layout uses."""
 

@@ -22,6 +22,7 @@ from trimwave.lm.data.parts import (
     warn_of_mended,
     warn_of_passed_over,
 )
+from trimwave.lm.data.reading import AS_IS, Reading
 from trimwave.lm.data.records import Found, NamedClasses, Records
 from trimwave.lm.data.rows import Row
 
@@ -91,6 +92,7 @@ def load_task(
     num_public: int | None = None,
     seed: int,
     fits: Fits | None = None,
+    reading: Reading = AS_IS,
 ) -> Splits:
     """Draw the test rows, then the public ones, then the training rows.
 
@@ -108,6 +110,8 @@ def load_task(
         The run's seed.
     fits : callable, optional
         Says of each of some rows whether it may be taken; without it all may.
+    reading : Reading
+        What is said of the columns of `data`.
 
     Raises
     ------
@@ -120,7 +124,7 @@ def load_task(
         Once of what was passed over in which part and of what is there twice, once of
         characters that had to be replaced, once per source of columns without a use.
     """
-    own = load_rows(data, seed=seed)
+    own = load_rows(data, seed=seed, reading=reading)
     server = own if public in (None, "same", data) else load_rows(public, seed=seed)
     if own.test is None and num_test is None:
         raise InputError(f"`{data}` has no test rows of its own; set `num_test`.")
@@ -151,7 +155,7 @@ def load_task(
     )
 
 
-def load_rows(source: str, *, seed: int) -> Draws:
+def load_rows(source: str, *, seed: int, reading: Reading = AS_IS) -> Draws:
     """Open a source of rows; what is no row (see `Lack`) is passed over and counted.
 
     Parameters
@@ -160,6 +164,8 @@ def load_rows(source: str, *, seed: int) -> Draws:
         ``"gsm_symbolic"``, a name in `HUB`, ``owner/name`` on the hub, or a path.
     seed : int
         Decides the order, and what is generated.
+    reading : Reading
+        What is said of its columns.
 
     Raises
     ------
@@ -187,7 +193,7 @@ def load_rows(source: str, *, seed: int) -> Draws:
         )
     # The test rows are shuffled first: so they were in every release.
     tables = [train] if test is None else [test, train]
-    *tests, trains = draw_from(tables, source, stream(seed, "rows"))
+    *tests, trains = draw_from(tables, source, stream(seed, "rows"), reading)
     return Draws(train=trains, test=tests[0] if tests else None, revision=revision)
 
 
