@@ -16,7 +16,7 @@ def no_torch(trimwave, monkeypatch):
 
 @pytest.fixture
 def run(trimwave, tmp_path):
-    """A run of four rounds, the best of which is round 1; the checkpoint of 2 is gone."""
+    """A run of four rounds; round 1 is the best, and the checkpoint of 2 is gone."""
     run = Run.create(tmp_path / "run", Config(name="one"), {})
     losses = [3.0, 1.0, 2.0, 2.5, 1.5]
     for number, loss in enumerate(losses):

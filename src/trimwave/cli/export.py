@@ -12,8 +12,7 @@ from trimwave.base.errors import InputError, MissingExtraError
 from trimwave.report.console import plain_console
 
 if TYPE_CHECKING:
-    from trimwave.lm.export import Exported
-    from trimwave.runs.chosen import Chosen
+    from trimwave.runs.chosen import Chosen, Exported
 
 
 class DType(StrEnum):

@@ -1,7 +1,6 @@
 """A run's model in a folder that other programs read: merged, pruned, or factors."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,7 +31,7 @@ from trimwave.lm.wire.ledger import HEAD
 from trimwave.lm.workbench import build_workbench
 from trimwave.methods import parse_method
 from trimwave.recipe.environment import limits_of
-from trimwave.runs.chosen import Chosen
+from trimwave.runs.chosen import Chosen, Exported
 
 Say = Callable[[str], None]
 
@@ -40,21 +39,10 @@ DType = Literal["float32", "bfloat16", "float16"]
 
 
 TIED = (
-    "Factors are on the head, which is tied to the embedding: PEFT warns of that when it "
-    "loads them, and its `merge_and_unload` would change the embedding too; export with "
-    "--merge instead."
+    "Factors are on the head, which is tied to the embedding: PEFT warns of that when "
+    "it loads them, and its `merge_and_unload` would change the embedding too; for a "
+    "merged model leave --adapter out."
 )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Exported:
-    """What was written."""
-
-    kind: Literal["merged", "pruned", "adapter"]
-    notes: tuple[str, ...]
-    """What a user has to know of it, in sentences."""
-    losses: dict[str, float]
-    """Test losses that were taken of it, by what they are of."""
 
 
 def write_merged(chosen: Chosen, folder: Path, dtype: DType) -> Exported:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from trimwave.base.errors import InputError, RunError
 from trimwave.recipe.config import Config
@@ -36,6 +37,17 @@ class Chosen:
         """Whether no round has a lower test loss on the full model."""
         best = self.records[best_round(self.records)]
         return float(self.record[LOSS]) == float(best[LOSS])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exported:
+    """What was written."""
+
+    kind: Literal["merged", "pruned", "adapter"]
+    notes: tuple[str, ...]
+    """What a user has to know of it, in sentences."""
+    losses: dict[str, float]
+    """Test losses that were taken of it, by what they are of."""
 
 
 def choose_round(folder: Path, which: str) -> Chosen:
