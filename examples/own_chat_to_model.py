@@ -93,12 +93,15 @@ def command(program: str, *words: object) -> str:
     """Run a command, print it and what it says; return that."""
     texts = [str(word) for word in words]
     print("$", shlex.join([program, *texts]), flush=True)
-    whole = [*PROGRAMS[program], *texts]
-    done = subprocess.run(whole, stdout=subprocess.PIPE, text=True)
-    print(done.stdout, flush=True)
-    if done.returncode:
-        raise SystemExit(done.returncode)
-    return done.stdout
+    whole, said = [*PROGRAMS[program], *texts], ""
+    with subprocess.Popen(whole, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout or ():
+            print(line, end="", flush=True)
+            said += line
+    if process.returncode:
+        raise SystemExit(process.returncode)
+    print()
+    return said
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -62,7 +62,7 @@ def write_merged(chosen: Chosen, folder: Path, dtype: DType) -> Exported:
     InputError
         If the base model cannot be had, or is not the run's any more.
     """
-    model = _base(chosen)
+    model, _ = base_model(chosen)
     tensors = trained_tensors(chosen.checkpoint / ADAPTER_FILE)
     untied = plug_in(model, tensors, chosen.config.train)
     _save(model, chosen, folder, dtype)
@@ -87,7 +87,7 @@ def write_adapter(chosen: Chosen, folder: Path) -> Exported:
             f"{chosen.run.folder} trained weights, not LoRA factors, so there is no "
             "adapter that PEFT could load; leave --adapter out for the merged model."
         )
-    model = _base(chosen)
+    model, _ = base_model(chosen)
     arch, train = architecture_of(model), chosen.config.train
     named = {}
     for (part, path), pair in factors.items():
@@ -227,11 +227,17 @@ def licence_on_hub(chosen: Chosen) -> str:
     return str(getattr(card, "license", None) or "")
 
 
-def _base(chosen: Chosen) -> Any:
-    """Load the model that the run was begun with."""
-    model, _, facts = load_model(chosen.config.model.name)
+def base_model(chosen: Chosen) -> tuple[Any, Any]:
+    """Load the model that a run was begun with, and its tokenizer.
+
+    Raises
+    ------
+    InputError
+        If it cannot be had, or is another one by now.
+    """
+    model, tokenizer, facts = load_model(chosen.config.model.name)
     check_same_facts(chosen.run, {"model": facts})
-    return model
+    return model, tokenizer
 
 
 def _base_name(facts: dict[str, Any], model: Any) -> str:
