@@ -50,7 +50,9 @@ def stop(*_: object, **__: object) -> None:
     raise Stopped
 
 
-WRITERS = {f"write_{kind}": stop for kind in ("merged", "pruned", "adapter")}
+WRITERS = dict.fromkeys(
+    ("write_merged", "write_pruned", "write_adapter", "licence_on_hub"), stop
+)
 """What stands in for `lm.export`."""
 
 
@@ -76,7 +78,9 @@ def run_trimwave(
     if not whole:
         patch.setattr(sweeping, "run_sweep", _stop_before_a_sweep)
     patch.setitem(sys.modules, FETCH, types.SimpleNamespace(fetch=_stop_before_a_fetch))
-    if words[1] == "export":
+    if words[1:] == ["export"]:  # its name in a table
+        words.append("--help")
+    elif words[1] == "export":
         _leave_rounds(Path(words[2]))
         patch.setitem(sys.modules, EXPORT, types.SimpleNamespace(**WRITERS))
     if "--resume" in words:

@@ -63,24 +63,29 @@ def export(
     _check_method(chosen, pruned, merge)
     require_empty(to)
     try:
-        from trimwave.lm import export as exporting
+        from trimwave.lm.export import (
+            licence_on_hub,
+            write_adapter,
+            write_merged,
+            write_pruned,
+        )
     except ModuleNotFoundError as missing:
         raise MissingExtraError("lm", str(missing.name)) from missing
     console = plain_console()
     with console.status("loading") as status, whole_folder(to) as draft:
         if not merge:
-            done = exporting.write_adapter(chosen, draft)
+            done = write_adapter(chosen, draft)
         elif pruned is None:
-            done = exporting.write_merged(chosen, draft, dtype.value)
+            done = write_merged(chosen, draft, dtype.value)
         else:
-            done = exporting.write_pruned(
+            done = write_pruned(
                 chosen,
                 draft,
                 pruned,
                 dtype.value,
                 lambda line: status.update(Text(line)),
             )
-        licence = licence_of(chosen) or exporting.licence_on_hub(chosen)
+        licence = licence_of(chosen) or licence_on_hub(chosen)
         card = model_card(
             chosen, done.kind, dtype.value, licence, done.notes, done.losses
         )
