@@ -81,7 +81,7 @@ def test_a_client_out_of_reach_is_named(named):
     rows = "0.5e12,4e9,50,30\n1e12,4e9,-150,-150\n2e12,8e9,70,50\n"
     said = named(HEADER + rows)
     assert "cell.csv, line 3, column `snr_down_db`: client 1 is out of reach" in said
-    assert "correct the SNR, or take the line out of the file" in said
+    assert "correct the value, or take the line out of the file" in said
 
 
 def test_a_client_that_takes_days_is_warned_of(trimwave, tmp_path):

@@ -28,7 +28,10 @@ def test_a_bad_number_in_a_cell_is_named(refused, cell, place, value, said):
         (HEADER, "no rows below the header"),
         ("", "is empty"),
         (HEADER.replace("snr_up_db", "snr_up"), "'snr_up' (did you mean `snr_up_db`?)"),
-        (HEADER.replace(",snr_up_db", ""), "no column `snr_up_db`; expected speed"),
+        (
+            HEADER.replace(",snr_up_db", ""),
+            "no column `snr_up_db`, but `snr_down_db`: give the uplink",
+        ),
         (HEADER + "1e12,8e9,90\n", "line 2: 3 cells for 4 columns; `snr_up_db` has"),
     ],
 )

@@ -1,17 +1,17 @@
-"""A causal LM whose greedy answers are known: after each byte comes a certain one."""
+"""A causal LM whose greedy answers are known: after each token comes a certain one."""
 
 import torch
 import transformers
 from tokenizer import BOS, EOS, byte_tokenizer
 
 
-def speller(text, **fields):
-    """Return a Llama that goes on after each of a text's bytes with the next one.
+def speller(text, tokenizer=None):
+    """Return a Llama that goes on after each of a text's tokens with the next one.
 
-    After the last one, and after any other byte, comes the end of sequence. Its blocks
-    add nothing, embeddings are unit vectors, and the head permutes them.
+    After the last one, and after any other, comes the end of sequence. Its blocks add
+    nothing, embeddings are unit vectors, and the head permutes them.
     """
-    tokenizer = byte_tokenizer()
+    tokenizer = tokenizer or byte_tokenizer()
     size = len(tokenizer)
     config = transformers.LlamaConfig(
         vocab_size=size,
@@ -19,11 +19,11 @@ def speller(text, **fields):
         intermediate_size=4,
         num_hidden_layers=2,
         num_attention_heads=1,
+        head_dim=2,
         max_position_embeddings=64,
         tie_word_embeddings=False,
         bos_token_id=tokenizer.convert_tokens_to_ids(BOS),
         eos_token_id=tokenizer.convert_tokens_to_ids(EOS),
-        **fields,
     )
     model = transformers.LlamaForCausalLM(config).eval()
     following = dict.fromkeys(range(size), config.eos_token_id)

@@ -8,7 +8,8 @@ from sheets import Sheet, rewritten, spoiled
 
 from trimwave.base.errors import InputError
 from trimwave.recipe.config import Config
-from trimwave.recipe.environment import Environment, cell_from_csv
+from trimwave.recipe.environment import Environment
+from trimwave.recipe.fleet import with_clients
 from trimwave.recipe.recipe import config_from_dict
 
 SHEET = Sheet(
@@ -20,7 +21,8 @@ SHEET = Sheet(
 def read(folder, sheet):
     path = folder / "cell.csv"
     path.write_bytes(sheet.content())
-    return cell_from_csv(path, Config())
+    environment = Environment.from_config(with_clients(Config(), path))
+    return environment.cell(0, np.ones(2))
 
 
 @settings(max_examples=60)
@@ -35,8 +37,12 @@ def test_a_cell_otherwise_written_is_the_same(tmp_path_factory, sheet):
 
 @settings(max_examples=100)
 @given(spoiled(SHEET))
+@pytest.mark.filterwarnings("ignore:.* has no column `memory_bytes`")
 def test_a_spoiled_cell_is_one_error_with_its_line(tmp_path_factory, case):
     sheet, line = case
+    if "memory_bytes" not in sheet.header and len(sheet.header) < len(SHEET.header):
+        assert np.all(read(tmp_path_factory.mktemp("drawn"), sheet).memory_bytes >= 4e9)
+        return
     with pytest.raises(InputError, match=rf"cell\.csv, line {line}\b"):
         read(tmp_path_factory.mktemp("spoiled"), sheet)
 

@@ -24,6 +24,7 @@ OTHER = {
     "cell.num_clients": 4,
     "cell.speed_factor": [1, 1.5],
     "cell.memory_bytes": [5e9, 6e9],
+    "cell.flops_per_sample": 1e9,
     "radio.fading": "none",
     "radio.noise": "psd",
     "train.keep_checkpoints": "all",
@@ -43,6 +44,7 @@ OTHER = {
     "data.too_long": "drop",
     "train.precision": "fp32",
     "train.device": "cpu",
+    "metrics.names": ["f1"],
 }
 """Another value of each key that is no plain number."""
 
@@ -71,13 +73,16 @@ def test_the_list_of_what_planning_never_reads_is_true(tmp_path):
     trace = tmp_path / "gains.csv"
     lines = [f"1,{k},-6{k},-7{k}" for k in range(3)]
     trace.write_text("\n".join(["round,client,gain_down_db,gain_up_db", *lines]))
+    clients = tmp_path / "fleet.csv"
+    clients.write_text("speed_gflops,memory_gb\n100,4\n")
     keys = [key for key in keys_of(Config().to_dict()) if not key.startswith("options")]
     assert len(keys) > 50
     read = set()
     for key in keys:
         base = (*SMALL, *C5) if key.startswith(("limits.c5", "limits.g")) else SMALL
         config = merge_overrides(Config(), base)
-        value = str(trace) if key == "radio.trace" else other_value(key, config)
+        files = {"radio.trace": trace, "cell.clients": clients}
+        value = str(files[key]) if key in files else other_value(key, config)
         text = str(value).lower() if isinstance(value, bool) else value
         changed = merge_overrides(config, [f"{key}={text}"])
         assert changed != config
@@ -85,6 +90,7 @@ def test_the_list_of_what_planning_never_reads_is_true(tmp_path):
             read.add(key)
     found = idle_keys("plan", Config(), keys)
     idle = {key for key in found["on a plan, which trains nothing"]}
+    idle.add("cell.flops_per_sample")  # read with a column of `cell.clients`
     assert idle == set(keys) - read
     assert all(any(key.startswith(one) for key in idle) for one in NO_TRAINING)
 
@@ -130,6 +136,16 @@ def told(command, *changes, recipe=(), also=()):
         (["train.lora_learning_rate=1e-4"], "`jcpba`, which trains weights"),
         (["train.lora_rank=4"], "`jcpba`, which trains weights"),
         (["train.learning_rate=1e-4", "method=ubfp:learning_rate=1"], "of its own"),
+        (["metrics.num_rows=3"], "while `metrics.every_rounds` is 0"),
+        (["metrics.num_rows=3", "metrics.every_rounds=2"], None),
+        (
+            [
+                "metrics.max_new_tokens=3",
+                "metrics.every_rounds=2",
+                "metrics.names=['f1']",
+            ],
+            "nothing to generate",
+        ),
         (["rounds=3", "data.source=alpaca", "seed=4"], None),
     ],
 )
@@ -167,16 +183,60 @@ def test_a_recipe_serves_several_commands():
     }
 
 
-def test_each_key_is_told_once():
-    changes = ("radio.path_loss_db=70", "radio.trace=x.csv", "data.dirichlet_alpha=1.0")
-    found = told("csv", *changes, "radio.noise=psd", "data.client_sizes=[1]")
+FLEET = "client,speed_gflops,memory_gb\na,100,4\nb,200,8\n"
+WITH_SNR = "speed_gflops,memory_gb,snr_down_db,snr_up_db\n1e3,4,30,20\n"
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "idle"),
+    [
+        (FLEET, "cell.speed_factor=[1,2]", True),
+        (FLEET, "cell.base_speed_flops_per_s=2e12", True),
+        (FLEET, "cell.memory_bytes=[1e9,2e9]", True),
+        (FLEET, "cell.total_bandwidth_hz=1e7", False),
+        (FLEET, "radio.path_loss_db=70", False),
+        (FLEET, "radio.client_power_w=0.1", False),
+        (FLEET, "data.num_train=9", False),
+        (FLEET, "seed=2", False),
+        (WITH_SNR, "radio.path_loss_db=70", True),
+        (WITH_SNR, "radio.noise_figure_db=3", True),
+        (WITH_SNR, "radio.fading=none", True),
+        (WITH_SNR, "radio.noise=psd", False),
+        (WITH_SNR, "seed=2", True),
+        (
+            WITH_SNR.replace("snr_up_db", "snr_up_db,num_samples").replace(
+                "20", "20,5"
+            ),
+            "data.num_train=9",
+            True,
+        ),
+    ],
+)
+def test_what_a_fleet_leaves_idle(tmp_path, table, change, idle):
+    path = tmp_path / "fleet.csv"
+    path.write_text(table)
+    clients = f"cell.clients={path}"
+    found = told("plan", change, recipe=[clients])
+    why = "beside fleet.csv, which gives the clients"
+    assert found == ({why: [change.partition("=")[0]]} if idle else {})
+    # What is told to have no effect has none, and what is not has some.
+    before = merge_overrides(Config(), ["model.name=gpt2", clients])
+    after = merge_overrides(before, [change])
+    assert (what_a_plan_reads(before) == what_a_plan_reads(after)) == idle
+
+
+def test_each_key_is_told_once(tmp_path):
+    path = tmp_path / "fleet.csv"
+    path.write_text(WITH_SNR)
+    changes = ("radio.path_loss_db=70", "radio.fading=none", "data.dirichlet_alpha=1.0")
+    found = told("plan", f"cell.clients={path}", *changes, also=["--round"])
     assert found == {
-        "on a cell in a CSV": [
-            "radio.path_loss_db",
-            "radio.trace",
-            "data.client_sizes",
-        ],
         "on a plan, which trains nothing": ["data.dirichlet_alpha"],
+        "beside fleet.csv, which gives the clients": [
+            "radio.path_loss_db",
+            "radio.fading",
+            "--round",
+        ],
     }
 
 

@@ -3,8 +3,8 @@
 import math
 import re
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -49,10 +49,24 @@ class Column:
     quantity: Quantity | None = None
     """What its values can be; None = whole numbers that only tell rows apart."""
     required: bool = True
+    gives: str = ""
+    """What it is another way to write: a name that several columns may share, of which
+    a table has one at the most; empty = its own name."""
+    factor: float = 1.0
+    """One of its unit in that of what it gives."""
+    is_text: bool = False
+    """Holds any text, in `Columns.texts`, instead of numbers."""
+
+    @property
+    def key(self) -> str:
+        """The name under which its values are found."""
+        return self.gives or self.name
 
     @property
     def unit(self) -> str:
         """What is expected in it, for messages."""
+        if self.is_text:
+            return "a text"
         if self.quantity is None:
             return "a whole number"
         return f"a number in {self.quantity.unit}"
@@ -66,16 +80,25 @@ class Columns:
     lines: tuple[int, ...]
     """The line of each row."""
     headings: dict[str, str]
-    """By a column's name, how the file writes it."""
+    """By a column's key, how the file writes its name."""
     values: dict[str, FloatArray]
-    """By name, one value per row; of the columns that are there."""
+    """By key, one value per row in the key's unit; of the columns that are there."""
+    texts: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """By key, one text per row; of the columns of text that are there."""
 
     def where(self, row: int, name: str) -> str:
         """Return the place of a value, for messages."""
         return f"{self.path}, line {self.lines[row]}, column `{self.headings[name]}`"
 
 
-def read_columns(path: Path, columns: Sequence[Column]) -> Columns:
+HeaderCheck = Callable[[str, Mapping[str, str]], object]
+"""Told where a header is and, by key, how it writes what it has; raises if that is no
+header of such a table."""
+
+
+def read_columns(
+    path: Path, columns: Sequence[Column], check_header: HeaderCheck | None = None
+) -> Columns:
     """Read columns of numbers from a table with a header, in any order.
 
     Names are compared without case, surrounding space and quotation marks. Columns
@@ -87,6 +110,8 @@ def read_columns(path: Path, columns: Sequence[Column]) -> Columns:
         A file as `read_table` takes it.
     columns : sequence of Column
         What may be there; anything else is refused.
+    check_header : callable, optional
+        What is to hold of the columns together.
 
     Raises
     ------
@@ -98,6 +123,9 @@ def read_columns(path: Path, columns: Sequence[Column]) -> Columns:
     table = read_table(path, lambda cells: sum(_bare(one) in known for one in cells))
     header, *rows = table.rows
     places = _places(table, header, known)
+    headings = {column.key: header.cells[at].strip() for column, at in places}
+    if check_header is not None:
+        check_header(f"{path}, line {header.line}", headings)
     if not rows:
         raise InputError(f"{path}: no rows below the header.")
     for row in rows:
@@ -106,17 +134,24 @@ def read_columns(path: Path, columns: Sequence[Column]) -> Columns:
             raise InputError(
                 f"{path}, line {row.line}: every cell is empty; take the line out."
             )
+    kept = [(column, at) for column, at in places if not column.is_text]
+    written = {
+        column.key: np.array([_number(table, row, at, column) for row in rows])
+        for column, at in kept
+    }
     found = Columns(
         path=path,
         lines=tuple(row.line for row in rows),
-        headings={name: header.cells[at].strip() for name, at in places.items()},
-        values={
-            name: np.array([_number(table, row, at, known[name]) for row in rows])
-            for name, at in places.items()
+        headings=headings,
+        values={column.key: written[column.key] * column.factor for column, _ in kept},
+        texts={
+            column.key: tuple(_text(table, row, at) for row in rows)
+            for column, at in places
+            if column.is_text
         },
     )
-    for name in places:
-        _check(found, known[name])
+    for column, _ in kept:
+        _check(found, column, written[column.key])
     return found
 
 
@@ -125,8 +160,10 @@ def _bare(name: str) -> str:
     return name.strip().strip("\ufeff\"'`“”„").strip().casefold()
 
 
-def _places(table: Table, header: Row, known: dict[str, Column]) -> dict[str, int]:
-    """Return where each column stands."""
+def _places(
+    table: Table, header: Row, known: dict[str, Column]
+) -> list[tuple[Column, int]]:
+    """Return the columns that are there, and where each stands."""
     where = f"{table.path}, line {header.line}"
     names = [_bare(cell) for cell in header.cells]
     if all(NUMBER.fullmatch(name) for name in names):
@@ -134,26 +171,35 @@ def _places(table: Table, header: Row, known: dict[str, Column]) -> dict[str, in
             f"{where}: numbers, where the columns' names must be; begin the file with "
             f"a header: {_listed(known)}."
         )
-    places: dict[str, int] = {}
+    places: dict[str, tuple[Column, int]] = {}
     for at, name in enumerate(names):
         if name.startswith(COMMENT):
             continue
         if name not in known:
             raise InputError(_unknown(where, header, at, known))
-        if name in places:
+        column = known[name]
+        if column.key in places:
+            _, first = places[column.key]
+            here, there = header.cells[at].strip(), header.cells[first].strip()
+            two = f"two columns `{here}`"
+            if names[first] != name:
+                two = f"`{there}` and `{here}` give the same"
             raise InputError(
-                f"{where}: two columns `{header.cells[at].strip()}`, the "
-                f"{places[name] + 1}. and the {at + 1}.; keep one."
+                f"{where}: {two}, the {first + 1}. and the {at + 1}.; keep one."
             )
-        places[name] = at
-    missing = [name for name in known if known[name].required and name not in places]
+        places[column.key] = column, at
+    missing = [
+        name
+        for name, column in known.items()
+        if column.required and column.key not in places
+    ]
     if missing:
-        given = ", ".join(f"`{name}`" for name in places) or "none"
+        given = ", ".join(f"`{column.name}`" for column, _ in places.values()) or "none"
         raise InputError(
             f"{where}: no column {', '.join(f'`{name}`' for name in missing)}; "
             f"expected {_listed(known)}, found {given}."
         )
-    return places
+    return list(places.values())
 
 
 def _listed(known: dict[str, Column]) -> str:
@@ -201,6 +247,16 @@ def _number(table: Table, row: Row, at: int, column: Column) -> float:
     )
 
 
+def _text(table: Table, row: Row, at: int) -> str:
+    """Return one cell as a text on one line."""
+    text = " ".join(row.cells[at].split())
+    if text and text.isprintable():
+        return text
+    heading = table.rows[0].cells[at].strip()
+    what = "is empty; fill it in" if not text else f"cannot be shown: {text!r}"
+    raise InputError(f"{table.path}, line {row.line}, column `{heading}`: {what}.")
+
+
 def _advice(cell: str) -> str:
     """Say what is wrong with a cell that is no number."""
     if not cell:
@@ -213,18 +269,21 @@ def _advice(cell: str) -> str:
     return ""
 
 
-def _check(found: Columns, column: Column) -> None:
-    """Refuse values that cannot be, and warn once of those that are unusual."""
+def _check(found: Columns, column: Column, values: FloatArray) -> None:
+    """Refuse values that cannot be, and warn once of those that are unusual.
+
+    `values` are in the unit of the column.
+    """
     doubts = []
-    for row, value in enumerate(found.values[column.name].tolist()):
+    for row, value in enumerate(values.tolist()):
         if column.quantity is None:
             fault = None if value % 1 == 0 else f"must be whole, got {value:g}"
         else:
             fault = column.quantity.fault(value)
         if fault is not None:
-            raise InputError(f"{found.where(row, column.name)}: {fault}.")
+            raise InputError(f"{found.where(row, column.key)}: {fault}.")
         if column.quantity and (doubt := column.quantity.doubt(value)):
-            doubts.append(f"{found.where(row, column.name)}: {doubt}")
+            doubts.append(f"{found.where(row, column.key)}: {doubt}")
     if doubts:
         more = f" (so are {len(doubts) - 1} more)" if len(doubts) > 1 else ""
         warnings.warn(f"{doubts[0]}{more}.", stacklevel=4)

@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from trimwave.base.errors import InputError
 
@@ -84,6 +84,38 @@ class Quantity:
             # From one place for each key, so that a config built again warns once.
             warnings.warn(f"`{name}` {doubt}.", stacklevel=2)
             return
+
+    def in_unit(self, unit: str, factor: float) -> "Quantity":
+        """Return the same quantity written in another unit.
+
+        Parameters
+        ----------
+        unit : str
+            As it is written in messages: ``GFLOP/s``.
+        factor : float
+            One of it in the unit of this quantity: 1e9.
+        """
+
+        def turned(other: Callable[[float], float]) -> Callable[[float], float]:
+            return lambda value: other(value) / factor
+
+        others = {
+            name: turned(other)
+            for name, other in self.others.items()
+            if name.partition(",")[0] != f"in {unit}"
+        }
+        others[f"in {self.unit}"] = turned(lambda value: value)
+        usual = self.usual and (self.usual[0] / factor, self.usual[1] / factor)
+        return replace(
+            self,
+            unit=unit,
+            least=self.least / factor,
+            most=self.most / factor,
+            too_low=f"{self.too_low} {self.unit}",
+            too_high=f"{self.too_high} {self.unit}",
+            usual=usual,
+            others=others,
+        )
 
     @property
     def _usual(self) -> tuple[float, float]:

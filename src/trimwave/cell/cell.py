@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,6 +82,8 @@ class Cell:
     resource_block_hz: float | None = None
     """Granularity of the shares [Hz], such as 180 kHz; `realise` rounds to it. None =
     any share."""
+    client_ids: tuple[str, ...] | None = None
+    """K names of the clients, for messages and records; None = their numbers."""
     emulator_time: PiecewiseLinear | None = None
     """Measured time of the pruned emulator by the kept fraction, relative to the whole
     one's, for all clients or for each; None = the kept fraction, as in eq. (5)."""
@@ -99,6 +101,11 @@ class Cell:
             )
         if self.emulator_time is not None:
             self._check_emulator_time(self.emulator_time)
+        if self.client_ids is not None and len(self.client_ids) != self.num_clients:
+            raise InputError(
+                f"`client_ids` has {len(self.client_ids)} names for "
+                f"{self.num_clients} clients."
+            )
 
     def _arrays(self) -> list[str]:
         """Names of the fields that hold a value per client."""
@@ -186,10 +193,20 @@ class Cell:
 
     def take(self, clients: IntArray) -> "Cell":
         """Return the cell with some of its clients, who have the whole band."""
-        taken = {name: getattr(self, name)[..., clients] for name in self._arrays()}
+        taken: dict[str, Any] = {
+            name: getattr(self, name)[..., clients] for name in self._arrays()
+        }
         if self.emulator_time is not None:
             taken["emulator_time"] = self.emulator_time.take(clients)
+        if self.client_ids is not None:
+            taken["client_ids"] = tuple(self.client_ids[k] for k in clients)
         return replace(self, **taken)
+
+    def who(self, client: int) -> str:
+        """Return a client as messages name it: its number, and its id if it has one."""
+        if self.client_ids is None:
+            return f"client {client}"
+        return f"client {client} ({self.client_ids[client]})"
 
     def require_one_band(self, what: str) -> None:
         """Refuse many draws, and a cell whose uplink has its own band.

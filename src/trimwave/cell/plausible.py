@@ -171,6 +171,16 @@ SAMPLES = Quantity(
 )
 """Rows of a client; only their ratios count, so that parts of one do."""
 
+SAMPLE_MS = Quantity(
+    unit="ms",
+    least=1e-6,
+    too_low="no device has done a sample in less than 1e-6",
+    most=1e9,
+    too_high="1e9 are eleven days",
+    others={"in seconds": _times(1e3)},
+)
+"""What a device takes for a sample of a known work."""
+
 HELD = Quantity(
     unit="parts of one",
     least=0.0,

@@ -17,13 +17,15 @@ class OutOfReach(NamedTuple):
     """A link that carries next to nothing."""
 
     client: int
+    who: str
+    """The client as messages name it."""
     direction: Direction
     rate_bps: float
     """What it carries with all the band that it may have [bit/s]."""
     snr_db: float
 
     def __str__(self) -> str:
-        return f"client {self.client} {self.why}"
+        return f"{self.who} {self.why}"
 
     @property
     def why(self) -> str:
@@ -45,5 +47,6 @@ def out_of_reach(cell: Cell) -> OutOfReach | None:
         client = int(np.argmin(rates))
         if rates[client] < (weakest.rate_bps if weakest else LEAST_RATE_BPS):
             snr_db = float(linear_to_db(link.snr[client]))
-            weakest = OutOfReach(client, direction, float(rates[client]), snr_db)
+            who = cell.who(client)
+            weakest = OutOfReach(client, who, direction, float(rates[client]), snr_db)
     return weakest

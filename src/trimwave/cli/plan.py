@@ -4,7 +4,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -38,22 +38,20 @@ def plan(
     from trimwave.report.plan_table import plan_json, plan_lines, plan_table
     from trimwave.sweep.one_round import plan_cell, tradeoff_cell
 
-    changes = arguments.overrides(set_, {"seed": seed})
-    cell_csv = Path(source) if is_table_name(source) else None
-    recipe = "default" if cell_csv else source
+    clients, recipe = (source, "default") if is_table_name(source) else (None, source)
+    changes = arguments.overrides(set_, {"seed": seed, "cell.clients": clients})
     config = arguments.load(recipe, changes)
     text = arguments.planned_method(method, solver, config.method)
-    command: Literal["csv", "plan"] = "csv" if cell_csv else "plan"
     also = [] if round_ == 1 else ["--round"]
-    arguments.warn_of_idle(command, recipe, changes, replace(config, method=text), also)
+    arguments.warn_of_idle("plan", recipe, changes, replace(config, method=text), also)
     if pareto:
         arguments.check_pareto(method, solver)
-        found = tradeoff_cell(config, text, round_=round_, cell_csv=cell_csv)
+        found = tradeoff_cell(config, text, round_=round_)
         as_dict = tradeoff.tradeoff_json(*found)
         table = tradeoff.tradeoff_table(found[0])
         lines = tradeoff.price_lines(*found[1:])
     else:
-        planned = plan_cell(config, text, round_=round_, cell_csv=cell_csv)
+        planned = plan_cell(config, text, round_=round_)
         as_dict, table = plan_json(*planned), plan_table(planned[1])
         lines = plan_lines(*planned)
     if as_json:

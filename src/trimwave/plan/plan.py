@@ -98,6 +98,9 @@ class Plan:
     carry: Mapping[str, Any] = field(default_factory=dict)
     """What the method wants to find in the next round's `Situation.carried`; JSON."""
 
+    client_ids: tuple[str, ...] | None = None
+    """K names of the clients, as in `Cell`."""
+
     @property
     def num_clients(self) -> int:
         """K."""
@@ -139,7 +142,9 @@ class Plan:
     def record(self) -> dict[str, Any]:
         """Plain numbers for a record or a table, one list entry per client."""
         solution = self.solution
+        named = {} if self.client_ids is None else {"client_ids": [*self.client_ids]}
         return {
+            **named,
             "scheduled": self.scheduled.tolist(),
             "prune_rate": [
                 None if np.isnan(rate) else rate for rate in self.prune_rate.tolist()

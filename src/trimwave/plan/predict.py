@@ -164,6 +164,7 @@ def plan_of(
         binding=binding or ("-",) * len(submodels),
         solution=solution,
         carry=carry or {},
+        client_ids=situation.cell.client_ids,
     )
 
 
@@ -223,9 +224,9 @@ def _check_memory(cell: Cell, bills: Sequence[Bill], clients: IntArray) -> None:
                 client=k,
                 shortfall=need - have,
                 message=(
-                    f"C3: client {k} has {have / 1e9:.3f} GB, its sub-model needs "
-                    f"{need / 1e9:.3f} GB; drop the client, lower the batch size or "
-                    "`train.seq_len`, or use a method that prunes."
+                    f"C3: {cell.who(int(k))} has {have / 1e9:.3f} GB, its sub-model "
+                    f"needs {need / 1e9:.3f} GB; drop the client, lower the batch size "
+                    "or `train.seq_len`, or use a method that prunes."
                 ),
             )
         )

@@ -181,7 +181,7 @@ class Problem:
             alone_s = self.latency.total_s(self.kept_min, largest_hz)
         for k in np.flatnonzero(~(alone_s < FOREVER_S)).tolist():
             message = (
-                f"C2: client {k} is out of reach: not even its largest share, "
+                f"C2: {self.cell.who(k)} is out of reach: not even its largest share, "
                 f"{largest_hz[k]:g} Hz, ends its round within {FOREVER_S:g} s; drop "
                 "it, or raise its `bandwidth_max_hz`, SNR or speed, whichever is next "
                 "to none."
@@ -214,8 +214,9 @@ class Problem:
             rate = at_least(1 - fitting)
             if float(rate) < 1 and float(rate) <= 1 - self.workload.min_kept:
                 remedy += f", raise `beta_max` to {rate} or more"
+            who = self.cell.who(int(k or 0))
             return (
-                f"C3: client {k} has {have_bytes[k] / 1e9:.3f} GB, short by "
+                f"C3: {who} has {have_bytes[k] / 1e9:.3f} GB, short by "
                 f"{at_least(short / 1e9)} GB even at `beta_max` = "
                 f"{beta_max:g}; {remedy}, or lower the batch size."
             )

@@ -49,7 +49,7 @@ def _least_above_largest(cell: Cell) -> Iterator[Violation]:
     def words(k: int | None, short_hz: float) -> str:
         own = largest_hz[k] < cell.total_bandwidth_hz
         return (
-            f"C2: client {k}'s least share {least_hz[k]:g} Hz exceeds "
+            f"C2: {cell.who(int(k or 0))}'s least share {least_hz[k]:g} Hz exceeds "
             f"{'its largest' if own else 'the whole band'}, {largest_hz[k]:g} Hz; "
             f"lower its `bandwidth_min_hz` by {at_least(short_hz)} Hz or more."
         )

@@ -34,7 +34,9 @@ class CellConfig:
     """The clients."""
 
     num_clients: int = 8
-    """K."""
+    """K; with `clients` it follows from the table."""
+    clients: str = ""
+    """A table of clients, one line each, in place of the drawn ones."""
     total_bandwidth_hz: float = 100e6
     """B [Hz]."""
     base_speed_flops_per_s: float = 1e12
@@ -43,6 +45,8 @@ class CellConfig:
     """Uniform range of the factor on f_0, drawn once per run."""
     memory_bytes: tuple[float, float] = (4e9, 8e9)
     """Uniform range of the memory limit, drawn once per run [byte]."""
+    flops_per_sample: float | None = None
+    """What a column `compute_ms_per_sample` of `clients` was measured on [FLOP]."""
     server_speed_flops_per_s: float = 50e12
     """The server's speed, shared by the clients it computes for [FLOP/s]. # assumed."""
 
@@ -50,6 +54,8 @@ class CellConfig:
         _require("cell.", self, 1, "num_clients")
         _require("cell.", self, 0, "total_bandwidth_hz", "base_speed_flops_per_s")
         _require("cell.", self, 0, "server_speed_flops_per_s")
+        if self.flops_per_sample is not None:
+            _require("cell.", self, 1, "flops_per_sample")
         _require_range("cell.", "speed_factor", self.speed_factor)
         _require_range("cell.", "memory_bytes", self.memory_bytes)
         plausible.BAND.require("cell.total_bandwidth_hz", self.total_bandwidth_hz)
@@ -306,6 +312,36 @@ class AlignConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class MetricsConfig:
+    """What a model gets right, beside its loss.
+
+    Taken with the trained blocks on the whole model: before training, every so many
+    rounds, and after the last one.
+    """
+
+    every_rounds: int = 0
+    """Rounds between two times; 0 = never."""
+    num_rows: int = 16
+    """Test rows that they are taken on, the first of them; all where there are fewer.
+    """
+    max_new_tokens: int = 256
+    """Longest answer that is generated [token]; shorter where the model's context
+    ends."""
+    names: tuple[Literal["exact_match", "accuracy", "f1", "tokens_per_s"], ...] = ()
+    """Which; empty = those that there are test rows for: `exact_match` and
+    `tokens_per_s` where answers have a number behind ####, `accuracy` and `f1` where
+    they are labels."""
+
+    def __post_init__(self) -> None:
+        if self.every_rounds < 0:
+            raise InputError(
+                "`metrics.every_rounds` must be at least 0, got "
+                f"{self.every_rounds}; 0 = never."
+            )
+        _require("metrics.", self, 1, "num_rows", "max_new_tokens")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
     """A whole run."""
 
@@ -325,6 +361,7 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     align: AlignConfig = field(default_factory=AlignConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Options of methods in this recipe, ``[options.fedbiot]`` and so on; what is
     written behind a method's name wins."""

@@ -1,5 +1,6 @@
 """From a config to the cell of each round: who the clients are and how they hear us."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -8,28 +9,18 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from trimwave.base.columns import Column, Columns, read_columns
 from trimwave.base.errors import InputError
-from trimwave.base.quantity import plain
 from trimwave.base.stored import sha256_of
 from trimwave.base.streams import stream
-from trimwave.base.units import FloatArray, db_to_linear, dbm_to_w
+from trimwave.base.units import FloatArray, dbm_to_w
 from trimwave.cell.cell import Cell
 from trimwave.cell.fading import Rayleigh, Trace
-from trimwave.cell.plausible import (
-    HELD,
-    MEMORY,
-    SAMPLES,
-    SHARE_MAX,
-    SHARE_MIN,
-    SNR,
-    SPEED,
-)
 from trimwave.cell.reach import OutOfReach, out_of_reach
 from trimwave.model.costs import Costs
 from trimwave.plan.plan import Situation
 from trimwave.problem.limits import Limits, beta_bar_from_c5
 from trimwave.recipe.config import Config, LimitsConfig
+from trimwave.recipe.fleet import Fleet, fleet_of, warn_of_drawn_memory
 
 DEFAULT_BETA_BAR = 0.5
 
@@ -49,43 +40,63 @@ class Environment:
     speed_flops_per_s: FloatArray
     memory_bytes: FloatArray
     channel: Channel
-    facts: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
     """What was read from files beside the recipe, by content; for the manifest."""
+    fleet: Fleet | None = None
+    """The table that the clients come from; None = they are drawn."""
 
     @classmethod
     def from_config(cls, config: Config) -> "Environment":
-        """Draw the clients.
+        """Draw the clients, or take them from `cell.clients`.
 
         Raises
         ------
         InputError
-            If a trace cannot be read.
+            If a trace or a table of clients cannot be read.
         """
         cell, radio = config.cell, config.radio
         rng = stream(config.seed, "clients")
         factor = rng.uniform(*cell.speed_factor, cell.num_clients)
         memory = rng.uniform(*cell.memory_bytes, cell.num_clients)
         speed = factor * cell.base_speed_flops_per_s
+        facts: dict[str, Any] = {}
+        fleet = fleet_of(config)
+        if fleet is not None:
+            speed = fleet.speed_flops_per_s(config)
+            memory = memory if (given := fleet.get("memory_bytes")) is None else given
+            warn_of_drawn_memory(fleet, config)
+            facts["clients"] = f"sha256:{sha256_of(Path(cell.clients))}"
+            if fleet.ids is not None:
+                facts["client_ids"] = list(fleet.ids)
+        channel: Channel
         if radio.trace:
-            trace = Trace.from_csv(Path(radio.trace))
-            facts = {"trace": f"sha256:{sha256_of(Path(radio.trace))}"}
-            return cls(config, speed, memory, trace, facts)
-        channel = Rayleigh(
-            seed=config.seed,
-            path_loss_db=radio.path_loss_db,
-            fading=radio.fading == "rayleigh",
-        )
-        return cls(config, speed, memory, channel)
+            channel = Trace.from_csv(Path(radio.trace))
+            facts["trace"] = f"sha256:{sha256_of(Path(radio.trace))}"
+        else:
+            channel = Rayleigh(
+                seed=config.seed,
+                path_loss_db=radio.path_loss_db,
+                fading=radio.fading == "rayleigh",
+            )
+        return cls(config, speed, memory, channel, facts, fleet)
 
     def check_rounds(self, num_rounds: int) -> None:
-        """Refuse a trace in which a run would end half way.
+        """Refuse a trace in which a run would end half way, and a hopeless fleet.
 
         Raises
         ------
         InputError
-            If it is of another number of clients, or one is out of reach in one of
-            the first rounds.
+            If a trace is of another number of clients, or a client is out of reach in
+            one of the first rounds.
         """
+        if self.fleet is not None and self.fleet.get("num_samples") is not None:
+            warnings.warn(
+                f"without effect on a run: column `num_samples` of "
+                f"{self.fleet.found.path}; `data.client_sizes` deals rows out.",
+                stacklevel=2,
+            )
+        if self.fleet is not None:
+            self.cell(0, np.ones(self.fleet.num_clients))
         if isinstance(self.channel, Trace):
             for index in range(min(num_rounds, len(self.channel.gain_db))):
                 self.cell(index, np.ones(self.config.cell.num_clients))
@@ -98,15 +109,18 @@ class Environment:
         InputError
             If a client is out of reach.
         """
-        cell, radio = self.config.cell, self.config.radio
+        cell, radio, fleet = self.config.cell, self.config.radio, self.fleet
         gains = self.channel.gains(round_index, cell.num_clients)
         density_w_per_hz = dbm_to_w(radio.noise_psd_dbm_per_hz + radio.noise_figure_db)
         noise_w = density_w_per_hz * cell.total_bandwidth_hz
+        snr = {
+            "snr_down": radio.server_power_w * gains["down"] / noise_w,
+            "snr_up": self.power_tx_w * gains["up"] / noise_w,
+        }
         heard = Cell(
+            **snr | (fleet.cell_fields() if fleet else {}),
             speed_flops_per_s=self.speed_flops_per_s,
             memory_bytes=self.memory_bytes,
-            snr_down=radio.server_power_w * gains["down"] / noise_w,
-            snr_up=radio.client_power_w * gains["up"] / noise_w,
             num_samples=num_samples,
             total_bandwidth_hz=cell.total_bandwidth_hz,
             noise=radio.noise,
@@ -117,8 +131,17 @@ class Environment:
             raise InputError(self._lost(round_index, lost))
         return heard
 
+    @property
+    def power_tx_w(self) -> FloatArray | float:
+        """p_k, of all clients or [K] [W]."""
+        given = None if self.fleet is None else self.fleet.get("power_tx_w")
+        return self.config.radio.client_power_w if given is None else given
+
     def _lost(self, round_index: int, lost: OutOfReach) -> str:
-        channel = self.channel
+        channel, fleet = self.channel, self.fleet
+        if fleet and (place := fleet.place_of_link(lost.client, lost.direction)):
+            remedy = "correct the value, or take the line out of the file"
+            return f"{place}: {lost}; {remedy}."
         if isinstance(channel, Trace) and channel.places:
             place = channel.places.of(round_index, lost.client, lost.direction)
             remedy = "correct the gain, or take this client out of every round"
@@ -189,67 +212,3 @@ def _beta_bar(limits: LimitsConfig, num_clients: int, batch_size: int) -> float:
         missing = [name for name in names if name not in present]
         raise InputError(f"C5 from its constants needs {', '.join(missing)} too.")
     return beta_bar_from_c5(**given, num_clients=num_clients, batch_size=batch_size)
-
-
-CELL_COLUMNS = (
-    Column("speed_flops_per_s", SPEED),
-    Column("memory_bytes", MEMORY),
-    Column("snr_down_db", SNR),
-    Column("snr_up_db", SNR),
-    Column("num_samples", SAMPLES, required=False),
-    Column("held", HELD, required=False),
-    Column("bandwidth_min_hz", SHARE_MIN, required=False),
-    Column("bandwidth_max_hz", SHARE_MAX, required=False),
-)
-"""What a table of clients may have."""
-
-
-def cell_from_csv(path: Path, config: Config) -> Cell:
-    """Read a cell: one line per client, band and noise from the config.
-
-    Columns: speed_flops_per_s, memory_bytes, snr_down_db, snr_up_db; the SNR is with
-    the noise of the whole band. Optional: num_samples, held, bandwidth_min_hz,
-    bandwidth_max_hz, as in `Cell`.
-
-    Raises
-    ------
-    InputError
-        If the file is no such table, a value cannot be in its unit, or a client is out
-        of reach; names line and column.
-    """
-    found = read_columns(path, CELL_COLUMNS)
-    values = found.values
-    _check_shares(found)
-    cell = Cell(
-        speed_flops_per_s=values["speed_flops_per_s"],
-        memory_bytes=values["memory_bytes"],
-        snr_down=db_to_linear(values["snr_down_db"]),
-        snr_up=db_to_linear(values["snr_up_db"]),
-        num_samples=values.get("num_samples", np.ones(len(found.lines))),
-        held=values.get("held"),
-        bandwidth_min_hz=values.get("bandwidth_min_hz"),
-        bandwidth_max_hz=values.get("bandwidth_max_hz"),
-        total_bandwidth_hz=config.cell.total_bandwidth_hz,
-        noise=config.radio.noise,
-        max_spectral_efficiency=config.radio.max_spectral_efficiency or np.inf,
-        server_speed_flops_per_s=config.cell.server_speed_flops_per_s,
-    )
-    if (lost := out_of_reach(cell)) is not None:
-        place = found.where(lost.client, f"snr_{lost.direction}_db")
-        raise InputError(
-            f"{place}: {lost}; correct the SNR, or take the line out of the file."
-        )
-    return cell
-
-
-def _check_shares(found: Columns) -> None:
-    """Refuse a least share above the largest of the same client."""
-    values = found.values
-    if "bandwidth_min_hz" in values and "bandwidth_max_hz" in values:
-        low, high = values["bandwidth_min_hz"], values["bandwidth_max_hz"]
-        for row in np.flatnonzero(low > high)[:1].tolist():
-            raise InputError(
-                f"{found.where(row, 'bandwidth_min_hz')}: {plain(low[row])} Hz is more "
-                f"than `{found.headings['bandwidth_max_hz']}` of the same line, "
-                f"{plain(high[row])} Hz."
-            )

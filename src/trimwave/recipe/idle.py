@@ -5,15 +5,15 @@ it was named for that command; one that is idle under another setting always is.
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import fields
 from typing import Any, Literal
 
 from trimwave.base.errors import InputError
 from trimwave.methods import parse_method
-from trimwave.recipe.config import CellConfig, Config, RadioConfig
+from trimwave.recipe.config import Config, MetricsConfig
+from trimwave.recipe.fleet import fleet_of
 
-Command = Literal["run", "compare", "plan", "csv", "sweep"]
-"""What was asked for; ``csv`` is a plan of a cell in a CSV."""
+Command = Literal["run", "compare", "plan", "sweep"]
+"""What was asked for."""
 
 WITHOUT_LIMITS = ("deft", "fedbiot", "fedqlora", "lora", "split_lora")
 """Methods that prune by no rule of C4 and C5."""
@@ -25,7 +25,7 @@ Idle = tuple[str, str]
 """A key, or the beginning of keys up to a dot, and the end of "without effect ..."."""
 
 NO_TRAINING = (
-    *("name", "rounds", "prune.", "align."),
+    *("name", "rounds", "prune.", "align.", "metrics."),
     *("data.source", "data.public", "data.num_test", "data.num_public"),
     *("data.partition", "data.dirichlet_alpha", "data.max_tokens", "data.too_long"),
     *("train.learning_rate", "train.lora_learning_rate", "train.weight_decay"),
@@ -34,20 +34,11 @@ NO_TRAINING = (
 )
 """What planning never reads."""
 
-READ_WITH_CSV = (
-    "cell.total_bandwidth_hz",
-    "cell.server_speed_flops_per_s",
-    "radio.noise",
-    "radio.max_spectral_efficiency",
+RADIO_OF_LINKS = (
+    *("server_power_w", "path_loss_db", "fading"),
+    *("noise_psd_dbm_per_hz", "noise_figure_db"),
 )
-"""Keys of `cell` and `radio` that are read beside a cell in a CSV."""
-
-GIVEN_BY_CSV = (
-    *(f"cell.{one.name}" for one in fields(CellConfig)),
-    *(f"radio.{one.name}" for one in fields(RadioConfig)),
-    *("data.client_sizes", "data.num_train", "seed", "--round"),
-)
-"""What is read of a config, but for `READ_WITH_CSV`, only where no CSV gives it."""
+"""Keys of `radio` that a table with both links leaves without effect."""
 
 
 def idle_keys(
@@ -74,6 +65,7 @@ def idle_keys(
     written = [*dict.fromkeys([*named, *in_recipe])]
     for rules, keys in (
         (_unread_by(command), list(named)),
+        (_beside_fleet(command, config), written),
         (_under_others(config), written),
         (_of_the_method(config) if command not in SEVERAL else (), written),
     ):
@@ -90,16 +82,37 @@ def _matches(key: str, idle: str) -> bool:
 
 
 def _unread_by(command: Command) -> Iterator[Idle]:
-    if command == "csv":
-        for key in GIVEN_BY_CSV:
-            if key not in READ_WITH_CSV:
-                yield key, "on a cell in a CSV"
-    if command in ("plan", "csv", "sweep"):
+    if command in ("plan", "sweep"):
         for key in NO_TRAINING:
             if (command, key) != ("sweep", "name"):  # its folder's
                 yield key, "on a plan, which trains nothing"
     if command in ("compare", "sweep"):
         yield "method", "here, where --methods says which"
+
+
+def _beside_fleet(command: Command, config: Config) -> Iterator[Idle]:
+    """Yield what the columns of a table of clients leave without effect."""
+    try:
+        fleet = fleet_of(config)
+    except InputError:
+        return  # told when the clients are read
+    if fleet is None or not fleet.gives("compute_ms_per_sample"):
+        yield "cell.flops_per_sample", "without a column `compute_ms_per_sample`"
+    if fleet is None:
+        return
+    keys = ["cell.base_speed_flops_per_s", "cell.speed_factor"]
+    if fleet.gives("memory_bytes"):
+        keys.append("cell.memory_bytes")
+    if command in ("plan", "sweep") and fleet.gives("num_samples"):
+        keys += ["data.client_sizes", "data.num_train"]
+    if fleet.gives("power_tx_w") or fleet.fixes_links:
+        keys.append("radio.client_power_w")
+    if fleet.fixes_links:
+        keys += [f"radio.{key}" for key in RADIO_OF_LINKS] + ["--round"]
+        if command == "plan" and fleet.gives("memory_bytes"):
+            keys.append("seed")
+    for key in keys:
+        yield key, f"beside {fleet.found.path.name}, which gives the clients"
 
 
 def _under_others(config: Config) -> Iterator[Idle]:
@@ -126,6 +139,15 @@ def _under_others(config: Config) -> Iterator[Idle]:
     if not (align.initial_steps or align.every_rounds):
         never = "while `align.initial_steps` and `align.every_rounds` are 0"
         yield "align.kl_weight", never
+    yield from _of_metrics(config.metrics)
+
+
+def _of_metrics(metrics: MetricsConfig) -> Iterator[Idle]:
+    if not metrics.every_rounds:
+        for key in ("num_rows", "max_new_tokens", "names"):
+            yield f"metrics.{key}", "while `metrics.every_rounds` is 0"
+    if metrics.names and not {*metrics.names} & {"exact_match", "tokens_per_s"}:
+        yield "metrics.max_new_tokens", "while `metrics.names` has nothing to generate"
 
 
 def _of_the_method(config: Config) -> Iterator[Idle]:

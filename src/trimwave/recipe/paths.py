@@ -11,10 +11,11 @@ from typing import Any
 from trimwave.base.errors import InputError
 from trimwave.model.names import KNOWN_MODELS
 
-SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".parquet")
+SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".parquet", ".gz")
 """What names a file of rows or gains, whether it is there or not."""
 
 NAMES: dict[tuple[str, str], frozenset[str]] = {
+    ("cell", "clients"): frozenset({""}),
     ("radio", "trace"): frozenset({""}),
     ("data", "source"): frozenset({"gsm_symbolic"}),
     ("data", "public"): frozenset({"same", "gsm_symbolic"}),
@@ -63,7 +64,7 @@ def _absolute(value: str, folder: Path, key: str) -> str:
     if os.path.exists(at):
         return at
     looks_it = value[0] in "/~." or value.lower().endswith(SUFFIXES)
-    looks_it = looks_it or key == "radio.trace"
+    looks_it = looks_it or key in ("radio.trace", "cell.clients")
     return at if looks_it and not os.path.exists(value) else value
 
 

@@ -15,12 +15,17 @@ from trimwave.base.errors import InputError, nearest, printable
 from trimwave.base.quantity import LARGEST_WHOLE
 from trimwave.base.table import is_table_name
 from trimwave.recipe.config import Config
+from trimwave.recipe.fleet import counted
 from trimwave.recipe.idle import keys_of
+from trimwave.recipe.owned import with_owners
 from trimwave.recipe.paths import absolute_paths, check_paths
 
 PACKAGE_FOLDER = Path(__file__).parents[1]
 FOLDERS = (PACKAGE_FOLDER / "recipes", PACKAGE_FOLDER.parents[1] / "recipes")
 """Where a recipe is looked up by name: the installed wheel, or the checkout."""
+
+OWNERS = ("source", "partition", "client_column")
+"""Keys of `data` that say whose rows are whose."""
 
 KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 """How types are called in messages."""
@@ -64,10 +69,9 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     """
     tree: dict[str, Any] = {}
     for _, written in _chain(path, ()):
-        _merge(tree, written)
+        _lay_over(tree, written)
     changed = deepcopy(tree)
-    for override in overrides:
-        _merge(changed, _parse_override(override))
+    _lay_over(changed, _merged(overrides))
     check_paths(changed, str(path))
     try:
         return config_from_dict(changed, str(path))
@@ -145,15 +149,15 @@ def merge_overrides(config: Config, overrides: Sequence[str]) -> Config:
         If a key or value is wrong.
     """
     tree = config.to_dict()
-    for override in overrides:
-        _merge(tree, _parse_override(override))
+    _lay_over(tree, _merged(overrides))
     return config_from_dict(tree, "--set")
 
 
 def config_from_dict(tree: Mapping[str, Any], where: str) -> Config:
     """Build a config from a nested dict; `where` names the source in errors."""
     config: Config = _build(Config, tree, where, "")
-    return config
+    is_written = "num_clients" in tree.get("cell", {})
+    return with_owners(counted(config, is_written, where), is_written, where)
 
 
 def _parse_override(text: str) -> dict[str, Any]:
@@ -175,6 +179,33 @@ def parse_value(text: str) -> Any:
     except (ValueError, RecursionError):
         return text
     return parsed["value"] if len(parsed) == 1 else text
+
+
+def _merged(overrides: Sequence[str]) -> dict[str, Any]:
+    """Return overrides as one tree."""
+    tree: dict[str, Any] = {}
+    for override in overrides:
+        _merge(tree, _parse_override(override))
+    return tree
+
+
+def _lay_over(tree: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    """Merge what says more later: other clients, of a table or of rows, are as many."""
+    cell, below = changes.get("cell"), tree.get("cell")
+    others = isinstance(cell, Mapping) and "clients" in cell
+    if (others or _names_owners(tree, changes)) and isinstance(below, dict):
+        below.pop("num_clients", None)
+    _merge(tree, changes)
+
+
+def _names_owners(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
+    """Whether changes say whose rows are whose, or name other such rows."""
+    data, below = changes.get("data"), tree.get("data")
+    if not isinstance(data, Mapping):
+        return False
+    after = {**below, **data} if isinstance(below, Mapping) else data
+    owned = after.get("partition") == "files" or bool(after.get("client_column"))
+    return owned and not data.keys().isdisjoint(OWNERS)
 
 
 def _merge(tree: dict[str, Any], changes: Mapping[str, Any]) -> None:

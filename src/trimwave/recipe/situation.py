@@ -1,6 +1,5 @@
 """From a config to what a method sees in a round, without torch."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,13 @@ from trimwave.model.costs import Costs
 from trimwave.model.shape import SHAPES, ModelShape
 from trimwave.plan.plan import Situation
 from trimwave.recipe.config import Config
-from trimwave.recipe.environment import Environment, cell_from_csv, limits_of
+from trimwave.recipe.environment import Environment
+from trimwave.recipe.fleet import fleet_of
+from trimwave.recipe.owned import owned_sizes, warn_of_unknown_sizes
+from trimwave.recipe.row_files import client_folder, split_files
+
+NUM_GENERATED = 1600
+"""Training rows of `gsm_symbolic`, which has no end, where no number is asked for."""
 
 
 def shape_named(name: str) -> ModelShape:
@@ -37,7 +42,13 @@ def shape_named(name: str) -> ModelShape:
 
 def files_of(config: Config) -> list[Path]:
     """Return the files beside the recipe that a plan depends on."""
-    files = [Path(config.radio.trace)] if config.radio.trace else []
+    brought = config.radio.trace, config.cell.clients
+    files = [Path(name) for name in brought if name]
+    source = Path(config.data.source).expanduser()
+    if config.data.partition == "files":
+        files += client_folder(source).files
+    elif config.data.client_column and source.exists():
+        files += split_files(source)[0]
     if config.model.name not in SHAPES and (folder := local_path(config.model.name)):
         files.append(folder / CONFIG)
     return files
@@ -66,9 +77,10 @@ def costs_from(config: Config, shape: ModelShape) -> Costs:
 
 
 def num_samples_of(config: Config) -> FloatArray:
-    """Return |D_k| as a run deals the rows out, [K].
+    """Return |D_k| as a run deals the rows out, or as a fleet gives it, [K].
 
-    As much for each where there are fewer rows than clients: a plan needs no rows.
+    As much for each where there are fewer rows than clients, or where nobody says how
+    many there are: a plan needs no rows. Rows that say whose they are, are counted.
 
     Raises
     ------
@@ -76,9 +88,23 @@ def num_samples_of(config: Config) -> FloatArray:
         If `data.client_sizes` does not fit the clients or the rows.
     """
     data, num_clients = config.data, config.cell.num_clients
-    if not data.client_sizes and data.num_train < num_clients:
-        return np.full(num_clients, data.num_train / num_clients)
-    return sizes_of(config, data.num_train).astype(np.float64)
+    fleet = fleet_of(config)
+    if fleet is not None and (given := fleet.get("num_samples")) is not None:
+        return given
+    if data.is_owned:
+        sizes = owned_sizes(config)
+        if sizes is None:
+            warn_of_unknown_sizes(config)
+        return np.ones(num_clients) if sizes is None else sizes
+    num_rows = data.num_train
+    if num_rows is None:
+        # A plan weighs clients against each other: shares of unknown rows are enough.
+        generated = data.source == "gsm_symbolic"
+        unknown = sum(data.client_sizes) or num_clients
+        num_rows = NUM_GENERATED if generated else unknown
+    if not data.client_sizes and num_rows < num_clients:
+        return np.full(num_clients, num_rows / num_clients)
+    return sizes_of(config, num_rows).astype(np.float64)
 
 
 def sizes_of(config: Config, num_rows: int) -> IntArray:
@@ -96,19 +122,15 @@ def sizes_of(config: Config, num_rows: int) -> IntArray:
         raise InputError(f"`data.client_sizes`: {error}") from None
 
 
-def situate(
-    config: Config, *, round_: int = 1, cell_csv: Path | None = None
-) -> Situation:
+def situate(config: Config, *, round_: int = 1) -> Situation:
     """Return what a method sees in one round.
 
     Parameters
     ----------
     config : Config
-        Model, limits, training lengths; the cell too unless a CSV gives it.
+        Cell, model, limits, training lengths.
     round_ : int
         Which round's fading, from 1.
-    cell_csv : Path, optional
-        A cell for `cell_from_csv`.
 
     Raises
     ------
@@ -118,11 +140,5 @@ def situate(
     if round_ < 1:
         raise InputError(f"--round must be at least 1, got {round_}.")
     costs = costs_from(config, shape_named(config.model.name))
-    if cell_csv is not None:
-        cell = cell_from_csv(cell_csv, config)
-    else:
-        environment = Environment.from_config(config)
-        cell = environment.cell(round_ - 1, num_samples_of(config))
-    # C5 counts the clients of the cell at hand, which a CSV may have changed.
-    counted = replace(config, cell=replace(config.cell, num_clients=cell.num_clients))
-    return Situation(cell=cell, costs=costs, limits=limits_of(counted))
+    environment = Environment.from_config(config)
+    return environment.situation(round_ - 1, costs, num_samples_of(config))

@@ -14,6 +14,7 @@ from trimwave.report.console import print_whole
 from trimwave.report.picture import save_picture
 from trimwave.report.summary import numbers_of, summary_json, table
 from trimwave.report.target import Records, choose_target, target_lines
+from trimwave.report.task_metrics import task_table
 from trimwave.runs.best import LOSS, best_round, why_stopped
 from trimwave.runs.folder import quoted
 from trimwave.runs.records import Run
@@ -47,6 +48,9 @@ def close_report(
     print_whole(console, table(methods, target))
     for line in target_lines(results, target):
         console.print(line, soft_wrap=True)
+    if tasks := task_table(methods):
+        console.print()
+        print_whole(console, tasks)
     stopped = {label: [*map(why_stopped, runs)] for label, runs in results.items()}
     for label, why in ((one, why) for one in stopped for why in stopped[one] if why):
         console.print(f"{label} {why}.", soft_wrap=True)

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from trimwave.base.units import MIB_BYTES
 from trimwave.report.target import Records, Results, Target, first_at_or_below
+from trimwave.report.task_metrics import task_numbers
 from trimwave.runs.best import best_round
 
 TO_TARGET = {"target_rounds": "target\nround", "target_s": "target\ns"}
@@ -79,7 +80,7 @@ def summarise(records: Records) -> dict[str, float]:
         "loss_full": float(records[-1]["loss_full"]),
         "best_round": float(best),
         "loss_full_best": float(records[best]["loss_full"]),
-    }
+    } | task_numbers(records)
     if not rounds:
         return summary
     plans = [record["plan"] for record in rounds]

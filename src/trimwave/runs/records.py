@@ -165,12 +165,14 @@ class Run:
         save: Callable[[Path], None],
         elapsed_s: float,
         keep: Collection[int] | None = (),
+        speeds: Mapping[str, float] | None = None,
     ) -> None:
         """Append a round's record and write its checkpoint, or neither to any harm.
 
         The line goes first: a kill between the two leaves a line without a checkpoint,
         which `restore` drops. Signals to stop are held back until both are on disk.
         `keep` names the older checkpoints that stay, as in `Checkpoints.write`.
+        `speeds` are what else was measured by the clock.
 
         Raises
         ------
@@ -185,7 +187,7 @@ class Run:
             of = self.owner_of(record)
             _append(self.folder / RECORDS, record)
             timing = {"round": number, "wall_s": round(elapsed_s, 3)}
-            _append(self.folder / TIMING, timing)
+            _append(self.folder / TIMING, {**timing, **(speeds or {})})
             self.checkpoints.write(number, save, of, keep)
 
     @property

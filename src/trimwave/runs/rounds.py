@@ -7,7 +7,7 @@ The same loop, records and checkpoints serve both.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +23,9 @@ from trimwave.plan.plan import Plan
 from trimwave.recipe.environment import Environment
 from trimwave.runs.best import best_round, has_stopped, stop_after
 from trimwave.runs.records import Run
+
+OWN = "client_test_loss"
+"""In a record: the full model's loss on each client's own test rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +49,16 @@ class Exchange:
     """K mean losses over the local steps; None for who did not take part."""
     round_s: float
     """How long the round took on the run's clock [s]."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """Task metrics after a round; both empty where none are due."""
+
+    record: Mapping[str, Any] = field(default_factory=dict)
+    """What goes into the record: ``metrics``."""
+    speeds: Mapping[str, float] = field(default_factory=dict)
+    """Measured by the clock, so never the same: beside the round's seconds."""
 
 
 class Backend(Protocol):
@@ -75,8 +88,14 @@ class Server(Protocol):
     def align(self, round_index: int) -> None:
         """Fine-tune the emulator on public data if it is due after this round."""
 
-    def evaluate(self) -> dict[str, float]:
-        """Test losses: ``loss_emulator`` and ``loss_full``."""
+    def evaluate(self) -> dict[str, Any]:
+        """Test losses: ``loss_emulator`` and ``loss_full``.
+
+        And ``client_test_loss``, K losses or None, where clients have their own rows.
+        """
+
+    def measure(self, round_index: int, is_last: bool) -> "Measured":
+        """Task metrics if they are due after this round; 0 is before the first."""
 
     def save(self, folder: Path) -> None:
         """Write what a resumed run needs."""
@@ -120,7 +139,10 @@ def run_rounds(
         started = time.monotonic()
         server.align(0)
         record = {"round": 0, "virtual_s": 0.0, **server.evaluate()}
-        run.commit(record, server.save, time.monotonic() - started)
+        measured = server.measure(0, is_last=False)
+        record |= measured.record
+        elapsed_s = time.monotonic() - started
+        run.commit(record, server.save, elapsed_s, speeds=measured.speeds)
         records.append(record)
         on_record(record)
     scheme = method.scheme(server.costs, environment.limits)
@@ -140,22 +162,28 @@ def run_rounds(
         clock_s = records[-1]["virtual_s"] + exchange.round_s
         record = _record(number, clock_s, plan, exchange, server.evaluate())
         _check_finite(record)
-        record |= stop_after([*records, record], patience)
+        stop = stop_after([*records, record], patience)
+        measured = server.measure(number, is_last=bool(stop) or number == num_rounds)
+        record |= {**measured.record, **stop}
+        elapsed_s = time.monotonic() - started
         records.append(record)
         keep = None if keep_all else (best_round(records),)
-        run.commit(record, server.save, time.monotonic() - started, keep)
+        run.commit(
+            record, server.save, elapsed_s, keep=keep, speeds=measured.speeds
+        )
         on_record(record)
     return records
 
 
 def _check_finite(record: Mapping[str, Any]) -> None:
     """Raise before a diverged model is saved over a sound one."""
-    losses = ("train_loss", *(name for name in record if name.startswith("loss_")))
-    for name in losses:
-        if not np.isfinite(record[name]):
+    names = ("train_loss", *(name for name in record if name.startswith("loss_")))
+    own = [loss for loss in record.get(OWN, ()) if loss is not None]
+    for name, losses in {**{one: record[one] for one in names}, OWN: own}.items():
+        if not np.all(np.isfinite(losses)):
             raise RunError(
                 f"training diverged in round {record['round']}: `{name}` is "
-                f"{record[name]}. The round is not saved; start a new run with a lower "
+                f"{losses}. The round is not saved; start a new run with a lower "
                 "`train.learning_rate`."
             )
 
@@ -165,7 +193,7 @@ def _record(
     clock_s: float,
     plan: Plan,
     exchange: Exchange,
-    losses: dict[str, float],
+    losses: dict[str, Any],
 ) -> dict[str, Any]:
     return {
         "round": number,

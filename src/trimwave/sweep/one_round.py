@@ -1,7 +1,6 @@
 """One round of one cell, planned without training."""
 
 import warnings
-from pathlib import Path
 
 import numpy as np
 
@@ -20,15 +19,15 @@ DAY_S = 86400.0
 
 
 def plan_cell(
-    config: Config, method: str, *, round_: int = 1, cell_csv: Path | None = None
+    config: Config, method: str, *, round_: int = 1
 ) -> tuple[Situation, Plan]:
-    """Plan one round of a config's cell, or of a cell in a CSV.
+    """Plan one round of a config's cell.
 
     Any emulator size is allowed here; a run rounds to real heads and neurons.
 
     Parameters
     ----------
-    config, round_, cell_csv
+    config, round_
         As in `situate`.
     method : str
         As `parse_method` reads it.
@@ -39,7 +38,7 @@ def plan_cell(
         If the config or the cell is wrong, or the method has no plan for it.
     """
     rule = parse_method(method, config.options)
-    situation = situate(config, round_=round_, cell_csv=cell_csv)
+    situation = situate(config, round_=round_)
     plan = rule.plan(situation)
     check_plan(situation, plan, rule.label)
     _warn_of_hopeless(situation, plan)
@@ -58,7 +57,7 @@ def _warn_of_hopeless(situation: Situation, plan: Plan) -> None:
     client = int(np.argmax(alone_s))
     if alone_s[client] > DAY_S:
         warnings.warn(
-            f"client {client} alone, with the whole band, takes "
+            f"{cell.who(client)} alone, with the whole band, takes "
             f"{alone_s[client] / DAY_S:.3g} days for its part of the round; correct "
             "its speed and its links, or take it out of the cell.",
             stacklevel=3,
@@ -66,13 +65,13 @@ def _warn_of_hopeless(situation: Situation, plan: Plan) -> None:
 
 
 def tradeoff_cell(
-    config: Config, method: str, *, round_: int = 1, cell_csv: Path | None = None
+    config: Config, method: str, *, round_: int = 1
 ) -> tuple[TradeOff, Prices, list[WhatIf]]:
     """Return the trade-off of one round, the prices at its `beta_bar`, and what-ifs.
 
     Parameters
     ----------
-    config, round_, cell_csv
+    config, round_
         As in `situate`.
     method : str
         ``jcpba`` with its options; P1 is solved exactly, whatever its solver.
@@ -88,7 +87,7 @@ def tradeoff_cell(
         raise InputError(
             f"--pareto is of P1, which `{method}` does not solve; use --method jcpba."
         )
-    problem = rule.problem(situate(config, round_=round_, cell_csv=cell_csv))
+    problem = rule.problem(situate(config, round_=round_))
     solution = solve(problem, Exact())
     curve = trade_off(problem)
     return curve, prices_of(problem, solution), what_if(problem, solution)

@@ -60,6 +60,11 @@ class MessagesLayout:
         """Columns that public sets have beside the messages."""
         return frozenset({"prompt", "prompt_id"})  # UltraChat's: the first question
 
+    @property
+    def nests(self) -> bool:
+        """Some of them hold lists or tables."""
+        return True
+
     def row(self, record: Mapping[str, object], where: str) -> Row | Lack:
         """Lay one record out."""
         if self.column not in record:
@@ -95,6 +100,11 @@ class PairLayout:
     def spare(self) -> frozenset[str]:
         """Columns left out on purpose."""
         return self.texts.spare
+
+    @property
+    def nests(self) -> bool:
+        """Some of them hold lists or tables."""
+        return True
 
     def row(self, record: Mapping[str, object], where: str) -> Row | Lack:
         """Lay one record out."""

@@ -66,6 +66,10 @@ class Layout(Protocol):
         """Columns that public sets of this layout have beside it; left out on
         purpose."""
 
+    @property
+    def nests(self) -> bool:
+        """Some of them hold lists or tables."""
+
     def row(self, record: Mapping[str, object], where: str) -> Row | Lack:
         """Lay one record out; `where` says which, for the error."""
 
@@ -87,6 +91,8 @@ class TextLayout:
     """Written after the parts."""
     context: tuple[str, ...] = ()
     """Column of what the question is about, written before it."""
+    several: bool = False
+    """There may be a list of answers."""
     is_label: bool = False
     """The answer is a class name."""
     label: tuple[str, ...] = ()
@@ -100,10 +106,17 @@ class TextLayout:
         """Columns that a row is made of, where they are there."""
         return (*self.parts, self.answer, *self.context, *self.label, *self.dialogue)
 
+    @property
+    def nests(self) -> bool:
+        """Some of them hold lists or tables."""
+        return self.several or bool(self.dialogue)
+
     def row(self, record: Mapping[str, object], where: str) -> Row | Lack:
         """Lay one record out."""
         check_columns(self.needs, record, where)
-        answer = _first(record[self.answer])
+        answer = record[self.answer]
+        if self.several:
+            answer = _first(answer)
         lack = self._lack(record, answer)
         if lack:
             return lack
@@ -140,7 +153,7 @@ def _first(value: object) -> object:
     """Return the first answer of several; SQuAD's lie under ``text``."""
     if isinstance(value, Mapping) and "text" in value:
         value = value["text"]
-    if not isinstance(value, Sequence) or isinstance(value, str):
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
         return value
     there = [one for one in map(_first, value) if not _lacks(one)]
     return there[0] if there else Lack.NO_ANSWER
@@ -207,8 +220,8 @@ LAYOUTS: tuple[Layout, ...] = (
         spare=frozenset({"text"}),  # Alpaca's own layout of the other three
     ),
     _question("instruction", "response", label=("category",)),
-    _question("question", "answer"),
-    _question("question", "answers", spare=frozenset({"title"})),
+    _question("question", "answer", several=True),
+    _question("question", "answers", several=True, spare=frozenset({"title"})),
     *(
         PairLayout(TextLayout(needs=("prompt", one), parts=("prompt",), answer=one))
         for one in ("completion", "answer", "response")

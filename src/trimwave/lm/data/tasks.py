@@ -13,18 +13,21 @@ from typing import Any
 from trimwave.base.errors import InputError, nearest
 from trimwave.base.streams import stream
 from trimwave.lm.data.draw import Draw, draw_from
-from trimwave.lm.data.files import READERS, read_local
+from trimwave.lm.data.files import read_local
 from trimwave.lm.data.parts import (
     DUPLICATE,
     Fits,
     Part,
     Taker,
+    UpTo,
     warn_of_mended,
     warn_of_passed_over,
 )
 from trimwave.lm.data.reading import AS_IS, Reading
-from trimwave.lm.data.records import Found, NamedClasses, Records
+from trimwave.lm.data.records import Records
 from trimwave.lm.data.rows import Row
+from trimwave.lm.data.saved import splits_of
+from trimwave.recipe.row_files import kind_of
 
 HUB: dict[str, tuple[str, str | None]] = {
     "gsm8k": ("openai/gsm8k", "main"),
@@ -88,8 +91,8 @@ def load_task(
     public: str | None = None,
     *,
     num_train: int | None = None,
-    num_test: int | None = None,
-    num_public: int | None = None,
+    num_test: int | UpTo | None = None,
+    num_public: int | UpTo | None = None,
     seed: int,
     fits: Fits | None = None,
     reading: Reading = AS_IS,
@@ -103,9 +106,10 @@ def load_task(
     public : str, optional
         Source of the public rows; ``"same"`` takes them from the training rows of
         `data`, and nobody else gets them.
-    num_train, num_test, num_public : int, optional
+    num_train, num_test, num_public : int or UpTo, optional
         How many of each; without it all there are. What is passed over does not count:
-        the source's next rows take its place.
+        the source's next rows take its place. The share of `UpTo` is one of training
+        rows; of a source that has no other use all may be taken.
     seed : int
         The run's seed.
     fits : callable, optional
@@ -135,6 +139,10 @@ def load_task(
         raise InputError(
             f"set `num_public`: `{public}` would give all it has, or more."
         )
+    if isinstance(num_test, UpTo) and own.test:
+        num_test = UpTo(num_test.most)
+    if isinstance(num_public, UpTo) and server is not own:
+        num_public = UpTo(num_public.most)
     taker = Taker(fits)
     test = taker.take(own.test or own.train, num_test, "test")
     public_part = Part((), {})
@@ -181,8 +189,8 @@ def load_rows(source: str, *, seed: int, reading: Reading = AS_IS) -> Draws:
         package = f"reasoning-gym {version('reasoning-gym')}"
         return Draws(train=Draw(_gsm_symbolic(seed), source, None), revision=package)
     path = Path(source).expanduser()
-    if path.exists() or path.suffix.lower() in READERS or source[:1] in ("/", "~", "."):
-        train, test, revision = read_local(path)
+    if path.exists() or kind_of(path) or source[:1] in ("/", "~", "."):
+        train, test, revision = read_local(path, reading)
     elif source in HUB or source.count("/") == 1:
         train, test, revision = _read_hub(*HUB.get(source, (source, None)))
     else:
@@ -247,12 +255,5 @@ def _read_hub(name: str, config: str | None) -> tuple[Records, Records | None, s
             f"HF_HUB_OFFLINE=1 if it was downloaded before, or name a local file or "
             f"folder instead."
         ) from error
-    if "train" not in splits:
-        found = ", ".join(splits)
-        raise InputError(f"`{name}` of the hub has no split `train`, only: {found}.")
-    parts = {
-        split: Records([Found(NamedClasses(splits[split]), f"{name} ({split})")])
-        for split in ("train", "test")
-        if split in splits
-    }
-    return parts["train"], parts.get("test"), revision or "cached"
+    train, *tests = splits_of(splits, name)
+    return train, tests[0] if tests else None, revision or "cached"
