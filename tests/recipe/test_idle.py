@@ -34,6 +34,7 @@ OTHER = {
     "radio.path_loss_model": "UMa",
     "radio.line_of_sight": "los",
     "radio.distance_m": [50, 500],
+    "train.keep_checkpoints": "all",
     "radio.max_spectral_efficiency": 1.0,
     "limits.beta_min": 0.3,
     "limits.beta_max": 0.7,

@@ -82,7 +82,7 @@ def check_beside(bench: Workbench, folders: Iterable[Path]) -> None:
             same = {"model": facts["model"], "data": read}
         else:
             same = facts
-        _check_same_facts(run, {**same, **facts_of_rule(run.config.method)})
+        check_same_facts(run, {**same, **facts_of_rule(run.config.method)})
 
 
 def run_method(
@@ -129,7 +129,7 @@ def _run(
     if resume:
         run = Run.open(folder)
         run.check_same(config)
-        _check_same_facts(run, facts)
+        check_same_facts(run, facts)
         run.grow(config.rounds)
         _warn_of_another_machine(run, machine)
     else:
@@ -146,6 +146,8 @@ def _run(
         LocalBackend(server, clients, on_client),
         run,
         num_rounds=config.rounds,
+        patience=config.train.patience,
+        keep_all=config.train.keep_checkpoints == "all",
         on_record=on_record,
     )
 
@@ -158,7 +160,7 @@ def _torch_facts(config: Config) -> dict[str, Any]:
     }
 
 
-def _check_same_facts(run: Run, facts: Mapping[str, Any]) -> None:
+def check_same_facts(run: Run, facts: Mapping[str, Any]) -> None:
     """Raise if anything read is other than when the run was started."""
     manifest = run.manifest
     old = {name: _like(manifest.get(name), facts[name]) for name in facts}

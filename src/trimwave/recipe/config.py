@@ -281,6 +281,11 @@ class TrainConfig:
     """LoRA rank r, in methods that train LoRA factors."""
     lora_alpha: float = 16.0
     """LoRA scaling alpha."""
+    patience: int = 0
+    """Rounds without a lower test loss on the full model after which a run ends; 0 =
+    never."""
+    keep_checkpoints: Literal["last", "all"] = "last"
+    """`last`: of the two newest rounds and the best one; `all`: of every round."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`auto`: bf16 on a GPU, fp32 on a CPU."""
     device: str = "auto"
@@ -291,6 +296,10 @@ class TrainConfig:
         _require("train.", self, 1, *counts)
         _require("train.", self, 0, "learning_rate", "lora_learning_rate")
         _require("train.", self, 0, "max_grad_norm", "lora_alpha")
+        if self.patience < 0:
+            raise InputError(
+                f"`train.patience` must be at least 0, got {self.patience}; 0 = never."
+            )
         if not 0 <= self.weight_decay < float("inf"):
             raise InputError(
                 "`train.weight_decay` must be at least 0 and finite, got "

@@ -40,6 +40,7 @@ NO_TRAINING = (
     *("data.columns", "data.label_column", "data.label_names", "data.template"),
     *("train.learning_rate", "train.lora_learning_rate", "train.weight_decay"),
     *("train.max_grad_norm", "train.lora_alpha", "train.precision", "train.device"),
+    *("train.patience", "train.keep_checkpoints"),
 )
 """What planning never reads, but for `READ_OF_OWNED`."""
 
