@@ -12,6 +12,7 @@ from trimwave.base.errors import InputError, MissingExtraError, printable
 from trimwave.base.signals import stop_alike
 from trimwave.cli.crash import outside, report_of
 from trimwave.cli.lists import methods
+from trimwave.cli.measure import measure
 from trimwave.cli.models import models_app
 from trimwave.cli.plan import plan, sweep
 from trimwave.cli.train import compare, run
@@ -20,7 +21,7 @@ from trimwave.report.console import plain_console
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
-for command in (run, compare, plan, sweep, methods):
+for command in (run, compare, plan, sweep, measure, methods):
     app.command()(command)
 app.add_typer(models_app, name="models", help="List known models, or fetch one.")
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from trimwave.base.columns import Column, Columns, read_columns
+from trimwave.base.curve import PiecewiseLinear
 from trimwave.base.errors import InputError
 from trimwave.base.quantity import plain
 from trimwave.base.stored import sha256_of
@@ -30,6 +31,7 @@ from trimwave.model.costs import Costs
 from trimwave.plan.plan import Situation
 from trimwave.problem.limits import Limits, beta_bar_from_c5
 from trimwave.recipe.config import Config, LimitsConfig
+from trimwave.recipe.measured import measured_damage, measured_facts, measured_time
 
 DEFAULT_BETA_BAR = 0.5
 
@@ -66,16 +68,17 @@ class Environment:
         factor = rng.uniform(*cell.speed_factor, cell.num_clients)
         memory = rng.uniform(*cell.memory_bytes, cell.num_clients)
         speed = factor * cell.base_speed_flops_per_s
+        facts = measured_facts(config)
         if radio.trace:
             trace = Trace.from_csv(Path(radio.trace))
-            facts = {"trace": f"sha256:{sha256_of(Path(radio.trace))}"}
+            facts["trace"] = f"sha256:{sha256_of(Path(radio.trace))}"
             return cls(config, speed, memory, trace, facts)
         channel = Rayleigh(
             seed=config.seed,
             path_loss_db=radio.path_loss_db,
             fading=radio.fading == "rayleigh",
         )
-        return cls(config, speed, memory, channel)
+        return cls(config, speed, memory, channel, facts)
 
     def check_rounds(self, num_rounds: int) -> None:
         """Refuse a trace in which a run would end half way.
@@ -112,6 +115,7 @@ class Environment:
             noise=radio.noise,
             max_spectral_efficiency=radio.max_spectral_efficiency or np.inf,
             server_speed_flops_per_s=cell.server_speed_flops_per_s,
+            emulator_time=self.emulator_time,
         )
         if (lost := out_of_reach(heard)) is not None:
             raise InputError(self._lost(round_index, lost))
@@ -125,6 +129,11 @@ class Environment:
             return f"{place} {lost.why}; {remedy}."
         remedy = "lower `radio.path_loss_db`, or raise the powers"
         return f"in round {round_index + 1}, {lost}; {remedy}."
+
+    @cached_property
+    def emulator_time(self) -> PiecewiseLinear | None:
+        """The emulator's measured time, where the config names a table."""
+        return measured_time(self.config, self.config.cell.num_clients)
 
     @cached_property
     def limits(self) -> Limits:
@@ -172,6 +181,7 @@ def limits_of(config: Config) -> Limits:
         beta_min=limits.beta_min,
         beta_max=limits.beta_max,
         beta_bar=_beta_bar(limits, config.cell.num_clients, config.train.batch_size),
+        damage=measured_damage(config),
     )
 
 
@@ -233,6 +243,7 @@ def cell_from_csv(path: Path, config: Config) -> Cell:
         noise=config.radio.noise,
         max_spectral_efficiency=config.radio.max_spectral_efficiency or np.inf,
         server_speed_flops_per_s=config.cell.server_speed_flops_per_s,
+        emulator_time=measured_time(config, len(found.lines)),
     )
     if (lost := out_of_reach(cell)) is not None:
         place = found.where(lost.client, f"snr_{lost.direction}_db")

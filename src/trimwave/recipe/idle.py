@@ -18,7 +18,7 @@ from trimwave.recipe.config import CellConfig, Config, RadioConfig
 GENERATED = "gsm_symbolic"
 """The source of rows that needs no file."""
 
-Command = Literal["run", "compare", "plan", "csv", "sweep"]
+Command = Literal["run", "compare", "plan", "csv", "sweep", "measure"]
 """What was asked for; ``csv`` is a plan of a cell in a CSV."""
 
 WITHOUT_LIMITS = ("deft", "fedbiot", "fedqlora", "lora", "split_lora")
@@ -40,7 +40,15 @@ NO_TRAINING = (
 )
 """What planning never reads."""
 
+NOT_MEASURED = (
+    *("method", "rounds", "radio.", "align.", "options.", "train.num_local_steps"),
+    *("train.learning_rate", "train.lora_learning_rate", "train.weight_decay"),
+    *("train.max_grad_norm", "train.lora_rank", "train.lora_alpha"),
+)
+"""What `trimwave measure` never reads."""
+
 READ_WITH_CSV = (
+    "cell.emulator_time",
     "cell.total_bandwidth_hz",
     "cell.server_speed_flops_per_s",
     "radio.noise",
@@ -104,6 +112,9 @@ def _unread_by(command: Command) -> Iterator[Idle]:
         for key in NO_TRAINING:
             if (command, key) != ("sweep", "name"):  # its folder's
                 yield key, "on a plan, which trains nothing"
+    if command == "measure":
+        for key in NOT_MEASURED:
+            yield key, "on a measurement, which plans and trains nothing"
     if command in ("compare", "sweep"):
         yield "method", "here, where --methods says which"
 

@@ -14,6 +14,7 @@ from trimwave.model.shape import SHAPES, ModelShape
 from trimwave.plan.plan import Situation
 from trimwave.recipe.config import Config
 from trimwave.recipe.environment import Environment, cell_from_csv, limits_of
+from trimwave.recipe.measured import measured_files
 
 
 def shape_named(name: str) -> ModelShape:
@@ -38,6 +39,7 @@ def shape_named(name: str) -> ModelShape:
 def files_of(config: Config) -> list[Path]:
     """Return the files beside the recipe that a plan depends on."""
     files = [Path(config.radio.trace)] if config.radio.trace else []
+    files += measured_files(config).values()
     if config.model.name not in SHAPES and (folder := local_path(config.model.name)):
         files.append(folder / CONFIG)
     return files
