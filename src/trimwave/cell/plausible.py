@@ -233,3 +233,22 @@ HELD = Quantity(
     others={"in percent": _times(0.01)},
 )
 """The part of the emulator that lies on the device already."""
+
+TIME = Quantity(
+    unit="s",
+    least=1e-9,
+    too_low="a clock tick takes 1e-9",
+    most=1e7,
+    too_high="nobody measures for 1e7",
+    others={"in ms": _times(1e-3), "in us": _times(1e-6)},
+)
+"""How long a pass of the emulator took."""
+
+DAMAGE = Quantity(
+    unit="units of loss",
+    least=-1e6,
+    too_low="no loss falls by 1e6",
+    most=1e6,
+    too_high="no loss rises by 1e6",
+)
+"""What pruning costs: a loss, or how much it rose."""

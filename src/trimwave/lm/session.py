@@ -125,7 +125,7 @@ def _run(
     environment = Environment.from_config(config)
     environment.check_rounds(config.rounds)
     facts = {**bench.facts, **environment.facts, **facts_of_rule(config.method)}
-    machine = {**hardware_and_versions(PACKAGES), "torch": _torch_facts(config)}
+    machine = {**hardware_and_versions(PACKAGES), "torch": torch_facts(config)}
     if resume:
         run = Run.open(folder)
         run.check_same(config)
@@ -152,7 +152,7 @@ def _run(
     )
 
 
-def _torch_facts(config: Config) -> dict[str, Any]:
+def torch_facts(config: Config) -> dict[str, Any]:
     """Say what the last bits of a result depend on beside the versions."""
     return {
         "device": str(pick_device(config.train.device)),

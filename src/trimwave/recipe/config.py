@@ -49,6 +49,9 @@ class CellConfig:
     """What a column `compute_ms_per_sample` of `clients` was measured on [FLOP]."""
     server_speed_flops_per_s: float = 50e12
     """The server's speed, shared by the clients it computes for [FLOP/s]. # assumed."""
+    emulator_time: str = ""
+    """Table of the emulator's measured time by the kept fraction (kept, time_s) in
+    place of eq. (5); left out = in proportion. `trimwave measure` makes one."""
 
     def __post_init__(self) -> None:
         _require("cell.", self, 1, "num_clients")
@@ -135,6 +138,9 @@ class LimitsConfig:
     """Most pruning of any client. # assumed."""
     beta_bar: float | None = None
     """Largest mean pruning rate; 0.5 if C5's constants are not given. # assumed."""
+    damage: str = ""
+    """Table of what pruning costs (prune_rate, damage), which C5 then bounds in place
+    of the rate; left out = the rate itself. `trimwave measure` makes one."""
     c5_xi: float | None = None
     """xi of C5, in place of `beta_bar`."""
     c5_phi: float | None = None

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from trimwave.base.curve import PiecewiseLinear
 from trimwave.base.errors import InputError
 from trimwave.base.stored import sha256_of
 from trimwave.base.streams import stream
@@ -25,6 +26,7 @@ from trimwave.recipe.config import Config
 from trimwave.recipe.distance import mean_loss_db
 from trimwave.recipe.fleet import Fleet, fleet_of, warn_of_drawn_memory
 from trimwave.recipe.limits import limits_of
+from trimwave.recipe.measured import measured_facts, measured_time
 from trimwave.recipe.traces import as_in_cell, nobody_there, replay_of, trace_of
 
 
@@ -55,7 +57,7 @@ class Environment:
         factor = rng.uniform(*cell.speed_factor, cell.num_clients)
         memory = rng.uniform(*cell.memory_bytes, cell.num_clients)
         speed = factor * cell.base_speed_flops_per_s
-        facts: dict[str, Any] = {}
+        facts: dict[str, Any] = {**measured_facts(config)}
         fleet = fleet_of(config)
         if fleet is not None:
             speed = fleet.speed_flops_per_s(config)
@@ -198,6 +200,7 @@ class Environment:
             noise=radio.noise,
             max_spectral_efficiency=radio.max_spectral_efficiency or np.inf,
             server_speed_flops_per_s=cell.server_speed_flops_per_s,
+            emulator_time=self.emulator_time,
         )
 
     def _snr(self, gains: Mapping[Any, FloatArray]) -> dict[str, Any]:
@@ -250,6 +253,11 @@ class Environment:
             return f"{place} {lost.why}; {remedy} every round."
         remedy = "lower `radio.path_loss_db`, or raise the powers"
         return f"in round {round_index + 1}, {lost}; {remedy}."
+
+    @cached_property
+    def emulator_time(self) -> PiecewiseLinear | None:
+        """The emulator's measured time, where the config names a table."""
+        return measured_time(self.config, self.config.cell.num_clients)
 
     @cached_property
     def limits(self) -> Limits:

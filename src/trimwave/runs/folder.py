@@ -56,7 +56,12 @@ def new_folder(out: Path | None, stem: str, own: str) -> Iterator[Path]:
             _remove_empty(made)
 
 
-KINDS = {"manifest.json": "run", "compare.json": "comparison", "sweep.json": "sweep"}
+KINDS = {
+    "manifest.json": "run",
+    "compare.json": "comparison",
+    "sweep.json": "sweep",
+    "measured.json": "measurement",
+}
 """What a folder holds, by the file that says what was asked for."""
 
 
