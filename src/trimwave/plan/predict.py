@@ -139,6 +139,8 @@ def plan_of(
     def counts(values: Sequence[float]) -> IntArray:
         return np.rint(spread(np.array(values))).astype(np.int64)
 
+    up_s = spread(latency.up_s(share_hz))
+    flops = counts([bill.num_local_steps * bill.step_flops for bill in bills])
     install_bits = counts([bill.install_bits for bill in bills])
     # Whoever is left out of this round may be in the next.
     takes_part = spread(np.ones(clients.size)) > 0
@@ -148,10 +150,10 @@ def plan_of(
         bandwidth_hz=spread(share_hz),
         compute_s=spread(latency.compute_s(kept)),
         down_s=spread(latency.down_s(kept, share_hz)),
-        up_s=spread(latency.up_s(share_hz)),
+        up_s=up_s,
         down_bits=counts(latency.down_bits(kept).tolist()),
         up_bits=counts([bill.up_bits for bill in bills]),
-        flops=counts([bill.num_local_steps * bill.step_flops for bill in bills]),
+        flops=flops,
         memory_bytes=counts([bill.memory_bytes for bill in bills]),
         install_bits=install_bits,
         install_s=_install_s(situation.cell, install_bits),
@@ -159,8 +161,20 @@ def plan_of(
         binding=binding or ("-",) * len(submodels),
         solution=solution,
         carry=carry or {},
+        energy_j=_energy_j(situation.cell, up_s, flops),
         client_ids=situation.cell.client_ids,
     )
+
+
+def _energy_j(cell: Cell, up_s: FloatArray, flops: IntArray) -> FloatArray | None:
+    """Energy of sending and computing, [K] [J]; None if the cell has no powers.
+
+    p_k t_k,up plus what the FLOPs take. Receiving and waiting are not counted.
+    """
+    if cell.power_tx_w is None:
+        return None
+    computing_j = 0.0 if cell.joule_per_flop is None else cell.joule_per_flop * flops
+    return cell.power_tx_w * up_s + computing_j
 
 
 def _check_cell(cell: Cell, problem: Problem | None) -> None:

@@ -123,6 +123,8 @@ class Environment:
             speed_flops_per_s=self.speed_flops_per_s,
             memory_bytes=self.memory_bytes,
             num_samples=num_samples,
+            power_tx_w=np.broadcast_to(self.power_tx_w, cell.num_clients),
+            joule_per_flop=self.joule_per_flop,
             total_bandwidth_hz=cell.total_bandwidth_hz,
             noise=radio.noise,
             max_spectral_efficiency=radio.max_spectral_efficiency or np.inf,
@@ -137,6 +139,13 @@ class Environment:
         """p_k, of all clients or [K] [W]."""
         given = None if self.fleet is None else self.fleet.get("power_tx_w")
         return self.config.radio.client_power_w if given is None else given
+
+    @property
+    def joule_per_flop(self) -> FloatArray | None:
+        """What clients take to compute, [K] [J/FLOP]; None = it is not counted."""
+        given = None if self.fleet is None else self.fleet.get("joule_per_flop")
+        own, clients = self.config.cell.joule_per_flop, self.config.cell.num_clients
+        return np.full(clients, own) if given is None and own is not None else given
 
     def _lost(self, round_index: int, lost: OutOfReach) -> str:
         channel, fleet = self.channel, self.fleet

@@ -5,12 +5,18 @@ it was named for that command; one that is idle under another setting always is.
 """
 
 from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from trimwave.base.errors import InputError
 from trimwave.methods import parse_method
+from trimwave.model.config_file import local_path
+from trimwave.model.names import KNOWN_MODELS
 from trimwave.recipe.config import Config
 from trimwave.recipe.fleet import fleet_of
+
+GENERATED = "gsm_symbolic"
+"""The source of rows that needs no file."""
 
 Command = Literal["run", "compare", "plan", "sweep"]
 """What was asked for."""
@@ -26,7 +32,8 @@ Idle = tuple[str, str]
 
 NO_TRAINING = (
     *("name", "rounds", "prune.", "align."),
-    *("data.source", "data.public", "data.num_test", "data.num_public"),
+    *("model.revision", "data.source", "data.configuration", "data.revision"),
+    *("data.public", "data.num_test", "data.num_public"),
     *("data.partition", "data.dirichlet_alpha", "data.max_tokens", "data.too_long"),
     *("train.learning_rate", "train.lora_learning_rate", "train.weight_decay"),
     *("train.max_grad_norm", "train.lora_alpha", "train.precision", "train.device"),
@@ -116,8 +123,10 @@ def _beside_fleet(command: Command, config: Config) -> Iterator[Idle]:
         keys.append("cell.memory_bytes")
     if command in ("plan", "sweep") and fleet.gives("num_samples"):
         keys += ["data.client_sizes", "data.num_train"]
-    if fleet.gives("power_tx_w") or fleet.fixes_links:
+    if fleet.gives("power_tx_w"):
         keys.append("radio.client_power_w")
+    if fleet.gives("joule_per_flop"):
+        keys.append("cell.joule_per_flop")
     if fleet.fixes_links:
         keys += [f"radio.{key}" for key in RADIO_OF_LINKS] + ["--round"]
         if command == "plan" and fleet.gives("memory_bytes"):
@@ -142,6 +151,12 @@ def _under_others(config: Config) -> Iterator[Idle]:
     if config.radio.path_loss_model == "fixed":
         for key in ("line_of_sight", "carrier_hz", "distance_m"):
             yield f"radio.{key}", "while `radio.path_loss_model` is fixed"
+    if config.data.source == GENERATED or Path(config.data.source).exists():
+        for key in ("data.configuration", "data.revision"):
+            yield key, "while `data.source` is no data set of the hub"
+    known = KNOWN_MODELS.get(config.model.name)
+    if known.hub is None if known else local_path(config.model.name):
+        yield "model.revision", "while `model.name` is no model of the hub"
     if config.radio.fading == "none" and not config.radio.trace:
         yield "--round", "while `radio.fading` is none"
     if config.radio.trace:
