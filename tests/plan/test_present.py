@@ -7,11 +7,11 @@ import pytest
 from helpers import make_situation, with_cell
 
 from trimwave.base.errors import InputError
-from trimwave.methods import ALL, parse_method
+from trimwave.methods import ALL, ask_plan, parse_method
 from trimwave.methods.pruning import pruned_plan
 from trimwave.plan.check import PER_CLIENT
 from trimwave.plan.plan import Present
-from trimwave.plan.present import ABSENT, decide
+from trimwave.plan.present import ABSENT
 
 HERE = np.array([1, 3, 4, 5])
 EVERYONE = with_cell(make_situation(0, num_clients=7), server_speed_flops_per_s=50e12)
@@ -26,7 +26,7 @@ SOME = replace(
 def test_who_is_absent_takes_no_part_and_the_others_are_planned_alone(text):
     method = parse_method(text)
     alone = method.plan(replace(SOME, present=None))
-    plan = decide(method, SOME)
+    plan = ask_plan(method, SOME)
     assert plan.num_clients == 7
     assert plan.client_ids == tuple("abcdefg")
     absent = np.setdiff1d(np.arange(7), HERE)
@@ -44,7 +44,7 @@ def test_who_is_absent_takes_no_part_and_the_others_are_planned_alone(text):
 
 def test_a_plan_of_all_is_as_it_was():
     method = parse_method("jcpba")
-    assert decide(method, EVERYONE).record() == method.plan(EVERYONE).record()
+    assert ask_plan(method, EVERYONE).record() == method.plan(EVERYONE).record()
     np.testing.assert_array_equal(EVERYONE.clients, np.arange(7))
     np.testing.assert_array_equal(SOME.clients, HERE)
 
@@ -72,7 +72,7 @@ class Turns:
 def test_what_is_carried_for_each_client_is_by_its_number_in_the_run():
     served, carried = [], {}
     for situation in (SOME, EVERYONE, SOME, EVERYONE, EVERYONE, EVERYONE, EVERYONE):
-        plan = decide(Turns(), replace(situation, carried=carried))
+        plan = ask_plan(Turns(), replace(situation, carried=carried))
         served.append(int(np.flatnonzero(plan.scheduled)[0]))
         carried = plan.carry
     assert served == [1, 0, 3, 2, 4, 5, 6]
@@ -81,4 +81,4 @@ def test_what_is_carried_for_each_client_is_by_its_number_in_the_run():
 def test_an_error_says_whom_its_numbers_mean():
     cell = replace(SOME.cell, memory_bytes=np.array([8e9, 1e6, 8e9, 8e9]))
     with pytest.raises(InputError, match=r"C3: client 1 .* 1 is client 3, 2 is"):
-        decide(parse_method("lora"), replace(SOME, cell=cell))
+        ask_plan(parse_method("lora"), replace(SOME, cell=cell))

@@ -61,6 +61,7 @@ def outcome(read):
 ANY_KEY = st.sampled_from(KEYS) | st.text(max_size=6)
 
 
+@pytest.mark.filterwarnings("ignore:.*unusual")
 @given(st.lists(st.tuples(ANY_KEY, VALUES), max_size=3))
 @QUICK
 def test_any_override_gives_a_config_or_one_line(pairs):

@@ -1,65 +1,23 @@
 """Rounds in which not all clients are there: what a method sees, and its plan for all.
 
-A method plans for a cell of those who are there and need not know of others. `decide`
-is the one place where its plan is spread over the run's K clients.
+A method plans for a cell of those who are there and need not know of others. `spread`
+makes its plan one for the run's K clients.
 """
 
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from trimwave.base.errors import InputError
 from trimwave.base.units import IntArray
-from trimwave.plan.check import PER_CLIENT, check_plan
-from trimwave.plan.plan import Plan, Present, Scheme, Situation
+from trimwave.plan.check import PER_CLIENT
+from trimwave.plan.plan import Plan, Present
 
 ABSENT = "absent"
 """What `Plan.binding` says of a client that is not there."""
 
 MOST_NAMED = 8
 """Clients that an error numbers anew at the most."""
-
-
-class Rule(Protocol):
-    """What decides; a method."""
-
-    @property
-    def label(self) -> str:
-        """What tables and pictures call it."""
-
-    def plan(self, situation: Situation) -> Plan:
-        """Decide a round."""
-
-
-def decide(rule: Rule, situation: Situation, scheme: Scheme | None = None) -> Plan:
-    """Plan a round for the clients that are there, check it, spread it over all.
-
-    Parameters
-    ----------
-    rule : Rule
-        The method.
-    situation : Situation
-        Its cell has those who are there.
-    scheme : Scheme, optional
-        What the server was built from, as in `check_plan`.
-
-    Raises
-    ------
-    InputError
-        If the method has no plan for it, or one that cannot be run.
-    """
-    present = situation.present
-    try:
-        plan = rule.plan(situation)
-        check_plan(situation, plan, rule.label, scheme)
-    except InputError as error:
-        if present is None:
-            raise
-        raise InputError(f"{error} {_numbered(present.clients)}") from error
-    if present is None:
-        return plan
-    return spread(plan, present)
 
 
 def spread(plan: Plan, present: Present) -> Plan:
@@ -96,7 +54,7 @@ def spread(plan: Plan, present: Present) -> Plan:
     )
 
 
-def _numbered(clients: IntArray) -> str:
+def numbered(clients: IntArray) -> str:
     """Say who is meant where an error numbers the clients that are there."""
     first = clients[:MOST_NAMED].tolist()
     named = [f"{at} is client {k}" for at, k in enumerate(first)]

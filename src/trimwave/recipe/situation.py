@@ -14,6 +14,11 @@ from trimwave.plan.plan import Situation
 from trimwave.recipe.config import Config
 from trimwave.recipe.environment import Environment
 from trimwave.recipe.fleet import fleet_of
+from trimwave.recipe.owned import owned_sizes, warn_of_unknown_sizes
+from trimwave.recipe.row_files import client_folder, split_files
+
+NUM_GENERATED = 1600
+"""Training rows of `gsm_symbolic`, which has no end, where no number is asked for."""
 
 
 def shape_named(name: str) -> ModelShape:
@@ -39,6 +44,11 @@ def files_of(config: Config) -> list[Path]:
     """Return the files beside the recipe that a plan depends on."""
     brought = config.radio.trace, config.cell.clients
     files = [Path(name) for name in brought if name]
+    source = Path(config.data.source).expanduser()
+    if config.data.partition == "files":
+        files += client_folder(source).files
+    elif config.data.client_column and source.exists():
+        files += split_files(source)[0]
     if config.model.name not in SHAPES and (folder := local_path(config.model.name)):
         files.append(folder / CONFIG)
     return files
@@ -69,7 +79,8 @@ def costs_from(config: Config, shape: ModelShape) -> Costs:
 def num_samples_of(config: Config) -> FloatArray:
     """Return |D_k| as a run deals the rows out, or as a fleet gives it, [K].
 
-    As much for each where there are fewer rows than clients: a plan needs no rows.
+    As much for each where there are fewer rows than clients, or where nobody says how
+    many there are: a plan needs no rows. Rows that say whose they are, are counted.
 
     Raises
     ------
@@ -80,9 +91,22 @@ def num_samples_of(config: Config) -> FloatArray:
     fleet = fleet_of(config)
     if fleet is not None and (given := fleet.get("num_samples")) is not None:
         return given
-    if not data.client_sizes and data.num_train < num_clients:
-        return np.full(num_clients, data.num_train / num_clients)
-    return sizes_of(config, data.num_train).astype(np.float64)
+    if data.is_owned:
+        sizes = owned_sizes(config)
+        if sizes is None:
+            warn_of_unknown_sizes(config)
+            return np.full(num_clients, NUM_GENERATED / num_clients)
+        return sizes
+    num_rows = data.num_train
+    if num_rows is None:
+        # A plan weighs clients against each other: where nobody has counted the rows,
+        # shares of any number are enough.
+        num_rows = NUM_GENERATED
+        if data.source != "gsm_symbolic" and data.client_sizes:
+            num_rows = sum(data.client_sizes)
+    if not data.client_sizes and num_rows < num_clients:
+        return np.full(num_clients, num_rows / num_clients)
+    return sizes_of(config, num_rows).astype(np.float64)
 
 
 def sizes_of(config: Config, num_rows: int) -> IntArray:

@@ -7,9 +7,8 @@ import numpy as np
 
 from trimwave.base.errors import InputError
 from trimwave.base.units import BITS_PER_BYTE
-from trimwave.methods import label_of, parse_method
+from trimwave.methods import ask_plan, label_of, parse_method
 from trimwave.plan.plan import Plan
-from trimwave.plan.present import decide
 from trimwave.recipe.config import Config
 from trimwave.recipe.environment import Environment
 from trimwave.recipe.situation import costs_from, num_samples_of, shape_named
@@ -82,7 +81,7 @@ def plan_draw(config: Config, methods: Sequence[str], rounds: int) -> list[Row]:
             situation = environment.situation(
                 row["round"] - 1, costs, samples, carried, clock_s
             )
-            plan = decide(method, situation)
+            plan = ask_plan(method, situation, label=row["method"])
         except InputError as error:
             row["status"] = _one_line(error)
             if environment.replay is not None:

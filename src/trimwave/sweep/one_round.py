@@ -7,9 +7,8 @@ import numpy as np
 from trimwave.analysis import Prices, TradeOff, WhatIf, prices_of, trade_off, what_if
 from trimwave.base.errors import InputError
 from trimwave.cell.link import DIRECTIONS
-from trimwave.methods import SolvesP1, parse_method
+from trimwave.methods import SolvesP1, ask_plan, parse_method
 from trimwave.plan.plan import Plan, Situation
-from trimwave.plan.present import decide
 from trimwave.problem.solution import solve
 from trimwave.recipe.config import Config
 from trimwave.recipe.situation import situate
@@ -40,7 +39,7 @@ def plan_cell(
     """
     rule = parse_method(method, config.options)
     situation = situate(config, round_=round_, time_s=time_s)
-    plan = decide(rule, situation)
+    plan = ask_plan(rule, situation)
     _warn_of_hopeless(situation, plan)
     return situation, plan
 
