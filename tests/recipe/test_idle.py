@@ -28,6 +28,7 @@ OTHER = {
     "cell.speed_factor": [1, 1.5],
     "cell.memory_bytes": [5e9, 6e9],
     "cell.flops_per_sample": 1e9,
+    "cell.joule_per_flop": 1e-11,
     "radio.fading": "none",
     "radio.trace_holes": "absent",
     "radio.noise": "psd",
@@ -242,6 +243,12 @@ WITH_LOSS = "speed_gflops,memory_gb,path_loss_db\n1e3,4,80\n1e3,4,90\n"
         (WITH_LOSS, "radio.path_loss_model=UMa", True),
         (WITH_LOSS, "radio.server_power_w=1.0", False),
         (WITH_LOSS, "radio.fading=none", False),
+        (WITH_SNR, "radio.client_power_w=0.1", False),
+        (
+            WITH_SNR.replace("up_db", "up_db,power_tx_w").replace("20", "20,0.1"),
+            "radio.client_power_w=0.1",
+            True,
+        ),
         (WITH_SNR, "seed=2", True),
         (
             WITH_SNR.replace("snr_up_db", "snr_up_db,num_samples").replace(

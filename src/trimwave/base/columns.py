@@ -196,11 +196,8 @@ def _places(
                 f"{where}: {two}, the {first + 1}. and the {at + 1}.; keep one."
             )
         places[column.key] = column, at
-    missing = [
-        name
-        for name, column in known.items()
-        if column.required and column.key not in places
-    ]
+    absent = (one for one in known.values() if one.key not in places)
+    missing = [one.name for one in absent if one.required]
     if missing:
         given = ", ".join(f"`{column.name}`" for column, _ in places.values()) or "none"
         raise InputError(

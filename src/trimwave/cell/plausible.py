@@ -141,6 +141,18 @@ POWER = Quantity(
 HANDHELD_POWER = replace(POWER, usual=(1e-9, 10.0))  # handhelds stay below 2 W
 """What a client sends."""
 
+JOULE_PER_FLOP = Quantity(
+    unit="J/FLOP",
+    least=1e-16,
+    too_low="no processor is so frugal",
+    most=1e-3,
+    too_high="no processor needs so much",
+    usual=(1e-14, 1e-7),  # accelerators of today some 1e-12, microcontrollers 1e-9
+    none_is=0.0,
+    others={"in pJ/FLOP": _times(1e-12), "in nJ/FLOP": _times(1e-9)},
+)
+"""What a device takes to compute; 0 = it is not counted."""
+
 NOISE_PSD = Quantity(
     unit="dBm/Hz",
     least=-220.0,

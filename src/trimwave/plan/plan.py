@@ -128,6 +128,9 @@ class Plan:
 
     given_s: FloatArray | float = 0.0
     """[K] what of `down_s` and `up_s` goes over links that take no band [s]."""
+    energy_j: FloatArray | None = None
+    """[K] what each client takes for sending and, where that is known, for computing
+    [J]; None = the cell does not know."""
     client_ids: tuple[str, ...] | None = None
     """K names of the clients, as in `Cell`."""
 
@@ -176,6 +179,7 @@ class Plan:
         """Plain numbers for a record or a table, one list entry per client."""
         solution = self.solution
         named = {} if self.client_ids is None else {"client_ids": [*self.client_ids]}
+        spent = {} if self.energy_j is None else {"energy_j": self.energy_j.tolist()}
         return {
             **named,
             "scheduled": self.scheduled.tolist(),
@@ -190,6 +194,7 @@ class Plan:
             "down_bits": self.down_bits.tolist(),
             "up_bits": self.up_bits.tolist(),
             "flops": self.flops.tolist(),
+            **spent,
             "memory_bytes": self.memory_bytes.tolist(),
             "install_bits": self.install_bits.tolist(),
             "install_s": self.install_s,

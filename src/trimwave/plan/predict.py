@@ -146,6 +146,8 @@ def plan_of(
 
     server_step_s = _server_step_s(situation.cell, bills)
     num_steps = np.array([bill.num_local_steps for bill in bills])
+    up_s = spread(latency.up_s(share_hz))
+    flops = counts([bill.num_local_steps * bill.step_flops for bill in bills])
     install_bits = counts([bill.install_bits for bill in bills])
     # Whoever is left out of this round may be in the next.
     takes_part = spread(np.ones(clients.size)) > 0
@@ -155,10 +157,10 @@ def plan_of(
         bandwidth_hz=spread(share_hz),
         compute_s=spread(latency.compute_s(kept)),
         down_s=spread(latency.down_s(kept, share_hz)),
-        up_s=spread(latency.up_s(share_hz)),
+        up_s=up_s,
         down_bits=counts(latency.down_bits(kept).tolist()),
         up_bits=counts([bill.up_bits for bill in bills]),
-        flops=counts([bill.num_local_steps * bill.step_flops for bill in bills]),
+        flops=flops,
         memory_bytes=counts([bill.memory_bytes for bill in bills]),
         install_bits=install_bits,
         install_s=_install_s(situation.cell, install_bits),
@@ -167,8 +169,20 @@ def plan_of(
         solution=solution,
         carry=carry or {},
         server_s=spread(num_steps * server_step_s),
+        energy_j=_energy_j(situation.cell, up_s, flops),
         client_ids=situation.cell.client_ids,
     )
+
+
+def _energy_j(cell: Cell, up_s: FloatArray, flops: IntArray) -> FloatArray | None:
+    """Energy of sending and computing, [K] [J]; None if the cell has no powers.
+
+    p_k t_k,up plus what the FLOPs take. Receiving and waiting are not counted.
+    """
+    if cell.power_tx_w is None:
+        return None
+    computing_j = 0.0 if cell.joule_per_flop is None else cell.joule_per_flop * flops
+    return cell.power_tx_w * up_s + computing_j
 
 
 def _check_cell(cell: Cell, problem: Problem | None) -> None:

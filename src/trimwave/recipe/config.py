@@ -47,6 +47,9 @@ class CellConfig:
     """Uniform range of the memory limit, drawn once per run [byte]."""
     flops_per_sample: float | None = None
     """What a column `compute_ms_per_sample` of `clients` was measured on [FLOP]."""
+    joule_per_flop: float | None = None
+    """What a client takes to compute [J/FLOP]; left out = only sending is counted in a
+    plan's energy."""
     server_speed_flops_per_s: float = 50e12
     """The server's speed, shared by the clients it computes for [FLOP/s]. # assumed."""
     emulator_time: str = ""
@@ -59,6 +62,9 @@ class CellConfig:
         _require("cell.", self, 0, "server_speed_flops_per_s")
         if self.flops_per_sample is not None:
             _require("cell.", self, 1, "flops_per_sample")
+        if self.joule_per_flop is not None:
+            joules = self.joule_per_flop
+            plausible.JOULE_PER_FLOP.require("cell.joule_per_flop", joules)
         _require_range("cell.", "speed_factor", self.speed_factor)
         _require_range("cell.", "memory_bytes", self.memory_bytes)
         plausible.BAND.require("cell.total_bandwidth_hz", self.total_bandwidth_hz)

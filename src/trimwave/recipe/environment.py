@@ -129,9 +129,8 @@ class Environment:
         start_s : float
             When it begins on the run's clock [s].
         """
-        if self.replay is None:
-            return plan.total_s
-        return self.replay.client_s(plan, start_s)
+        replay = self.replay
+        return plan.total_s if replay is None else replay.client_s(plan, start_s)
 
     def present(self, round_index: int, clock_s: float = 0.0) -> Present | None:
         """Return who can be planned in a round; None = everyone.
@@ -184,7 +183,8 @@ class Environment:
         if present is not None:
             heard = heard.take(present.clients)
         if (lost := out_of_reach(heard)) is not None:
-            raise InputError(self._lost(round_index, clock_s, lost, present))
+            client = int(present.clients[lost.client]) if present else lost.client
+            raise InputError(self._lost(round_index, clock_s, lost, client))
         return heard
 
     def _cell(self, heard: Mapping[str, Any], num_samples: FloatArray) -> Cell:
@@ -196,6 +196,8 @@ class Environment:
             **fields | {name: one for name, one in given.items() if one is not None},
             memory_bytes=self.memory_bytes,
             num_samples=num_samples,
+            power_tx_w=np.broadcast_to(self.power_tx_w, cell.num_clients),
+            joule_per_flop=self.joule_per_flop,
             total_bandwidth_hz=cell.total_bandwidth_hz,
             noise=radio.noise,
             max_spectral_efficiency=radio.max_spectral_efficiency or np.inf,
@@ -234,20 +236,22 @@ class Environment:
         given = None if self.fleet is None else self.fleet.get("power_tx_w")
         return self.config.radio.client_power_w if given is None else given
 
+    @property
+    def joule_per_flop(self) -> FloatArray | None:
+        """What clients take to compute, [K] [J/FLOP]; None = it is not counted."""
+        given = None if self.fleet is None else self.fleet.get("joule_per_flop")
+        own, clients = self.config.cell.joule_per_flop, self.config.cell.num_clients
+        return np.full(clients, own) if given is None and own is not None else given
+
     def _lost(
-        self,
-        round_index: int,
-        clock_s: float,
-        lost: OutOfReach,
-        present: Present | None,
+        self, round_index: int, clock_s: float, lost: OutOfReach, client: int
     ) -> str:
         channel, fleet = self.channel, self.fleet
-        if fleet and (place := fleet.place_of_link(lost.client, lost.direction)):
+        if fleet and (place := fleet.place_of_link(client, lost.direction)):
             remedy = "correct the value, or take the line out of the file"
             return f"{place}: {lost}; {remedy}."
         if isinstance(channel, Trace) and channel.places:
             sample = channel.sample_of(round_index, clock_s)
-            client = int(present.clients[lost.client]) if present else lost.client
             place = channel.places.of(sample, client, lost.direction)
             remedy = f"correct the {WORDS[channel.kind]}, or take this client out of"
             return f"{place} {lost.why}; {remedy} every round."
@@ -294,13 +298,11 @@ class Environment:
         """
         cell = self.cell(round_index, num_samples, clock_s)
         present = self.present(round_index, clock_s)
-        limits = self.limits
-        if present is not None:  # C5 counts the clients at hand
-            limits = limits_of(self.config, cell.num_clients)
+        own = present and limits_of(self.config, cell.num_clients)  # C5 counts these
         return Situation(
             cell=cell,
             costs=costs,
-            limits=limits,
+            limits=own or self.limits,
             carried=carried or {},
             present=present,
         )

@@ -143,8 +143,10 @@ def _beside_fleet(command: Command, config: Config) -> Iterator[Idle]:
         keys.append("cell.memory_bytes")
     if command in ("plan", "sweep") and fleet.gives("num_samples"):
         keys += ["data.client_sizes", "data.num_train"]
-    if fleet.gives("power_tx_w") or fleet.fixes_links:
+    if fleet.gives("power_tx_w"):
         keys.append("radio.client_power_w")
+    if fleet.gives("joule_per_flop"):
+        keys.append("cell.joule_per_flop")
     if fleet.fixes_links:
         keys += [f"radio.{key}" for key in RADIO_OF_LINKS] + ["--round"]
         if command == "plan" and fleet.gives("memory_bytes"):

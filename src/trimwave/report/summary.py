@@ -68,7 +68,8 @@ Numbers = dict[str, Measure]
 def summarise(records: Records) -> dict[str, float]:
     """Reduce one run's records to numbers; losses are those of the last round.
 
-    Rates, bytes and FLOPs are means over the clients of all rounds that took part.
+    Rates, bytes, FLOPs and joules are means over the clients that took part, of all
+    rounds.
     """
     rounds, best = records[1:], best_round(records)
     summary = {
@@ -90,6 +91,9 @@ def summarise(records: Records) -> dict[str, float]:
     def per_client(name: str) -> float:
         return float(sum(record[name] for record in rounds) / num_scheduled)
 
+    if all("energy_j" in plan for plan in plans):
+        spent_j = sum(sum(plan["energy_j"]) for plan in plans)
+        summary["energy_j"] = float(spent_j / num_scheduled)
     return summary | {
         "round_s": float(np.mean([record["round_s"] for record in rounds])),
         "install_s": float(plans[0]["install_s"]),
