@@ -111,7 +111,7 @@ def read_columns(path: Path, columns: Sequence[Column]) -> Columns:
         lines=tuple(row.line for row in rows),
         headings={name: header.cells[at].strip() for name, at in places.items()},
         values={
-            name: np.array([_number(table, row, at, known[name]) for row in rows])
+            name: _numbers(table, rows, at, known[name])
             for name, at in places.items()
         },
     )
@@ -186,6 +186,18 @@ def _unknown(where: str, header: Row, at: int, known: dict[str, Column]) -> str:
     )
 
 
+def _numbers(
+    table: Table, rows: Sequence[Row], at: int, column: Column
+) -> FloatArray:
+    """Return a column as numbers: at once, or cell by cell if one is not plain."""
+    cells = [row.cells[at].strip() for row in rows]
+    if all(map(NUMBER.fullmatch, cells)):
+        values = np.array([*map(float, cells)])
+        if np.isfinite(values).all():
+            return values
+    return np.array([_number(table, row, at, column) for row in rows])
+
+
 def _number(table: Table, row: Row, at: int, column: Column) -> float:
     """Return one cell as a number."""
     cell = row.cells[at].strip()
@@ -215,8 +227,10 @@ def _advice(cell: str) -> str:
 
 def _check(found: Columns, column: Column) -> None:
     """Refuse values that cannot be, and warn once of those that are unusual."""
-    doubts = []
-    for row, value in enumerate(found.values[column.name].tolist()):
+    doubts, values = [], found.values[column.name]
+    plain = values % 1 == 0 if column.quantity is None else column.quantity.has(values)
+    for row in np.flatnonzero(~plain).tolist():
+        value = float(values[row])
         if column.quantity is None:
             fault = None if value % 1 == 0 else f"must be whole, got {value:g}"
         else:

@@ -23,7 +23,7 @@ def fixed_plan(
     InfeasibleError
         If a sub-model does not fit its client's memory, C3.
     """
-    bills = [situation.costs.bill(submodel) for submodel in submodels]
+    bills = situation.costs.bills(submodels)
     if bandwidth == "uniform":
         share_hz = even_band(situation, len(submodels))
     else:

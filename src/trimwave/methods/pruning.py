@@ -48,8 +48,8 @@ def pruned_plan(
     """
     chosen = np.ones(kept.size, dtype=bool) if scheduled is None else scheduled
     submodels = [
-        situation.costs.pruned(float(x), trained) if taken else None
-        for x, taken in zip(kept, chosen, strict=True)
+        situation.costs.pruned(x, trained) if taken else None
+        for x, taken in zip(kept.tolist(), chosen.tolist(), strict=True)
     ]
     problem, cell = problem or situation.problem(trained), situation.cell
     measured = cell.held is not None or cell.emulator_time is not None
@@ -70,14 +70,9 @@ def _binding(problem: Problem, kept: FloatArray) -> tuple[str, ...]:
     near = 1e-7
     if sizes is not None and sizes.size > 1:
         near = float(np.max(np.diff(sizes)) / problem.workload.emulator_params)
-    names, fitting = [], problem.memory_kept_max
-    for k, x in enumerate(kept):
-        if x >= fitting[k] - near:
-            names.append("memory")
-        elif x <= problem.kept_min[k] + near:
-            names.append("beta_max")
-        elif x >= 1 - problem.limits.beta_min - near:
-            names.append("beta_min")
-        else:
-            names.append("-")
-    return tuple(names)
+    held = {
+        "memory": kept >= problem.memory_kept_max - near,
+        "beta_max": kept <= problem.kept_min + near,
+        "beta_min": kept >= 1 - problem.limits.beta_min - near,
+    }
+    return tuple(np.select([*held.values()], [*held], default="-").tolist())

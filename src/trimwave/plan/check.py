@@ -13,7 +13,7 @@ import numpy as np
 
 from trimwave.base.errors import InputError
 from trimwave.base.tolerances import ROUNDING
-from trimwave.model.costs import QUANTISED_BITS, Costs
+from trimwave.model.costs import BUT_KEPT, QUANTISED_BITS, Costs
 from trimwave.model.submodel import Runs, Submodel, Trained
 from trimwave.plan.plan import Plan, Scheme, Situation
 
@@ -55,11 +55,18 @@ def check_plan(
     if scheme is not None:
         for wrong in _blocks(situation.costs, scheme.submodel):
             raise InputError(f"the scheme of {label} cannot be run: it {wrong}.")
+    whole, passed = situation.costs.emulator_params, set()
     for k, submodel in enumerate(plan.submodels):
         if submodel is None:
             continue
-        for wrong in _parts(situation.costs, submodel, scheme):
+        checks = [_emulator(situation.costs, submodel)]
+        # Of many that differ in size alone the rest is checked once.
+        kind = submodel.emulator_params == whole, BUT_KEPT(submodel)
+        if kind not in passed:
+            checks.insert(0, _parts(situation.costs, submodel, scheme))
+        for wrong in chain(*checks):
             raise InputError(f"the plan of {label} cannot be run: client {k} {wrong}.")
+        passed.add(kind)
 
 
 def _shapes(situation: Situation, plan: Plan) -> Iterator[str]:
@@ -102,10 +109,9 @@ def _numbers(situation: Situation, plan: Plan) -> Iterator[str]:
 
 
 def _parts(costs: Costs, one: Submodel, scheme: Scheme | None) -> Iterator[str]:
-    """Say why a client's sub-model does not exist."""
+    """Say why a client's sub-model does not exist, but for its emulator's size."""
     yield from _options(one)
     yield from _blocks(costs, one)
-    yield from _emulator(costs, one)
     if scheme is not None:
         yield from _beyond(one, scheme.submodel)
 

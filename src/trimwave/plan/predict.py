@@ -127,7 +127,7 @@ def plan_of(
     if not clients.size:
         raise InputError("a plan needs at least one client that takes part.")
     if bills is None:
-        bills = [situation.costs.bill(submodels[k]) for k in clients]
+        bills = situation.costs.bills([one for one in submodels if one is not None])
     _check_memory(situation.cell, bills, clients)
     share_hz, kept = bandwidth_hz[clients], np.zeros(clients.size)
     _warn_of_bounds(situation.cell.take(clients), clients, share_hz)
