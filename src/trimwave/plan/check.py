@@ -69,13 +69,18 @@ def check_plan(
         passed.add(kind)
 
 
+def _given(plan: Plan) -> tuple[str, ...]:
+    """Name the fields of this plan with one number per client."""
+    return (*PER_CLIENT, *(["up_bandwidth_hz"] if plan.up_bandwidth_hz is not None else []))
+
+
 def _shapes(situation: Situation, plan: Plan) -> Iterator[str]:
     """Say where the plan is not of this cell."""
     clients = situation.cell.num_clients
     for name in ("submodels", "binding"):
         if (given := len(getattr(plan, name))) != clients:
             yield f"`{name}` has {given} entries for {clients} clients"
-    for name in PER_CLIENT:
+    for name in _given(plan):
         if (shape := np.shape(getattr(plan, name))) != (clients,):
             yield f"`{name}` has shape {shape} for {clients} clients"
     for k, one in enumerate(plan.submodels):
@@ -91,21 +96,22 @@ def _shapes(situation: Situation, plan: Plan) -> Iterator[str]:
 
 def _numbers(situation: Situation, plan: Plan) -> Iterator[str]:
     """Say which numbers cannot be; shares, C1."""
-    for name in (*PER_CLIENT, "install_s"):
+    for name in (*_given(plan), "install_s"):
         values = np.atleast_1d(np.asarray(getattr(plan, name), dtype=np.float64))
         for k in np.flatnonzero(~(np.isfinite(values) & (values >= 0))).tolist():
             yield f"`{name}` of client {k} must be finite, at least 0, got {values[k]}"
-    for k in np.flatnonzero(plan.scheduled & ~(plan.bandwidth_hz > 0)).tolist():
-        yield f"client {k} takes part with no band; give it a share, or None to rest"
-    band_hz, sum_hz = (
-        situation.cell.total_bandwidth_hz,
-        float(np.sum(plan.bandwidth_hz)),
-    )
-    if sum_hz > band_hz * (1 + ROUNDING):
-        yield (
-            f"`bandwidth_hz` adds up to {sum_hz:.10g} Hz, more than the band's "
-            f"{band_hz:.10g} Hz (C1)"
-        )
+    cell = situation.cell
+    bands = [("bandwidth_hz", plan.bandwidth_hz, cell.total_bandwidth_hz)]
+    if plan.up_bandwidth_hz is not None and cell.up_bandwidth_hz is not None:
+        bands += [("up_bandwidth_hz", plan.up_bandwidth_hz, cell.up_bandwidth_hz)]
+    for name, shares_hz, band_hz in bands:
+        for k in np.flatnonzero(plan.scheduled & ~(shares_hz > 0)).tolist():
+            yield f"client {k} takes part with no band; give it a share, or None to rest"
+        if (sum_hz := float(np.sum(shares_hz))) > band_hz * (1 + ROUNDING):
+            yield (
+                f"`{name}` adds up to {sum_hz:.10g} Hz, more than the band's "
+                f"{band_hz:.10g} Hz (C1)"
+            )
 
 
 def _parts(costs: Costs, one: Submodel, scheme: Scheme | None) -> Iterator[str]:

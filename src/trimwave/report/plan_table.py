@@ -1,60 +1,157 @@
 """A plan as a table and as JSON."""
 
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
-from trimwave.base.units import BITS_PER_BYTE, MIB_BYTES
+from trimwave.base.units import BITS_PER_BYTE, MIB_BYTES, FloatArray, IntArray
 from trimwave.plan.plan import Plan, Situation
+from trimwave.report.aligned import aligned, narrow
 
-COLUMNS = "client", "beta", "MHz", "T s", "compute", "down", "up", "MiB", "GB"
+MOST_ROWS = 20
+"""Clients of which all are shown without being asked for."""
+
+FIRST_ROWS = 8
+"""Clients that are shown of more, besides the one that ends last."""
 
 WIDEST = 5
-"""Characters of a number in the table: with more, nine of them and what holds x_k do
+"""Characters of a number in the table: with more, ten of them and what holds x_k do
 not fit into 80 columns. `plan_json` has all digits."""
 
+MEANINGS = {
+    "client": "its number in the cell, from 0",
+    "beta": "the part of the emulator that it leaves out",
+    "MHz": "its share of the band",
+    "up MHz": "its share of the uplink's band",
+    "T s": "seconds of its round, the sum of the next three",
+    "compute": "local fine-tuning",
+    "down": "download",
+    "up": "upload",
+    "MiB": "download in the round",
+    "GB": "peak memory, by the model",
+    "held by": "what keeps beta from going on: memory (C3), beta_max or beta_min (C4)",
+}
+"""Every title that a plan's table may have."""
 
-def plan_table(plan: Plan) -> Table:
-    """Lay out who gets what: one row per client."""
-    shown = Table(
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        caption="MiB: download in the round. GB: peak memory, by the model.",
-        caption_justify="left",
-        caption_style="dim",
-    )
-    for title in COLUMNS:
-        shown.add_column(title, justify="right", no_wrap=True)
-    shown.add_column("held by", no_wrap=True)
-    for k, takes_part in enumerate(plan.scheduled):
-        if not takes_part:
-            shown.add_row(str(k), *[""] * (len(COLUMNS) - 1), "not scheduled")
-            continue
-        shown.add_row(
-            str(k),
-            f"{plan.prune_rate[k]:.3f}",
-            _narrow(plan.bandwidth_hz[k] / 1e6, 2),
-            _narrow(plan.total_s[k], 2),
-            _narrow(plan.compute_s[k], 2),
-            _narrow(plan.down_s[k], 2),
-            _narrow(plan.up_s[k], 2),
-            _narrow(_mib(plan.down_bits[k]), 1),
-            _narrow(plan.memory_bytes[k] / 1e9, 2),
-            plan.binding[k],
-        )
-    return shown
+DECIMALS = dict.fromkeys(MEANINGS, 2) | {"beta": 3, "MiB": 1}
 
 
-def plan_lines(situation: Situation, plan: Plan) -> list[str]:
+def plan_meanings(plan: Plan) -> dict[str, str]:
+    """Return the titles of a plan's table and what they mean."""
+    titles = ["client", *_numbers(plan), "held by"]
+    meanings = {title: MEANINGS[title] for title in titles}
+    if plan.up_bandwidth_hz is not None:
+        meanings["MHz"] = "its share of the downlink's band"
+    return meanings
+
+
+def plan_table(
+    plan: Plan,
+    width: int,
+    *,
+    names: Sequence[str] | None = None,
+    every: bool = False,
+) -> list[str]:
+    """Lay out who gets what, one line per client, below the titles.
+
+    Of many clients the first and the one that ends last, and what lies between.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of any method.
+    width : int
+        Columns of the screen.
+    names : [K], optional
+        What the clients are called; their numbers if left out.
+    every : bool
+        Show all clients, however many.
+    """
+    numbers, clients = _numbers(plan), np.arange(plan.num_clients)
+    whole = every or plan.num_clients <= MOST_ROWS
+    if whole:
+        columns = _columns(plan, numbers, clients, names)
+        return aligned(columns, width, left=("held by",))
+    columns = _columns(plan, numbers, clients[:FIRST_ROWS], names)
+    if plan.straggler >= FIRST_ROWS:
+        _append(columns, {"client": "..."})
+        last = _columns(plan, numbers, clients[[plan.straggler]], names)
+        _append(columns, {title: one for title, (one,) in last.items()})
+    _append(columns, {"client": "..."})
+    chosen = plan.scheduled
+    for name, of in (("least", np.min), ("median", np.median), ("most", np.max)):
+        found = {title: float(of(of_k[chosen])) for title, of_k in numbers.items()}
+        cells = {title: _cell(title, value) for title, value in found.items()}
+        _append(columns, {"client": name} | cells)
+    return aligned(columns, width, left=("held by",))
+
+
+def _numbers(plan: Plan) -> dict[str, FloatArray]:
+    """Return the columns of numbers by their titles, [K] each, in their units."""
+    bands = {"MHz": plan.bandwidth_hz / 1e6}
+    if plan.up_bandwidth_hz is not None:
+        bands["up MHz"] = plan.up_bandwidth_hz / 1e6
+    return {
+        "beta": plan.prune_rate,
+        **bands,
+        "T s": plan.total_s,
+        "compute": plan.compute_s,
+        "down": plan.down_s,
+        "up": plan.up_s,
+        "MiB": _mib(plan.down_bits),
+        "GB": plan.memory_bytes / 1e9,
+    }
+
+
+def _columns(
+    plan: Plan,
+    numbers: Mapping[str, FloatArray],
+    clients: IntArray,
+    names: Sequence[str] | None,
+) -> dict[str, list[str]]:
+    """Return the cells of some clients by title."""
+    chosen = plan.scheduled[clients].tolist()
+    at = clients.tolist()
+    columns = {"client": [str(k) if names is None else names[k] for k in at]}
+    for title, values in numbers.items():
+        pairs = zip(values[clients].tolist(), chosen, strict=True)
+        columns[title] = [_cell(title, one) if taken else "" for one, taken in pairs]
+    columns["held by"] = [
+        plan.binding[k] if taken else "not scheduled"
+        for k, taken in zip(at, chosen, strict=True)
+    ]
+    return columns
+
+
+def _append(columns: dict[str, list[str]], cells: Mapping[str, str]) -> None:
+    for title, values in columns.items():
+        values.append(cells.get(title, ""))
+
+
+def _cell(title: str, value: float) -> str:
+    return narrow(value, DECIMALS[title], WIDEST)
+
+
+def plan_lines(
+    situation: Situation,
+    plan: Plan,
+    *,
+    names: Sequence[str] | None = None,
+    every: bool = False,
+) -> list[str]:
     """Say what holds for the whole cell: latency, constraints, proof, preparation."""
     solution = plan.solution
     by = f" by {solution.solver} ({solution.status})" if solution else ""
+    last = plan.straggler if names is None else names[plan.straggler]
     lines = [
-        f"round {_seconds(plan.latency_s)} s{by}; client {plan.straggler} ends last",
+        f"round {_seconds(plan.latency_s)} s{by}; client {last} ends last",
         "; ".join(_constraints(situation, plan)),
     ]
+    if plan.num_clients > MOST_ROWS and not every:
+        lines.insert(0, _left_out(plan))
     if solution is not None:
         lines.append(_certificate(plan))
     if plan.install_bits.any():
@@ -67,33 +164,66 @@ def plan_lines(situation: Situation, plan: Plan) -> list[str]:
     return lines
 
 
+def _left_out(plan: Plan) -> str:
+    """Say what the table does not show of many clients."""
+    chosen = zip(plan.binding, plan.scheduled.tolist(), strict=True)
+    counts = Counter(name if taken else "not scheduled" for name, taken in chosen)
+    names = {"-": "nothing"}
+    held = ", ".join(
+        f"{names.get(one, one)} {number}" for one, number in counts.most_common()
+    )
+    shown = FIRST_ROWS + (plan.straggler >= FIRST_ROWS)
+    return (
+        f"{shown} of {plan.num_clients} clients, and the least, median and most of "
+        f"each column; --all prints every client. held by: {held}"
+    )
+
+
 def _constraints(situation: Situation, plan: Plan) -> list[str]:
-    total_hz = situation.cell.total_bandwidth_hz
+    cell = situation.cell
+    total_hz = cell.total_bandwidth_hz
     found = [f"C1 {plan.bandwidth_hz.sum() / 1e6:.4f} of {total_hz / 1e6:.4f} MHz"]
+    if plan.up_bandwidth_hz is not None and cell.up_bandwidth_hz is not None:
+        used_hz = plan.up_bandwidth_hz.sum()
+        found[0] += f" down, {used_hz / 1e6:.4f} of {cell.up_bandwidth_hz / 1e6:.4f} up"
+    if cell.resource_block_hz is not None:
+        blocks = round(plan.bandwidth_hz.sum() / cell.resource_block_hz)
+        found.append(f"{blocks} blocks of {cell.resource_block_hz / 1e3:g} kHz")
     takes_part = plan.scheduled
     if not takes_part.all():
         found.append(f"{takes_part.sum()} of {takes_part.size} clients scheduled")
     rates = plan.prune_rate[takes_part]
     # A method that sends whole models has nothing to keep C5 with.
     if plan.solution is not None or np.any(rates > 0):
-        mean, beta_bar = float(rates.mean()), situation.limits.beta_bar
-        state = "tight" if mean > beta_bar - 1e-3 else "slack"
-        if mean > beta_bar + 1e-6:
-            state = "exceeded: this method does not keep it"
-        found.append(f"C5 mean beta {mean:.4f} of {beta_bar:.4f}, {state}")
+        found.append(_mean_pruning(situation, rates, takes_part))
     used = plan.spectrum_utilisation
     found.append(f"spectrum carries bits {used:.1%} of the round")
     return found
+
+
+def _mean_pruning(
+    situation: Situation, rates: FloatArray, takes_part: np.ndarray[Any, Any]
+) -> str:
+    """Say what C5 comes to."""
+    limits = situation.limits
+    weights = situation.cell.num_samples[takes_part] if limits.weighted else None
+    mean, beta_bar = float(np.average(rates, weights=weights)), limits.beta_bar
+    state = "tight" if mean > beta_bar - 1e-3 else "slack"
+    if mean > beta_bar + 1e-6:
+        state = "exceeded: this method does not keep it"
+    what = "mean beta, by samples," if limits.weighted else "mean beta"
+    return f"C5 {what} {mean:.4f} of {beta_bar:.4f}, {state}"
 
 
 def _certificate(plan: Plan) -> str:
     solution = plan.solution
     assert solution is not None
     if solution.bound_s is not None and solution.gap is not None:
+        residual = solution.kkt_residual
         return (
             f"certificate: no plan is faster than {_seconds(solution.bound_s)} s "
-            f"(relative gap {solution.gap:.1e}); KKT residual "
-            f"{solution.kkt_residual:.1e}"
+            f"(relative gap {solution.gap:.1e})"
+            + ("" if residual is None else f"; KKT residual {residual:.1e}")
         )
     if solution.kkt_residual is None:
         return "certificate: none; only the exact solver of jcpba gives one"
@@ -105,15 +235,28 @@ def _certificate(plan: Plan) -> str:
 
 def plan_json(situation: Situation, plan: Plan) -> dict[str, Any]:
     """Everything of a plan in plain numbers, SI units in the names."""
-    solution = plan.solution
+    solution, cell = plan.solution, situation.cell
+    bands = {
+        name: value
+        for name in ("up_bandwidth_hz", "resource_block_hz")
+        if (value := getattr(cell, name)) is not None
+    }
+    total = {f"total_{name}" if name[0] == "u" else name: one for name, one in bands.items()}
     return {
         **plan.record(),
-        "total_bandwidth_hz": situation.cell.total_bandwidth_hz,
+        "total_bandwidth_hz": cell.total_bandwidth_hz,
+        **total,
         "beta_bar": situation.limits.beta_bar,
         "gap": solution.gap if solution else None,
         "price_hz": solution.price_hz if solution else None,
-        "noise": situation.cell.noise,
+        "noise": cell.noise,
     }
+
+
+def json_text(values: Mapping[str, Any]) -> str:
+    """Write JSON with a line for each key: of long lists many times faster."""
+    lines = (f"  {json.dumps(key)}: {json.dumps(one)}" for key, one in values.items())
+    return "{\n" + ",\n".join(lines) + "\n}"
 
 
 def _seconds(value: float) -> str:
@@ -121,15 +264,5 @@ def _seconds(value: float) -> str:
     return f"{value:.6f}" if value < 1e9 else f"{value:.6e}"
 
 
-def _narrow(value: float, decimals: int) -> str:
-    """Write a number with as many decimals as fit, or with an exponent: 1.2e8."""
-    for kept in range(decimals, -1, -1):
-        text = f"{value:.{kept}f}"
-        if len(text) <= WIDEST:
-            return text
-    mantissa, _, exponent = f"{value:.1e}".partition("e")
-    return f"{mantissa}e{int(exponent)}"
-
-
-def _mib(bits: float) -> float:
-    return float(bits) / BITS_PER_BYTE / MIB_BYTES
+def _mib(bits: Any) -> Any:
+    return bits / BITS_PER_BYTE / MIB_BYTES
