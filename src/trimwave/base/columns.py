@@ -111,8 +111,7 @@ def read_columns(path: Path, columns: Sequence[Column]) -> Columns:
         lines=tuple(row.line for row in rows),
         headings={name: header.cells[at].strip() for name, at in places.items()},
         values={
-            name: _numbers(table, rows, at, known[name])
-            for name, at in places.items()
+            name: _numbers(table, rows, at, known[name]) for name, at in places.items()
         },
     )
     for name in places:
@@ -186,9 +185,7 @@ def _unknown(where: str, header: Row, at: int, known: dict[str, Column]) -> str:
     )
 
 
-def _numbers(
-    table: Table, rows: Sequence[Row], at: int, column: Column
-) -> FloatArray:
+def _numbers(table: Table, rows: Sequence[Row], at: int, column: Column) -> FloatArray:
     """Return a column as numbers: at once, or cell by cell if one is not plain."""
     cells = [row.cells[at].strip() for row in rows]
     if all(map(NUMBER.fullmatch, cells)):

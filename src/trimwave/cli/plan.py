@@ -1,15 +1,18 @@
 """The commands that plan without training: `trimwave plan`, `trimwave sweep`."""
 
-import json
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
 from trimwave.cli.options import METHODS_HELP, Overrides, Recipe, Seed
-from trimwave.report.console import plain_console, print_whole, stopped_hint
+from trimwave.report.console import plain_console, stopped_hint
+
+if TYPE_CHECKING:
+    from trimwave.recipe.config import Config
 
 
 def plan(
@@ -26,43 +29,123 @@ def plan(
     set_: Overrides = None,
     seed: Seed = None,
     round_: Annotated[int, typer.Option("--round", help="Which fading draw.")] = 1,
+    cell: Annotated[
+        Path | None, typer.Option(help="CELL.csv, in place of the recipe's clients.")
+    ] = None,
     pareto: Annotated[
         bool, typer.Option("--pareto", help="Latency against beta_bar, and prices.")
+    ] = False,
+    deadline_s: Annotated[
+        float | None,
+        typer.Option(
+            "--deadline",
+            metavar="S",
+            help="Serve as many clients as end within S seconds.",
+        ),
+    ] = None,
+    drop: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Drop the N clients that save the most time."),
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Print all clients, however many.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Plan one round without training: who gets how much band and model."""
-    from trimwave.base.table import is_table_name
     from trimwave.cli import arguments
-    from trimwave.report import tradeoff_table as tradeoff
-    from trimwave.report.plan_table import plan_json, plan_lines, plan_table
-    from trimwave.sweep.one_round import plan_cell, tradeoff_cell
 
+    asked = arguments.check_question(pareto, deadline_s, drop, every)
     changes = arguments.overrides(set_, {"seed": seed})
-    cell_csv = Path(source) if is_table_name(source) else None
-    recipe = "default" if cell_csv else source
+    recipe, cell_csv = arguments.planned_cell(source, cell)
     config = arguments.load(recipe, changes)
     text = arguments.planned_method(method, solver, config.method)
     command: Literal["csv", "plan"] = "csv" if cell_csv else "plan"
     also = [] if round_ == 1 else ["--round"]
     arguments.warn_of_idle(command, recipe, changes, replace(config, method=text), also)
+    if asked:
+        arguments.check_exact(asked, method, solver)
+    where = _Where(config, text, round_, cell_csv)
     if pareto:
-        arguments.check_pareto(method, solver)
-        found = tradeoff_cell(config, text, round_=round_, cell_csv=cell_csv)
-        as_dict = tradeoff.tradeoff_json(*found)
-        table = tradeoff.tradeoff_table(found[0])
-        lines = tradeoff.price_lines(*found[1:])
+        shown = _tradeoff(where)
     else:
-        planned = plan_cell(config, text, round_=round_, cell_csv=cell_csv)
-        as_dict, table = plan_json(*planned), plan_table(planned[1])
-        lines = plan_lines(*planned)
+        shown = _plan(where, deadline_s, drop, every)
     if as_json:
-        print(json.dumps(as_dict, indent=2))
+        print(shown.json())
         return
     console = plain_console()
-    print_whole(console, table)
-    for line in lines:
+    print("\n".join(shown.table(console.width)))
+    for line in shown.legend(console.width):
+        console.print(line, soft_wrap=True, style="dim")
+    for line in shown.lines:
         console.print(line, soft_wrap=True)
+
+
+class _Where(NamedTuple):
+    """What round is planned, and how."""
+
+    config: "Config"
+    method: str
+    round_: int
+    cell_csv: Path | None
+
+
+class _Shown(NamedTuple):
+    """What is printed of it: the table and its legend for a width of the screen."""
+
+    json: Callable[[], str]
+    table: Callable[[int], list[str]]
+    legend: Callable[[int], list[str]]
+    lines: list[str]
+
+
+def _tradeoff(where: _Where) -> _Shown:
+    """Return what `--pareto` prints."""
+    from trimwave.report import tradeoff_table as report
+    from trimwave.report.aligned import legend
+    from trimwave.report.plan_table import json_text
+    from trimwave.sweep.one_round import tradeoff_cell
+
+    config, method, round_, cell_csv = where
+    found = tradeoff_cell(config, method, round_=round_, cell_csv=cell_csv)
+    return _Shown(
+        json=lambda: json_text(report.tradeoff_json(*found)),
+        table=lambda width: report.tradeoff_table(found[0], width),
+        legend=lambda width: legend(report.tradeoff_meanings(found[0]), width),
+        lines=report.price_lines(*found[1:]),
+    )
+
+
+def _plan(
+    where: _Where, deadline_s: float | None, drop: int | None, every: bool
+) -> _Shown:
+    """Return what a plan prints, of all clients or of those who are served."""
+    from trimwave.report import plan_table as report
+    from trimwave.report.aligned import legend
+    from trimwave.sweep.one_round import plan_cell, served_cell
+
+    config, method, round_, cell_csv = where
+    more: dict[str, Any] = {}
+    told: list[str] = []
+    if deadline_s is None and drop is None:
+        situation, plan = plan_cell(config, method, round_=round_, cell_csv=cell_csv)
+    else:
+        situation, plan, selection = served_cell(
+            config,
+            method,
+            deadline_s=deadline_s,
+            num_dropped=drop or 0,
+            round_=round_,
+            cell_csv=cell_csv,
+        )
+        more = report.selection_json(selection, deadline_s)
+        told = report.selection_lines(selection, deadline_s)
+    return _Shown(
+        json=lambda: report.json_text(report.plan_json(situation, plan) | more),
+        table=lambda width: report.plan_table(plan, width, every=every),
+        legend=lambda width: legend(report.plan_meanings(plan), width),
+        lines=[*told, *report.plan_lines(situation, plan, every=every)],
+    )
 
 
 def sweep(
@@ -86,6 +169,7 @@ def sweep(
     """Plan a grid of cells without training, over the cores, to Parquet."""
     from trimwave.cli import arguments
     from trimwave.report import sweep_table as report
+    from trimwave.report.aligned import legend
     from trimwave.runs.comparison import method_texts
     from trimwave.runs.folder import new_folder, quoted
     from trimwave.sweep.grid import Sweep, parse_vary
@@ -112,7 +196,9 @@ def sweep(
             parts = run_sweep(asked, folder, cores if jobs is None else jobs, told)
         keys = tuple(asked.vary)
         summaries = report.summarise(read_rows(parts, (*keys, *report.NEEDED)), keys)
-    print_whole(console, report.sweep_table(summaries, keys))
+    print("\n".join(report.sweep_table(summaries, keys, console.width)))
+    for line in legend(report.sweep_meanings(keys), console.width):
+        console.print(line, soft_wrap=True, style="dim")
     for line in report.reason_lines(summaries, keys):
         console.print(line, soft_wrap=True)
     console.print(f"rows  {folder / 'parts'}", soft_wrap=True)

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol, get_args, get_origin, runtime_checkab
 
 from trimwave.base.errors import InputError, nearest
 from trimwave.base.quantity import LARGEST_WHOLE
+from trimwave.base.units import IntArray
 from trimwave.methods.deft import Deft
 from trimwave.methods.fedbiot import FedBiot
 from trimwave.methods.fedqlora import FedQlora
@@ -26,6 +27,7 @@ from trimwave.model.costs import Costs
 from trimwave.plan.plan import Plan, Scheme, Situation
 from trimwave.problem.limits import Limits
 from trimwave.problem.problem import Problem
+from trimwave.problem.solution import Solution
 
 
 class Method(Protocol):
@@ -62,6 +64,15 @@ class SolvesP1(Protocol):
 
     def problem(self, situation: Situation) -> Problem:
         """Return P1 of a round, as the method solves it."""
+
+    def plan_for(
+        self,
+        situation: Situation,
+        problem: Problem,
+        solution: Solution,
+        clients: IntArray | None = None,
+    ) -> Plan:
+        """Return the plan of an answer to P1 of some clients, or of all."""
 
 
 METHODS: dict[str, type[Any]] = {

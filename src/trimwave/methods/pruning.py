@@ -31,6 +31,7 @@ def pruned_plan(
     bandwidth_hz: FloatArray,
     solution: Solution | None = None,
     *,
+    up_bandwidth_hz: FloatArray | None = None,
     problem: Problem | None = None,
     scheduled: NDArray[np.bool_] | None = None,
     carry: Mapping[str, Any] | None = None,
@@ -41,6 +42,8 @@ def pruned_plan(
     ----------
     kept, bandwidth_hz : [K]
         x_k and B_k [Hz].
+    up_bandwidth_hz : [K], optional
+        Shares of the uplink's own band under FDD [Hz].
     problem : Problem, optional
         P1 of the situation, where the caller has it at hand.
     scheduled : [K] of bool, optional
@@ -57,6 +60,7 @@ def pruned_plan(
         situation,
         submodels,
         bandwidth_hz,
+        up_bandwidth_hz=up_bandwidth_hz,
         binding=_binding(problem, np.where(chosen, kept, np.nan)),
         solution=solution,
         carry=carry,

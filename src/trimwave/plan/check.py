@@ -71,7 +71,10 @@ def check_plan(
 
 def _given(plan: Plan) -> tuple[str, ...]:
     """Name the fields of this plan with one number per client."""
-    return (*PER_CLIENT, *(["up_bandwidth_hz"] if plan.up_bandwidth_hz is not None else []))
+    return (
+        *PER_CLIENT,
+        *(["up_bandwidth_hz"] if plan.up_bandwidth_hz is not None else []),
+    )
 
 
 def _shapes(situation: Situation, plan: Plan) -> Iterator[str]:

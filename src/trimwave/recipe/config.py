@@ -37,6 +37,11 @@ class CellConfig:
     """K."""
     total_bandwidth_hz: float = 100e6
     """B [Hz]."""
+    up_bandwidth_hz: float | None = None
+    """The uplink's own band under FDD [Hz], beside `total_bandwidth_hz` for the
+    downlink; left out = a share serves both directions."""
+    resource_block_hz: float | None = None
+    """Shares are whole blocks of this width [Hz], such as 180e3; left out = any."""
     base_speed_flops_per_s: float = 1e12
     """f_0 [FLOP/s]."""
     speed_factor: tuple[float, float] = (0.5, 2.0)
@@ -54,12 +59,28 @@ class CellConfig:
         _require_range("cell.", "memory_bytes", self.memory_bytes)
         plausible.BAND.require("cell.total_bandwidth_hz", self.total_bandwidth_hz)
         plausible.MEMORY.require("cell.memory_bytes", *self.memory_bytes)
+        if self.up_bandwidth_hz is not None:
+            plausible.BAND.require("cell.up_bandwidth_hz", self.up_bandwidth_hz)
+        self._check_blocks()
         for name in ("base_speed_flops_per_s", "server_speed_flops_per_s"):
             plausible.SPEED.require(f"cell.{name}", getattr(self, name))
         speeds = [self.base_speed_flops_per_s * one for one in self.speed_factor]
         plausible.SPEED.require(
             "cell.speed_factor` times `cell.base_speed_flops_per_s", *speeds
         )
+
+    def _check_blocks(self) -> None:
+        block_hz = self.resource_block_hz
+        if block_hz is None:
+            return
+        plausible.BLOCK.require("cell.resource_block_hz", block_hz)
+        for name in ("total_bandwidth_hz", "up_bandwidth_hz"):
+            band_hz = getattr(self, name)
+            if band_hz is not None and block_hz > band_hz:
+                raise InputError(
+                    f"`cell.resource_block_hz` = {block_hz:g} is more than "
+                    f"`cell.{name}` = {band_hz:g}."
+                )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,6 +133,8 @@ class LimitsConfig:
     """Most pruning of any client. # assumed."""
     beta_bar: float | None = None
     """Largest mean pruning rate; 0.5 if C5's constants are not given. # assumed."""
+    weighted: bool = False
+    """C5 weighs clients by their rows, as aggregation does; False = alike."""
     c5_xi: float | None = None
     """xi of C5."""
     c5_phi: float | None = None

@@ -102,13 +102,16 @@ class Environment:
         gains = self.channel.gains(round_index, cell.num_clients)
         density_w_per_hz = dbm_to_w(radio.noise_psd_dbm_per_hz + radio.noise_figure_db)
         noise_w = density_w_per_hz * cell.total_bandwidth_hz
+        up_hz = cell.up_bandwidth_hz or cell.total_bandwidth_hz
         heard = Cell(
             speed_flops_per_s=self.speed_flops_per_s,
             memory_bytes=self.memory_bytes,
             snr_down=radio.server_power_w * gains["down"] / noise_w,
-            snr_up=radio.client_power_w * gains["up"] / noise_w,
+            snr_up=radio.client_power_w * gains["up"] / (density_w_per_hz * up_hz),
             num_samples=num_samples,
             total_bandwidth_hz=cell.total_bandwidth_hz,
+            up_bandwidth_hz=cell.up_bandwidth_hz,
+            resource_block_hz=cell.resource_block_hz,
             noise=radio.noise,
             max_spectral_efficiency=radio.max_spectral_efficiency or np.inf,
             server_speed_flops_per_s=cell.server_speed_flops_per_s,
@@ -171,6 +174,7 @@ def limits_of(config: Config) -> Limits:
     return Limits(
         beta_min=limits.beta_min,
         beta_max=limits.beta_max,
+        weighted=limits.weighted,
         beta_bar=_beta_bar(limits, config.cell.num_clients, config.train.batch_size),
     )
 
@@ -230,6 +234,8 @@ def cell_from_csv(path: Path, config: Config) -> Cell:
         bandwidth_min_hz=values.get("bandwidth_min_hz"),
         bandwidth_max_hz=values.get("bandwidth_max_hz"),
         total_bandwidth_hz=config.cell.total_bandwidth_hz,
+        up_bandwidth_hz=config.cell.up_bandwidth_hz,
+        resource_block_hz=config.cell.resource_block_hz,
         noise=config.radio.noise,
         max_spectral_efficiency=config.radio.max_spectral_efficiency or np.inf,
         server_speed_flops_per_s=config.cell.server_speed_flops_per_s,

@@ -35,6 +35,8 @@ NO_TRAINING = (
 
 READ_WITH_CSV = (
     "cell.total_bandwidth_hz",
+    "cell.up_bandwidth_hz",
+    "cell.resource_block_hz",
     "cell.server_speed_flops_per_s",
     "radio.noise",
     "radio.max_spectral_efficiency",

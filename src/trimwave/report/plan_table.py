@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from trimwave.analysis import Selection
 from trimwave.base.units import BITS_PER_BYTE, MIB_BYTES, FloatArray, IntArray
 from trimwave.plan.plan import Plan, Situation
 from trimwave.report.aligned import aligned, narrow
@@ -237,20 +238,47 @@ def plan_json(situation: Situation, plan: Plan) -> dict[str, Any]:
     """Everything of a plan in plain numbers, SI units in the names."""
     solution, cell = plan.solution, situation.cell
     bands = {
-        name: value
-        for name in ("up_bandwidth_hz", "resource_block_hz")
-        if (value := getattr(cell, name)) is not None
+        "total_bandwidth_hz": cell.total_bandwidth_hz,
+        "total_up_bandwidth_hz": cell.up_bandwidth_hz,
+        "resource_block_hz": cell.resource_block_hz,
     }
-    total = {f"total_{name}" if name[0] == "u" else name: one for name, one in bands.items()}
     return {
         **plan.record(),
-        "total_bandwidth_hz": cell.total_bandwidth_hz,
-        **total,
+        **{name: value for name, value in bands.items() if value is not None},
         "beta_bar": situation.limits.beta_bar,
         "gap": solution.gap if solution else None,
         "price_hz": solution.price_hz if solution else None,
         "noise": cell.noise,
     }
+
+
+def selection_json(selection: Selection, deadline_s: float | None) -> dict[str, Any]:
+    """Who is dropped, and whether more could be served, beside `plan_json`."""
+    found: dict[str, Any] = {"dropped": selection.dropped.tolist()}
+    if deadline_s is not None:
+        found |= {"deadline_s": deadline_s, "most_served": selection.most}
+    return found
+
+
+def selection_lines(
+    selection: Selection,
+    deadline_s: float | None,
+    names: Sequence[str] | None = None,
+) -> list[str]:
+    """Say who is dropped, and what of that is proven."""
+    dropped = selection.dropped.tolist()
+    called = [str(k) if names is None else names[k] for k in dropped[:MOST_ROWS]]
+    if len(dropped) > MOST_ROWS:
+        called.append(f"and {len(dropped) - MOST_ROWS} more")
+    who = f"dropped: {', '.join(called) or 'nobody'}"
+    served = selection.clients.size
+    of = f"{served} of {served + len(dropped)} clients served"
+    if deadline_s is None:
+        return [f"{of}; {who}"]
+    proof = "nobody could serve more"
+    if not selection.proven:
+        proof = f"no more than {selection.most} could be"
+    return [f"{of} within {deadline_s:g} s, {proof}; {who}"]
 
 
 def json_text(values: Mapping[str, Any]) -> str:
