@@ -222,7 +222,7 @@ def _nobody(problem: Problem, deadline_s: float) -> Violation:
     message = (
         f"deadline: nobody can end within {deadline_s:g} s with C5; client "
         f"{first}, alone, needs {alone_s[first] * (1 + 5e-6):.6g} s; raise "
-        "`deadline_s`."
+        "the deadline to that or more."
     )
     return Violation.of("deadline", first, alone_s[first] - deadline_s, message)
 

@@ -1,14 +1,16 @@
 """The commands that plan without training: `trimwave plan`, `trimwave sweep`."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
+from rich.console import Console
 
 from trimwave.cli.options import METHODS_HELP, Overrides, Recipe, Seed
+from trimwave.report.aligned import legend, wrapped
 from trimwave.report.console import plain_console, stopped_hint
 
 if TYPE_CHECKING:
@@ -74,11 +76,9 @@ def plan(
         print(shown.json())
         return
     console = plain_console()
-    print("\n".join(shown.table(console.width)))
-    for line in shown.legend(console.width):
-        console.print(line, soft_wrap=True, style="dim")
+    _print_table(console, shown.table(console.width), shown.legend)
     for line in shown.lines:
-        console.print(line, soft_wrap=True)
+        print("\n".join(wrapped(line, console.width)))
 
 
 class _Where(NamedTuple):
@@ -91,18 +91,17 @@ class _Where(NamedTuple):
 
 
 class _Shown(NamedTuple):
-    """What is printed of it: the table and its legend for a width of the screen."""
+    """What is printed of it, the table for a width of the screen."""
 
     json: Callable[[], str]
     table: Callable[[int], list[str]]
-    legend: Callable[[int], list[str]]
+    legend: Mapping[str, str]
     lines: list[str]
 
 
 def _tradeoff(where: _Where) -> _Shown:
     """Return what `--pareto` prints."""
     from trimwave.report import tradeoff_table as report
-    from trimwave.report.aligned import legend
     from trimwave.report.plan_table import json_text
     from trimwave.sweep.one_round import tradeoff_cell
 
@@ -111,7 +110,7 @@ def _tradeoff(where: _Where) -> _Shown:
     return _Shown(
         json=lambda: json_text(report.tradeoff_json(*found)),
         table=lambda width: report.tradeoff_table(found[0], width),
-        legend=lambda width: legend(report.tradeoff_meanings(found[0]), width),
+        legend=report.tradeoff_meanings(found[0]),
         lines=report.price_lines(*found[1:]),
     )
 
@@ -121,7 +120,6 @@ def _plan(
 ) -> _Shown:
     """Return what a plan prints, of all clients or of those who are served."""
     from trimwave.report import plan_table as report
-    from trimwave.report.aligned import legend
     from trimwave.sweep.one_round import plan_cell, served_cell
 
     config, method, round_, cell_csv = where
@@ -143,9 +141,18 @@ def _plan(
     return _Shown(
         json=lambda: report.json_text(report.plan_json(situation, plan) | more),
         table=lambda width: report.plan_table(plan, width, every=every),
-        legend=lambda width: legend(report.plan_meanings(plan), width),
+        legend=report.plan_meanings(plan),
         lines=[*told, *report.plan_lines(situation, plan, every=every)],
     )
+
+
+def _print_table(
+    console: Console, table: Sequence[str], meanings: Mapping[str, str]
+) -> None:
+    """Print a table as fast as any text, and below it what its titles mean."""
+    print("\n".join(["", *table, ""]))
+    for line in legend(meanings, console.width):
+        console.print(line, soft_wrap=True, style="dim")
 
 
 def sweep(
@@ -169,7 +176,6 @@ def sweep(
     """Plan a grid of cells without training, over the cores, to Parquet."""
     from trimwave.cli import arguments
     from trimwave.report import sweep_table as report
-    from trimwave.report.aligned import legend
     from trimwave.runs.comparison import method_texts
     from trimwave.runs.folder import new_folder, quoted
     from trimwave.sweep.grid import Sweep, parse_vary
@@ -196,9 +202,8 @@ def sweep(
             parts = run_sweep(asked, folder, cores if jobs is None else jobs, told)
         keys = tuple(asked.vary)
         summaries = report.summarise(read_rows(parts, (*keys, *report.NEEDED)), keys)
-    print("\n".join(report.sweep_table(summaries, keys, console.width)))
-    for line in legend(report.sweep_meanings(keys), console.width):
-        console.print(line, soft_wrap=True, style="dim")
+    table = report.sweep_table(summaries, keys, console.width)
+    _print_table(console, table, report.sweep_meanings(keys))
     for line in report.reason_lines(summaries, keys):
         console.print(line, soft_wrap=True)
     console.print(f"rows  {folder / 'parts'}", soft_wrap=True)

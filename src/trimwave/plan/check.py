@@ -109,7 +109,9 @@ def _numbers(situation: Situation, plan: Plan) -> Iterator[str]:
         bands += [("up_bandwidth_hz", plan.up_bandwidth_hz, cell.up_bandwidth_hz)]
     for name, shares_hz, band_hz in bands:
         for k in np.flatnonzero(plan.scheduled & ~(shares_hz > 0)).tolist():
-            yield f"client {k} takes part with no band; give it a share, or None to rest"
+            yield (
+                f"client {k} takes part with no band; give it a share, or None to rest"
+            )
         if (sum_hz := float(np.sum(shares_hz))) > band_hz * (1 + ROUNDING):
             yield (
                 f"`{name}` adds up to {sum_hz:.10g} Hz, more than the band's "

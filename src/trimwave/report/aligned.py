@@ -32,7 +32,7 @@ def aligned(
             max(size, *map(_size, title))
             for size, title in zip(sizes, titles, strict=True)
         )
-        return 1 + sum(wide) + gap * (len(sizes) - 1)
+        return gap - 1 + sum(wide) + gap * (len(sizes) - 1)
 
     gap = next((one for one in GAPS if needed(one) <= width), GAPS[-1])
     if needed(gap) > width:
@@ -47,18 +47,22 @@ def aligned(
 
     def line(cells: Sequence[str]) -> str:
         padded = map(_padded, cells, sizes, sides)
-        return f" {(' ' * gap).join(padded)}".rstrip()
+        return margin + (" " * gap).join(padded).rstrip()
 
-    rule = " " + "─" * (needed(gap) - 1)
+    margin = " " * (gap - 1)
+    rule = margin + "─" * (needed(gap) - len(margin))
     return [*map(line, head), rule, *map(line, zip(*columns.values(), strict=True))]
 
 
 def legend(meanings: Mapping[str, str], width: int) -> list[str]:
     """Return what titles mean, in lines that break between words alone."""
-    text = " ".join(f"{title}: {meaning}." for title, meaning in meanings.items())
-    return textwrap.wrap(
-        text, max(width - 1, 20), break_long_words=False, break_on_hyphens=False
-    )
+    told = (f"{title}: {meaning}." for title, meaning in meanings.items())
+    return wrapped(" ".join(told), width)
+
+
+def wrapped(line: str, width: int) -> list[str]:
+    """Break a line between words where it is wider than the screen."""
+    return textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False)
 
 
 def narrow(value: float, decimals: int, widest: int) -> str:

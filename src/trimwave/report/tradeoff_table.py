@@ -31,7 +31,7 @@ def tradeoff_meanings(curve: TradeOff) -> dict[str, str]:
 def tradeoff_table(curve: TradeOff, width: int) -> list[str]:
     """Lay out one row per beta_bar; a star marks the nearest to the recipe's."""
     gaps = (curve.latency_s - curve.bound_s) / curve.latency_s
-    prices_s = 0.01 * np.maximum(0.0, -curve.seconds_per_beta_bar)
+    prices_s = 0.01 * np.maximum(0.0, -curve.seconds_per_beta_bar) + 0.0  # no -0
     columns = {
         "beta_bar": [
             f"{'*' if at == curve.nearest else ''}{value:.3f}"
