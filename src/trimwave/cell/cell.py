@@ -203,9 +203,9 @@ class Cell:
         if self.up_bandwidth_hz is not None:
             raise InputError(
                 f"{what} takes one band for both directions, got `up_bandwidth_hz` = "
-                f"{self.up_bandwidth_hz:g}; leave it out, or take what serves FDD: the "
-                "methods jcpba (exact), ubfp, lora, fedqlora and fedbiot, or `tw.solve` "
-                "with `tw.Exact`."
+                f"{self.up_bandwidth_hz:g}; leave it out, or take what serves FDD: "
+                "jcpba (exact), ubfp, lora, fedqlora, fedbiot, or `tw.solve` with "
+                "`tw.Exact`."
             )
 
     def require_one_cell(self, what: str) -> None:

@@ -71,10 +71,8 @@ def check_plan(
 
 def _given(plan: Plan) -> tuple[str, ...]:
     """Name the fields of this plan with one number per client."""
-    return (
-        *PER_CLIENT,
-        *(["up_bandwidth_hz"] if plan.up_bandwidth_hz is not None else []),
-    )
+    own_band = () if plan.up_bandwidth_hz is None else ("up_bandwidth_hz",)
+    return (*PER_CLIENT, *own_band)
 
 
 def _shapes(situation: Situation, plan: Plan) -> Iterator[str]:

@@ -18,7 +18,7 @@ def aligned(
     ----------
     columns : mapping
         Title to cells, as many in each. A title that makes the table wider than
-        `width` is stacked at its underscores.
+        `width` is stacked at its underscores and spaces.
     width : int
         Of the screen; wider only where the cells are.
     left : collection of str
@@ -85,10 +85,10 @@ def _padded(text: str, size: int, to_left: bool) -> str:
 
 
 def _stacked(title: str, size: int) -> list[str]:
-    """Break a title at underscores where it is wider than its cells."""
+    """Break a title at underscores and spaces where it is wider than its cells."""
     found = [""]
-    for part in title.replace("_", "_\n").split("\n"):
+    for part in title.replace("_", "_\n").replace(" ", " \n").split("\n"):
         if found[-1] and len(found[-1] + part) > size:
             found.append("")
         found[-1] += part
-    return found
+    return [one.rstrip() for one in found]

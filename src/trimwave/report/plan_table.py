@@ -18,9 +18,9 @@ MOST_ROWS = 20
 FIRST_ROWS = 8
 """Clients that are shown of more, besides the one that ends last."""
 
-WIDEST = 5
-"""Characters of a number in the table: with more, ten of them and what holds x_k do
-not fit into 80 columns. `plan_json` has all digits."""
+DIGITS = 5, 4
+"""Characters of a number: the first with which the table fits the screen. With more,
+ten of them and what holds x_k do not fit into 80 columns; `plan_json` has them all."""
 
 MEANINGS = {
     "client": "its number in the cell, from 0",
@@ -71,23 +71,34 @@ def plan_table(
     every : bool
         Show all clients, however many.
     """
+    lines: list[str] = []
+    for digits in DIGITS:
+        columns = _columns(plan, names, digits, every)
+        lines = aligned(columns, width, left=("held by",))
+        if max(map(len, lines)) <= width:
+            break
+    return lines
+
+
+def _columns(
+    plan: Plan, names: Sequence[str] | None, digits: int, every: bool
+) -> dict[str, list[str]]:
+    """Return the cells of all that is shown, by title."""
     numbers, clients = _numbers(plan), np.arange(plan.num_clients)
-    whole = every or plan.num_clients <= MOST_ROWS
-    if whole:
-        columns = _columns(plan, numbers, clients, names)
-        return aligned(columns, width, left=("held by",))
-    columns = _columns(plan, numbers, clients[:FIRST_ROWS], names)
+    if every or plan.num_clients <= MOST_ROWS:
+        return _cells(plan, clients, names, digits)
+    columns = _cells(plan, clients[:FIRST_ROWS], names, digits)
     if plan.straggler >= FIRST_ROWS:
         _append(columns, {"client": "..."})
-        last = _columns(plan, numbers, clients[[plan.straggler]], names)
+        last = _cells(plan, clients[[plan.straggler]], names, digits)
         _append(columns, {title: one for title, (one,) in last.items()})
     _append(columns, {"client": "..."})
     chosen = plan.scheduled
     for name, of in (("least", np.min), ("median", np.median), ("most", np.max)):
         found = {title: float(of(of_k[chosen])) for title, of_k in numbers.items()}
-        cells = {title: _cell(title, value) for title, value in found.items()}
+        cells = {title: _cell(title, one, digits) for title, one in found.items()}
         _append(columns, {"client": name} | cells)
-    return aligned(columns, width, left=("held by",))
+    return columns
 
 
 def _numbers(plan: Plan) -> dict[str, FloatArray]:
@@ -107,19 +118,18 @@ def _numbers(plan: Plan) -> dict[str, FloatArray]:
     }
 
 
-def _columns(
-    plan: Plan,
-    numbers: Mapping[str, FloatArray],
-    clients: IntArray,
-    names: Sequence[str] | None,
+def _cells(
+    plan: Plan, clients: IntArray, names: Sequence[str] | None, digits: int
 ) -> dict[str, list[str]]:
     """Return the cells of some clients by title."""
     chosen = plan.scheduled[clients].tolist()
     at = clients.tolist()
     columns = {"client": [str(k) if names is None else names[k] for k in at]}
-    for title, values in numbers.items():
-        pairs = zip(values[clients].tolist(), chosen, strict=True)
-        columns[title] = [_cell(title, one) if taken else "" for one, taken in pairs]
+    for title, values in _numbers(plan).items():
+        columns[title] = [
+            _cell(title, one, digits) if taken else ""
+            for one, taken in zip(values[clients].tolist(), chosen, strict=True)
+        ]
     columns["held by"] = [
         plan.binding[k] if taken else "not scheduled"
         for k, taken in zip(at, chosen, strict=True)
@@ -132,8 +142,8 @@ def _append(columns: dict[str, list[str]], cells: Mapping[str, str]) -> None:
         values.append(cells.get(title, ""))
 
 
-def _cell(title: str, value: float) -> str:
-    return narrow(value, DECIMALS[title], WIDEST)
+def _cell(title: str, value: float, digits: int) -> str:
+    return narrow(value, DECIMALS[title], digits)
 
 
 def plan_lines(
