@@ -127,11 +127,7 @@ def sweep_meanings(keys: Sequence[str]) -> dict[str, str]:
 
 def _written(value: Any) -> str:
     """Write a value of a key as a user would."""
-    if isinstance(value, float):
-        return plain(value)
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_written, value))}]"
-    return str(value)
+    return plain(value) if isinstance(value, float) else str(value)
 
 
 def reason_lines(summaries: Sequence[Summary], keys: Sequence[str]) -> list[str]:
