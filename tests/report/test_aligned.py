@@ -7,11 +7,11 @@ def test_columns_stand_under_their_titles():
     columns = {"client": ["0", "10"], "T s": ["1.00", "12.5"], "held by": ["-", "b"]}
     assert aligned(columns, 80, left=("held by",)) == [
         " client   T s  held by",
-        " ──────────────────────",
+        " ─────────────────────",
         "      0  1.00  -",
         "     10  12.5  b",
     ]
-    assert aligned(columns, 20, left=("held by",))[0] == "client  T s held"
+    assert aligned(columns, 20, left=("held by",))[0] == "client  T s held by"
     assert len(aligned({"a": []}, 80)) == 2
 
 
