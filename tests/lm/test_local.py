@@ -14,8 +14,10 @@ def test_who_is_not_in_the_plan_is_left_out(make):
     everyone = LocalBackend(server, clients(server)).exchange(plan, 1)
     some = replace(plan, submodels=(plan.submodels[0], None, plan.submodels[2]))
     called = []
-    exchange = LocalBackend(server, clients(server), called.append).exchange(some, 1)
-    assert called == [update.client for update in exchange.updates] == [0, 2]
+    backend = LocalBackend(server, clients(server), lambda *told: called.append(told))
+    exchange = backend.exchange(some, 1)
+    assert [update.client for update in exchange.updates] == [0, 2]
+    assert called == [(0, 0, 2), (2, 1, 2)]
     losses = everyone.train_loss
     assert exchange.train_loss == [losses[0], None, losses[2]]
 

@@ -1,7 +1,10 @@
+import itertools
+
 import pytest
 from made_up import FAST, LABELS, SLOW, full_set, no_matplotlib, run, run_with
 
 from trimwave.base.errors import MissingExtraError
+from trimwave.report.line_labels import places
 from trimwave.report.picture import draw, save_picture
 from trimwave.report.target import choose_target
 
@@ -55,8 +58,7 @@ def test_every_method_is_one_line_that_looks_like_no_other():
         assert len(looks) == len(LABELS)
         assert len({line.get_marker() for line in lines.values()}) == len(LABELS)
         assert axis.get_legend() is None
-    (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == list(LABELS)
+        assert set(LABELS) <= {text.get_text() for text in axis.texts}
     (dotted,) = (line for line in full.lines if line.get_linestyle() == ":")
     assert set(dotted.get_ydata()) == {target.mean_loss_full}
     assert not [line for line in emulator.lines if line.get_linestyle() == ":"]
@@ -70,6 +72,32 @@ def test_a_method_without_an_emulator_is_drawn_once():
     assert (list(emulator), list(full)) == (["UBFP"], ["LoRA", "UBFP"])
     assert emulator["UBFP"].get_color() == full["UBFP"].get_color()
     assert len(draw({"LoRA": whole}, "title").axes) == 1
+
+
+def test_a_panel_names_who_is_not_on_it():
+    pytest.importorskip("matplotlib")
+    whole = [run_with(FAST, emulator_shift=0.0)]
+    emulator, full = draw({"LoRA": whole, "UBFP": [run_with(FAST)]}, "title").axes
+    texts = [text.get_text() for text in emulator.texts]
+    assert texts == ["not here, the full model being theirs: LoRA", "UBFP"]
+    assert [text.get_text() for text in full.texts] == ["LoRA", "UBFP"]
+
+
+def test_a_line_under_others_is_wider_than_they():
+    pytest.importorskip("matplotlib")
+    alike = {"A": [run_with(FAST)], "B": [run_with(FAST)], "C": [run_with(SLOW)]}
+    lines = lines_of(draw(alike, "title").axes[1])
+    assert lines["A"].get_linewidth() > lines["B"].get_linewidth()
+    assert lines["B"].get_linewidth() == lines["C"].get_linewidth()
+    assert lines["A"].get_zorder() == lines["B"].get_zorder()  # drawn in this order
+
+
+def test_no_name_lies_upon_another():
+    ends = [(0.0, 0.0), (0.0, 0.0), (10.0, 3.0), (500.0, 0.0), (2.0, -4.0)]
+    boxes = places(ends, ["JCPBA*", "JCPBA", "Split LoRA", "UBFP", "personalised"])
+    for one, other in itertools.combinations(boxes, 2):
+        assert not one.overlaps(other)
+    assert [box.bottom + box.height / 2 for box in boxes[::3]] == [0.0, 0.0]
 
 
 @pytest.mark.parametrize(("ratio", "scale"), [(19.0, "linear"), (21.0, "symlog")])

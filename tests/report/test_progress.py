@@ -8,10 +8,10 @@ from trimwave.report.progress import RoundProgress
 
 
 def shown_rounds(console, records):
-    with RoundProgress(console, "JCPBA*", num_rounds=2, num_clients=2) as progress:
+    with RoundProgress(console, "JCPBA*", num_rounds=2) as progress:
         for entry in records:
-            progress.on_client(0)
-            progress.on_client(1)
+            progress.on_client(0, 0, 2)
+            progress.on_client(1, 1, 2)
             progress.on_record(entry)
     return console.file.getvalue().splitlines()
 
@@ -35,9 +35,11 @@ def test_a_round_of_a_method_that_prunes_nothing():
 
 def test_a_terminal_shows_who_is_at_work():
     console = Console(file=io.StringIO(), width=120, force_terminal=True)
-    with RoundProgress(console, "UBFP", num_rounds=2, num_clients=2) as progress:
+    with RoundProgress(console, "UBFP", num_rounds=2) as progress:
         progress.on_record(run()[0])
-        progress.on_client(1)
+        progress.on_client(7, 1, 3)  # of three that take part
         progress._bar.refresh()
         progress.on_record(run()[1])
-    assert "UBFP round 1/2 client 1" in console.file.getvalue()
+    shown = console.file.getvalue()
+    assert "UBFP round 1/2" in shown
+    assert "2/3 clients (number 7)" in shown

@@ -148,8 +148,8 @@ def _run_all(
         check_runs(bench, runs.values())
     records = {}
     for folder, one in runs.items():
-        label, clients = label_of(one.method, one.options), one.cell.num_clients
-        with RoundProgress(console, label, one.rounds, clients) as progress:
+        label = label_of(one.method, one.options)
+        with RoundProgress(console, label, one.rounds) as progress:
             records[folder] = run_method(
                 bench,
                 one,

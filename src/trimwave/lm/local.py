@@ -12,6 +12,10 @@ from trimwave.plan.plan import Plan, Scheme
 from trimwave.recipe.config import TrainConfig
 from trimwave.runs.rounds import Exchange, Server
 
+OnClient = Callable[[int, int, int], None]
+"""Called as a client starts: its number, its place in the round from 0, and how many
+take part in the round."""
+
 
 class LocalBackend:
     """Trains one client after another; implements `rounds.Backend`.
@@ -23,7 +27,7 @@ class LocalBackend:
         self,
         server: Server,
         clients: Sequence[Client],
-        on_client: Callable[[int], None] = lambda client: None,
+        on_client: OnClient = lambda client, place, num_clients: None,
     ) -> None:
         self._server = server
         self._clients = clients
@@ -32,10 +36,11 @@ class LocalBackend:
     def exchange(self, plan: Plan, round_index: int) -> Exchange:
         """Send, train, collect."""
         updates: dict[int, Update] = {}
+        num_scheduled = int(plan.scheduled.sum())
         for client, submodel in zip(self._clients, plan.submodels, strict=True):
             if submodel is None:
                 continue
-            self._on_client(client.number)
+            self._on_client(client.number, len(updates), num_scheduled)
             delivery = self._server.deliver(submodel)
             held = {**delivery.installed, **delivery.sent}
             updates[client.number] = client.fine_tune(held, submodel, round_index)

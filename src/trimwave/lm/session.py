@@ -11,7 +11,7 @@ import torch
 
 from trimwave.base.errors import InputError, RunError
 from trimwave.base.provenance import hardware_and_versions
-from trimwave.lm.local import LocalBackend, clients_of
+from trimwave.lm.local import LocalBackend, OnClient, clients_of
 from trimwave.lm.server import LmServer
 from trimwave.lm.train.quantise import quantiser
 from trimwave.lm.train.tune import pick_device
@@ -91,7 +91,7 @@ def run_method(
     *,
     resume: bool = False,
     on_record: Callable[[dict[str, Any]], None] = lambda record: None,
-    on_client: Callable[[int], None] = lambda client: None,
+    on_client: OnClient = lambda client, place, num_clients: None,
 ) -> list[dict[str, Any]]:
     """Run one method to its end in one folder, or go on with what the folder holds.
 
@@ -119,7 +119,7 @@ def _run(
     folder: Path,
     resume: bool,
     on_record: Callable[[dict[str, Any]], None],
-    on_client: Callable[[int], None],
+    on_client: OnClient,
 ) -> list[dict[str, Any]]:
     environment = Environment.from_config(config)
     environment.check_rounds(config.rounds)

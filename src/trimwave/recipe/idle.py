@@ -6,11 +6,17 @@ it was named for that command; one that is idle under another setting always is.
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, Literal
 
 from trimwave.base.errors import InputError
 from trimwave.methods import parse_method
+from trimwave.model.config_file import local_path
+from trimwave.model.names import KNOWN_MODELS
 from trimwave.recipe.config import CellConfig, Config, RadioConfig
+
+GENERATED = "gsm_symbolic"
+"""The source of rows that needs no file."""
 
 Command = Literal["run", "compare", "plan", "csv", "sweep"]
 """What was asked for; ``csv`` is a plan of a cell in a CSV."""
@@ -26,7 +32,8 @@ Idle = tuple[str, str]
 
 NO_TRAINING = (
     *("name", "rounds", "prune.", "align."),
-    *("data.source", "data.public", "data.num_test", "data.num_public"),
+    *("model.revision", "data.source", "data.configuration", "data.revision"),
+    *("data.public", "data.num_test", "data.num_public"),
     *("data.partition", "data.dirichlet_alpha", "data.max_tokens", "data.too_long"),
     *("train.learning_rate", "train.lora_learning_rate", "train.weight_decay"),
     *("train.max_grad_norm", "train.lora_alpha", "train.precision", "train.device"),
@@ -110,6 +117,12 @@ def _under_others(config: Config) -> Iterator[Idle]:
             "data.dirichlet_alpha",
             f"while `data.partition` is {config.data.partition}",
         )
+    if config.data.source == GENERATED or Path(config.data.source).exists():
+        for key in ("data.configuration", "data.revision"):
+            yield key, "while `data.source` is no data set of the hub"
+    known = KNOWN_MODELS.get(config.model.name)
+    if known.hub is None if known else local_path(config.model.name):
+        yield "model.revision", "while `model.name` is no model of the hub"
     if config.radio.fading == "none" and not config.radio.trace:
         yield "--round", "while `radio.fading` is none"
     if config.radio.trace:

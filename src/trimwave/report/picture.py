@@ -3,7 +3,7 @@
 import textwrap
 import warnings
 from collections.abc import Sequence
-from math import ceil, floor, log10
+from math import floor, log10
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,15 @@ import numpy as np
 
 from trimwave.base.errors import MissingExtraError
 from trimwave.base.units import FloatArray
+from trimwave.report.line_labels import Name, write_names
 from trimwave.report.target import Records, Results, Target
 
 PANELS = {
     "loss_emulator": "adapter on the method's emulator",
     "loss_full": "adapter plugged into the full model",
 }
-"""A method whose emulator is the full model is drawn on the second alone."""
+"""A method whose emulator is the full model is drawn on the second alone; the first
+says so."""
 
 COLOURS = ("#000000", "#e69f00", "#0072b2", "#009e73", "#d55e00", "#56b4e9", "#cc79a7")
 """Okabe and Ito's for colour-blind readers, without the yellow, faint on white."""
@@ -28,7 +30,14 @@ MARKERS = "os^DvP<X>p*hd"
 TITLE_LETTERS = 90
 """What one line of the title holds."""
 
-LEGEND_COLUMNS = 5
+NOTE_LETTERS = 60
+"""What one line of a note in a panel holds."""
+
+NEAR = 5e-3
+"""Lines that differ by less, relatively, lie upon each other to the eye."""
+
+LINE_WIDTH, OUTLINE = 1.4, 2.0
+"""Of a line [pt], and by how much more each line is drawn upon which another lies."""
 
 MARKED_ROUNDS = 8
 """About how many markers a line carries."""
@@ -75,37 +84,85 @@ def draw(results: Results, title: str, target: Target | None = None) -> Any:
 
     drawn = {name: _methods_with(results, name) for name in PANELS}
     names = [name for name in PANELS if drawn[name]]
-    height = 3.7 + 0.25 * ceil(len(results) / LEGEND_COLUMNS)
-    figure = Figure(figsize=(9, height), layout="constrained")
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
     axes: list[Any] = figure.subplots(1, len(names), squeeze=False)[0].tolist()
     for axis, name in zip(axes, names, strict=True):
-        for number, (label, runs) in enumerate(results.items()):
-            if label in drawn[name]:
-                _draw_method(axis, number, label, runs, name, len(results))
-        axis.set_title(PANELS[name], fontsize=10)
-        axis.set_ylabel("test loss [nat/answer token]")
-        axis.grid(alpha=0.3)
-        _scale_time(axis, results)
-    if target:
-        _draw_target(axes[-1], target.mean_loss_full)
-    _draw_legend(figure, results)
+        _draw_panel(axis, results, name, drawn[name])
+    num_seeds = max(len(runs) for runs in results.values())
+    if num_seeds > 1:
+        bands = f"mean of {num_seeds} seeds; band: lowest to highest seed"
+        figure.supxlabel(bands, fontsize=9)
     # A picture cannot scroll: long names go on in a second line.
     figure.suptitle(textwrap.fill(title, TITLE_LETTERS), fontsize=11, parse_math=False)
+    figure.draw_without_rendering()  # lays it out, so that the lines' ends are known
+    for axis, name in zip(axes, names, strict=True):
+        labels = _names_of(results, name, drawn[name])
+        if target and name == "loss_full":
+            labels.append(_draw_target(axis, target.mean_loss_full))
+        write_names(axis, labels)
     return figure
 
 
-def _draw_legend(figure: Any, results: Results) -> None:
-    num_seeds = max(len(runs) for runs in results.values())
-    bands = f"mean of {num_seeds} seeds; band: lowest to highest seed"
-    figure.legend(
-        *figure.axes[-1].get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=LEGEND_COLUMNS,
-        fontsize=9,
-        handlelength=4,
-        title=bands if num_seeds > 1 else None,
-        title_fontsize=9,
-    )
+def _draw_panel(axis: Any, results: Results, name: str, drawn: Sequence[str]) -> None:
+    """Draw one loss of the methods that have it, and name those that do not."""
+    upon = _upon(results, name, drawn)
+    for number, (label, runs) in enumerate(results.items()):
+        if label in drawn:
+            width = LINE_WIDTH + OUTLINE * upon[label]
+            _draw_method(axis, number, label, runs, name, len(results), width)
+    axis.set_title(PANELS[name], fontsize=10)
+    axis.set_ylabel("test loss [nat/answer token]")
+    axis.grid(alpha=0.3)
+    axis.margins(y=0.08)
+    _scale_time(axis, results)
+    absent = [label for label in results if label not in drawn]
+    if absent:
+        said = f"not here, the full model being theirs: {', '.join(absent)}"
+        axis.annotate(
+            textwrap.fill(said, NOTE_LETTERS),
+            (1, 1),
+            xycoords="axes fraction",
+            xytext=(-4, -4),
+            textcoords="offset points",
+            horizontalalignment="right",
+            verticalalignment="top",
+            fontsize=7,
+            color="0.3",
+            parse_math=False,
+        )
+
+
+def _upon(results: Results, name: str, drawn: Sequence[str]) -> dict[str, int]:
+    """Count the later lines that lie upon each, so that it is drawn wider than they."""
+    lines = {
+        label: np.stack(
+            [_mean_time_s(results[label]), _by_round(results[label], name).mean(0)]
+        )
+        for label in drawn
+    }
+
+    def alike(one: str, other: str) -> bool:
+        same = lines[one].shape == lines[other].shape
+        return same and np.allclose(lines[one], lines[other], rtol=NEAR)
+
+    return {
+        label: sum(alike(label, later) for later in drawn[place + 1 :])
+        for place, label in enumerate(drawn)
+    }
+
+
+def _names_of(results: Results, name: str, drawn: Sequence[str]) -> list[Name]:
+    """Return each method's name and where its line ends."""
+    return [
+        Name(
+            label,
+            COLOURS[number % len(COLOURS)],
+            float(_mean_time_s(runs)[-1]),
+            float(_by_round(runs, name).mean(axis=0)[-1]),
+        )
+        for number, (label, runs) in enumerate(results.items())
+        if label in drawn
+    ]
 
 
 def _methods_with(results: Results, name: str) -> list[str]:
@@ -126,6 +183,7 @@ def _draw_method(
     runs: Sequence[Records],
     name: str,
     num_methods: int,
+    width: float,
 ) -> None:
     """Draw the mean over seeds as a line and the range of the seeds as a band."""
     colour = COLOURS[number % len(COLOURS)]
@@ -136,9 +194,9 @@ def _draw_method(
         losses.mean(axis=0),
         color=colour,
         linestyle=DASHES[number // len(COLOURS) % len(DASHES)],
-        linewidth=1.4,
+        linewidth=width,
         marker=MARKERS[number % len(MARKERS)],
-        markersize=4,
+        markersize=3 + width,
         markevery=(number % every, every),  # methods of like times mark other rounds
         label=label,
     )
@@ -148,18 +206,10 @@ def _draw_method(
         axis.fill_between(time_s, low, high, color=colour, alpha=alpha, linewidth=0)
 
 
-def _draw_target(axis: Any, loss: float) -> None:
+def _draw_target(axis: Any, loss: float) -> Name:
+    """Draw the target and return its name, at the right edge."""
     axis.axhline(loss, color="0.3", linestyle=":", linewidth=1.2)
-    axis.annotate(
-        "target",
-        (1, loss),
-        xycoords=("axes fraction", "data"),
-        xytext=(3, 0),
-        textcoords="offset points",
-        verticalalignment="center",
-        fontsize=8,
-        color="0.3",
-    )
+    return Name("target", "0.3", axis.get_xlim()[1], loss)
 
 
 def _scale_time(axis: Any, results: Results) -> None:

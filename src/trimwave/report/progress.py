@@ -7,7 +7,6 @@ from typing import Any
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     TextColumn,
     TimeRemainingColumn,
@@ -17,24 +16,20 @@ from rich.progress import (
 class RoundProgress:
     """Shows round, losses, virtual seconds, the straggler and the time left."""
 
-    def __init__(
-        self, console: Console, label: str, num_rounds: int, num_clients: int
-    ) -> None:
+    def __init__(self, console: Console, label: str, num_rounds: int) -> None:
         self._console = console
         self._label = label
         self._num_rounds = num_rounds
-        self._num_clients = num_clients
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("clients, ETA"),
+            TextColumn("{task.fields[clients]}ETA", markup=False),
             TimeRemainingColumn(),
             console=console,
             transient=True,
             disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task(label, total=num_rounds * num_clients)
+        self._task = self._bar.add_task(label, total=num_rounds, clients="")
         self._done = 0
 
     def __enter__(self) -> "RoundProgress":
@@ -49,21 +44,20 @@ class RoundProgress:
     ) -> None:
         self._bar.stop()
 
-    def on_client(self, client: int) -> None:
-        """Take note that a client starts."""
+    def on_client(self, client: int, place: int, num_clients: int) -> None:
+        """Take note that a client starts, as the how-manyeth of its round, from 0."""
         number = min(self._done + 1, self._num_rounds)
-        description = f"{self._label} round {number}/{self._num_rounds}"
-        completed = self._done * self._num_clients + client
         self._bar.update(
             self._task,
-            completed=completed,
-            description=f"{description} client {client}",
+            completed=self._done + place / num_clients,
+            description=f"{self._label} round {number}/{self._num_rounds}",
+            clients=f"{place + 1}/{num_clients} clients (number {client}), ",
         )
 
     def on_record(self, record: Mapping[str, Any]) -> None:
         """Print a finished round."""
         self._done = record["round"]
-        self._bar.update(self._task, completed=self._done * self._num_clients)
+        self._bar.update(self._task, completed=self._done, clients="")
         line = (
             f"{self._label:<8} round {record['round']:>3}/{self._num_rounds}  "
             f"{record['virtual_s']:>9.2f} virtual s  "

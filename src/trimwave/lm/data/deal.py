@@ -51,6 +51,8 @@ def deal_rows(config: Config, tokenizer: Any) -> Dealt:
         num_test=data.num_test,
         num_public=data.num_public,
         seed=config.seed,
+        configuration=data.configuration,
+        revision=data.revision,
         fits=encoder.fits,
     )
     _warn_of_dropped(task, data.max_tokens)

@@ -1,6 +1,7 @@
-"""Calls into transformers and tokenizers on files that a user brought."""
+"""Other libraries: any failure on a user's files is one line, and none chats."""
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,15 +39,31 @@ def loading(
 @contextlib.contextmanager
 def quiet_transformers() -> Iterator[None]:
     """Keep transformers' progress bars and advice off the screen."""
-    from transformers.utils import logging
+    from transformers.utils import logging as theirs
 
-    bars: Any = logging.is_progress_bar_enabled()
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    bars: Any = theirs.is_progress_bar_enabled()
+    verbosity = theirs.get_verbosity()
+    theirs.set_verbosity_error()
+    theirs.disable_progress_bar()
     try:
         yield
     finally:
-        logging.set_verbosity(verbosity)
+        theirs.set_verbosity(verbosity)
         if bars:
-            logging.enable_progress_bar()
+            theirs.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def quiet_bitsandbytes() -> Iterator[None]:
+    """Keep its warnings of kernels that nothing here needs off the screen.
+
+    For its first import, which peft's is too; on a processor with AVX-512 it looks for
+    a kernel on the hub.
+    """
+    theirs = logging.getLogger("bitsandbytes")
+    level = theirs.level
+    theirs.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        theirs.setLevel(level)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from trimwave.base.errors import InputError, MissingExtraError
+from trimwave.lm.source.others import quiet_bitsandbytes
 
 BLOCK_VALUES = {4: 64, 8: 256}
 """Weights that share a scale; `costs.QUANTISED_BITS` charges for the scales."""
@@ -25,7 +26,8 @@ def quantiser() -> Any:
         If bitsandbytes is not installed.
     """
     try:
-        from bitsandbytes import functional
+        with quiet_bitsandbytes():
+            from bitsandbytes import functional
     except ModuleNotFoundError as missing:
         raise MissingExtraError("quant", str(missing.name)) from missing
     return functional

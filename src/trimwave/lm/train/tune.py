@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from trimwave.base.errors import InputError
 from trimwave.lm.data.encode import IGNORED, Batch
+from trimwave.lm.source.others import quiet_bitsandbytes
 from trimwave.lm.surgery.split import SplitModel
 from trimwave.lm.wire.ledger import trained_parameters
 from trimwave.recipe.config import TrainConfig
@@ -71,7 +72,8 @@ def _inject(
     seed: int,
     fan_in_fan_out: bool,
 ) -> None:
-    from peft import LoraConfig, inject_adapter_in_model
+    with quiet_bitsandbytes():
+        from peft import LoraConfig, inject_adapter_in_model
 
     lora = LoraConfig(
         r=config.lora_rank,
