@@ -68,6 +68,13 @@ BAND = Quantity(
 )
 """The whole band."""
 
+BLOCK = replace(
+    BAND,
+    usual=(15e3, 20e6),  # a subcarrier of LTE; above 12 of 1,440 kHz, NR's widest
+    others={"in MHz": _times(1e6), "in kHz": _times(1e3)},
+)
+"""A resource block."""
+
 SHARE_MIN = replace(BAND, usual=None, none_is=0.0)
 """A client's least share; 0 = none."""
 SHARE_MAX = replace(BAND, usual=None, none_is=float("inf"))

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from trimwave.base.units import IntArray
-from trimwave.plan.check import PER_CLIENT
 from trimwave.plan.plan import Plan, Present
 
 ABSENT = "absent"

@@ -199,6 +199,8 @@ class Environment:
             power_tx_w=np.broadcast_to(self.power_tx_w, cell.num_clients),
             joule_per_flop=self.joule_per_flop,
             total_bandwidth_hz=cell.total_bandwidth_hz,
+            up_bandwidth_hz=cell.up_bandwidth_hz,
+            resource_block_hz=cell.resource_block_hz,
             noise=radio.noise,
             max_spectral_efficiency=radio.max_spectral_efficiency or np.inf,
             server_speed_flops_per_s=cell.server_speed_flops_per_s,
@@ -209,10 +211,12 @@ class Environment:
         """Return the SNRs of gains, noise of the whole band."""
         radio = self.config.radio
         density_w_per_hz = dbm_to_w(radio.noise_psd_dbm_per_hz + radio.noise_figure_db)
-        noise_w = density_w_per_hz * self.config.cell.total_bandwidth_hz
+        down_hz = self.config.cell.total_bandwidth_hz
+        up_hz = self.config.cell.up_bandwidth_hz or down_hz
+        sent_down_w, sent_up_w = radio.server_power_w, self.power_tx_w
         return {
-            "snr_down": radio.server_power_w * gains["down"] / noise_w,
-            "snr_up": self.power_tx_w * gains["up"] / noise_w,
+            "snr_down": sent_down_w * gains["down"] / (density_w_per_hz * down_hz),
+            "snr_up": sent_up_w * gains["up"] / (density_w_per_hz * up_hz),
         }
 
     def _traced(self, trace: Trace, sample: Samples) -> dict[str, Any]:

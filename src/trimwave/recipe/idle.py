@@ -69,6 +69,7 @@ BY_DISTANCE = tuple(
 
 OF_THE_BAND = (
     *("radio.noise", "radio.max_spectral_efficiency", "cell.total_bandwidth_hz"),
+    "cell.resource_block_hz",
 )
 """Keys that only clients with a share of the band read."""
 

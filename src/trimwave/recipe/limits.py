@@ -31,6 +31,7 @@ def limits_of(config: Config, num_clients: int | None = None) -> Limits:
             limits, num_clients or config.cell.num_clients, config.train.batch_size
         ),
         damage=measured_damage(config),
+        weighted=limits.weighted,
     )
 
 
