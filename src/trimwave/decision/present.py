@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from trimwave.base.units import IntArray
-from trimwave.plan.plan import Plan, Present
+from trimwave.decision.plan import Plan, Present
 
 ABSENT = "absent"
 """What `Plan.binding` says of a client that is not there."""
