@@ -3,8 +3,9 @@ import pytest
 
 from trimwave.base.errors import InputError
 from trimwave.recipe.config import Config
-from trimwave.recipe.environment import Environment, limits_of
+from trimwave.recipe.environment import Environment
 from trimwave.recipe.fleet import with_clients
+from trimwave.recipe.limits import limits_of
 from trimwave.recipe.recipe import config_from_dict
 from trimwave.recipe.situation import num_samples_of
 
@@ -153,7 +154,7 @@ def test_a_cell_from_a_file_with_optional_columns(tmp_path):
     path.write_text("_name,held," + HEADER + "phone,0.25,1e12,4e9,30,20\n")
     cell = cell_from_csv(path, Config())
     assert cell.held.tolist() == [0.25]
-    assert cell.num_samples.tolist() == [Config().data.num_train]
+    assert cell.num_samples.tolist() == [1600]
     assert cell.bandwidth_min_hz is cell.bandwidth_max_hz is None
     path.write_text(HEADER + "1e12,4e9,30,20\n")
     assert cell_from_csv(path, Config()).held is None

@@ -5,6 +5,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
+from trimwave.base.errors import InputError
 from trimwave.methods import METHODS
 from trimwave.recipe import idle as idle_rules
 from trimwave.recipe.config import Config
@@ -29,6 +30,7 @@ OTHER = {
     "cell.flops_per_sample": 1e9,
     "cell.joule_per_flop": 1e-11,
     "radio.fading": "none",
+    "radio.trace_holes": "absent",
     "radio.noise": "psd",
     "radio.path_loss_model": "UMa",
     "radio.line_of_sight": "los",
@@ -44,11 +46,20 @@ OTHER = {
     "prune.criterion": "random",
     "data.source": "alpaca",
     "data.public": "alpaca",
+    "data.num_train": 99,
+    "data.num_test": 9,
+    "data.num_public": 9,
     "data.partition": "dirichlet",
+    "data.client_column": "user",
+    "data.columns": ["text"],
+    "data.label_column": "kind",
+    "data.label_names": ["a", "b"],
+    "data.template": "plain",
     "data.client_sizes": [3, 4, 5],
     "data.too_long": "drop",
     "train.precision": "fp32",
     "train.device": "cpu",
+    "metrics.names": ["f1"],
 }
 """Another value of each key that is no plain number."""
 
@@ -65,7 +76,10 @@ def other_value(key, config):
 
 def what_a_plan_reads(config):
     """Return all that `plan` and `sweep` see of a config."""
-    situation, plan = plan_cell(config, config.method)
+    try:
+        situation, plan = plan_cell(config, config.method)
+    except InputError as error:
+        return str(error)
     cell = situation.cell
     arrays = {
         one.name: np.asarray(value).tolist()
@@ -79,14 +93,22 @@ def test_the_list_of_what_planning_never_reads_is_true(tmp_path):
     trace = tmp_path / "gains.csv"
     lines = [f"1,{k},-6{k},-7{k}" for k in range(3)]
     trace.write_text("\n".join(["round,client,gain_down_db,gain_up_db", *lines]))
+    gappy = tmp_path / "gappy.csv"
+    gappy.write_text("\n".join([trace.read_text(), "2,0,-60,-70", "2,1,-60,-70"]))
     clients = tmp_path / "fleet.csv"
     clients.write_text("speed_gflops,memory_gb\n100,4\n")
     keys = [key for key in keys_of(Config().to_dict()) if not key.startswith("options")]
     assert len(keys) > 50
+    rows = tmp_path / "rows.csv"
+    rows.write_text("user,text\n" + "a,b\n" * 4 + "b,c\nc,d\n")
     read = set()
     for key in keys:
         base = (*SMALL, *C5) if key.startswith(("limits.c5", "limits.g")) else SMALL
+        if key == "radio.trace_holes":
+            base = (*SMALL, f"radio.trace={gappy}")
         base = (*SMALL, *BY_DISTANCE) if key in idle_rules.BY_DISTANCE else base
+        if key == "data.client_column":
+            base = (*SMALL, f"data.source={rows}")
         config = merge_overrides(Config(), base)
         files = {"radio.trace": trace, "cell.clients": clients}
         value = str(files[key]) if key in files else other_value(key, config)
@@ -143,6 +165,16 @@ def told(command, *changes, recipe=(), also=()):
         (["train.lora_learning_rate=1e-4"], "`jcpba`, which trains weights"),
         (["train.lora_rank=4"], "`jcpba`, which trains weights"),
         (["train.learning_rate=1e-4", "method=ubfp:learning_rate=1"], "of its own"),
+        (["metrics.num_rows=3"], "while `metrics.every_rounds` is 0"),
+        (["metrics.num_rows=3", "metrics.every_rounds=2"], None),
+        (
+            [
+                "metrics.max_new_tokens=3",
+                "metrics.every_rounds=2",
+                "metrics.names=['f1']",
+            ],
+            "nothing to generate",
+        ),
         (["rounds=3", "data.source=alpaca", "seed=4"], None),
     ],
 )

@@ -23,8 +23,9 @@ def configured(*changes):
 def test_num_samples_are_those_of_the_partition(changes, scheme):
     config = configured(*changes, f"data.partition={scheme}")
     data, skewed = config.data, scheme == "dirichlet"
+    num_rows = data.num_train or 1600
     rows = partition(
-        [k % 3 for k in range(data.num_train)] if skewed else data.num_train,
+        [k % 3 for k in range(num_rows)] if skewed else num_rows,
         3,
         scheme=scheme,
         alpha=0.1 if skewed else None,

@@ -1,6 +1,8 @@
 """A file's text, whatever its encoding; where it is no text, what it is instead."""
 
 import codecs
+import gzip
+import zlib
 from pathlib import Path
 
 from trimwave.base.errors import InputError
@@ -8,10 +10,12 @@ from trimwave.base.errors import InputError
 LFS_POINTER = b"version https://git-lfs"
 """How a file begins whose content Git LFS has not fetched."""
 
+GZIP = b"\x1f\x8b"
+
 FOREIGN = (
     (b"PK\x03\x04", "a zip archive, such as an Excel workbook", "save it as CSV UTF-8"),
     (b"\xd0\xcf\x11\xe0", "an old Excel workbook", "save it as CSV UTF-8"),
-    (b"\x1f\x8b", "compressed with gzip", "unpack it with gunzip"),
+    (GZIP, "compressed with gzip", "unpack it with gunzip"),
     (b"BZh", "compressed with bzip2", "unpack it with bunzip2"),
     (b"\xfd7zXZ\x00", "compressed with xz", "unpack it with unxz"),
     (b"\x28\xb5\x2f\xfd", "compressed with zstd", "unpack it with unzstd"),
@@ -37,8 +41,14 @@ SAMPLE_BYTES = 4096
 """Bytes that UTF-16 without a mark is told from."""
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, *, unpack: bool = False) -> str:
     """Read a text in UTF-8, UTF-16 or UTF-32; line ends stay as they are.
+
+    Parameters
+    ----------
+    path : Path
+    unpack : bool
+        Unpack it if it is compressed with gzip.
 
     Raises
     ------
@@ -53,6 +63,8 @@ def read_text(path: Path) -> str:
     except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path}: cannot be read ({reason}).") from None
+    if unpack and data.startswith(GZIP):
+        data = _unpacked(path, data)
     for start, what, remedy in FOREIGN:
         if data[: len(start)].lower() == start.lower():
             raise InputError(f"{path}: no text but {what}; {remedy}.")
@@ -68,6 +80,15 @@ def read_text(path: Path) -> str:
             "or damaged."
         )
     return text
+
+
+def _unpacked(path: Path, data: bytes) -> bytes:
+    try:
+        return gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(
+            f"{path}: cannot be unpacked by gzip ({error}); was it cut? Copy it again."
+        ) from None
 
 
 def _encoding(data: bytes) -> str:

@@ -126,7 +126,9 @@ def shown(cell: str) -> str:
     return repr(cell if len(cell) <= 40 else cell[:37] + "...")
 
 
-def read_table(path: Path, fit: Fit, *, free_text: bool = False) -> Table:
+def read_table(
+    path: Path, fit: Fit, *, free_text: bool = False, unpack: bool = False
+) -> Table:
     """Read the rows of a table, the header included.
 
     Blank lines are passed over; in tables of numbers, lines that begin with ``#`` too.
@@ -140,13 +142,15 @@ def read_table(path: Path, fit: Fit, *, free_text: bool = False) -> Table:
         which most are is taken, the one with more columns where as many are.
     free_text : bool
         The cells are text whose white space and ``#`` count.
+    unpack : bool
+        Unpack a file that is compressed with gzip.
 
     Raises
     ------
     InputError
         If the file is no table, is empty, or a quotation mark is left open.
     """
-    text = read_text(path)
+    text = read_text(path, unpack=unpack)
     with _fields_of_any_length():
         delimiter = _delimiter(path, text, fit, free_text)
         rows = list(_rows(path, text, delimiter, free_text))
@@ -172,7 +176,7 @@ def _delimiter(path: Path, text: str, fit: Fit, free_text: bool) -> str:
     if declared and declared[1] in DELIMITERS:
         return declared[1]
     order = list(DELIMITERS)
-    if path.suffix.lower() == ".tsv":
+    if ".tsv" in (path.suffix.lower(), Path(path.stem).suffix.lower()):
         order.sort(key="\t".__ne__)
     best, most = order[0], (-1, -1)
     for delimiter in order:

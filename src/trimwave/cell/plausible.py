@@ -195,6 +195,17 @@ PRUNE_RATE = Quantity(
 )
 """A pruning rate."""
 
+TIME = Quantity(
+    unit="s",
+    least=0.0,
+    too_low="a clock begins at 0",
+    most=1e11,
+    too_high="1e11 are 3000 years",
+    usual=(0.0, 1e10),  # a Unix time has 2e9
+    others={"in ms": _times(1e-3), "in us": _times(1e-6), "in ns": _times(1e-9)},
+)
+"""When something was measured."""
+
 SAMPLES = Quantity(
     unit="rows",
     least=1e-12,

@@ -117,6 +117,8 @@ def _key(config: Config, split: SplitModel, rows: Sequence[Encoded]) -> str:
     for row in rows:
         digest.update(f"{len(row.input_ids)} {row.answer_start} ".encode())
         digest.update(row.input_ids.numpy().tobytes())
+        if row.answers:
+            digest.update(repr(row.answers).encode())
     return digest.hexdigest()
 
 

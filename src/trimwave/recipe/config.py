@@ -34,13 +34,13 @@ class CellConfig:
     """The clients."""
 
     num_clients: int = 8
-    """K; with `clients` it follows from the table."""
+    """How many clients there are, K; with `clients` it follows from the table."""
     clients: str = ""
     """A table of clients, one line each, in place of the drawn ones."""
     total_bandwidth_hz: float = 100e6
-    """B [Hz]."""
+    """The band that all of them share, B [Hz]."""
     base_speed_flops_per_s: float = 1e12
-    """f_0 [FLOP/s]."""
+    """Speed that every client's is a factor of, f_0 [FLOP/s]."""
     speed_factor: tuple[float, float] = (0.5, 2.0)
     """Uniform range of the factor on f_0, drawn once per run."""
     memory_bytes: tuple[float, float] = (4e9, 8e9)
@@ -79,9 +79,9 @@ class RadioConfig:
     """The links."""
 
     server_power_w: float = 10.0
-    """p_s [W]."""
+    """Transmit power of the server, p_s [W]."""
     client_power_w: float = 0.2
-    """p_k [W]."""
+    """Transmit power of each client, p_k [W]."""
     path_loss_db: float = 60.0
     """Mean loss of every link [dB]."""
     path_loss_model: Literal["fixed", "UMa", "UMi", "InH"] = "fixed"
@@ -96,7 +96,11 @@ class RadioConfig:
     fading: Literal["rayleigh", "none"] = "rayleigh"
     """Block fading per client, direction and round."""
     trace: str = ""
-    """CSV of gains (round, client, gain_down_db, gain_up_db) in place of the model."""
+    """Table of measured gains, SNRs or rates, by round or second and client, in place
+    of path loss and fading."""
+    trace_holes: Literal["error", "hold", "absent"] = "error"
+    """What it means that a client has no row or value in a sample of `trace`: a fault
+    of the file, the value before it, or that the client is not there."""
     noise: Noise = "fixed"
     """``fixed``: a power, as eq. (7) is printed; ``psd``: a density, N0 times B_k."""
     noise_psd_dbm_per_hz: float = -174.0
@@ -138,13 +142,13 @@ class LimitsConfig:
     beta_bar: float | None = None
     """Largest mean pruning rate; 0.5 if C5's constants are not given. # assumed."""
     c5_xi: float | None = None
-    """xi of C5."""
+    """xi of C5, in place of `beta_bar`."""
     c5_phi: float | None = None
-    """phi of C5."""
+    """phi of C5, in place of `beta_bar`."""
     c5_psi: float | None = None
-    """psi of C5."""
+    """psi of C5, in place of `beta_bar`."""
     gamma_min: float | None = None
-    """Right-hand side of C5."""
+    """Right-hand side of C5, in place of `beta_bar`."""
 
     def __post_init__(self) -> None:
         for name in ("beta_min", "beta_max", "beta_bar"):
@@ -207,27 +211,58 @@ class DataConfig:
     """Commit, branch or tag of a data set of the hub; left out = its main branch."""
     public: str = "same"
     """The server's public rows: another source, or `same` = a disjoint draw."""
-    num_train: int = 1600
-    """Training rows, over all clients."""
-    num_test: int = 64
-    """Test rows."""
-    num_public: int = 64
-    """Public rows."""
-    partition: Literal["iid", "dirichlet"] = "iid"
-    """How rows go to clients."""
+    num_train: int | None = None
+    """Training rows, over all clients; left out = all there are, 1600 if generated."""
+    num_test: int | None = None
+    """Test rows; left out = 64, or a fifth of the rows where they are few."""
+    num_public: int | None = None
+    """Public rows; left out = 64, or a fifth of the rows where they are few."""
+    partition: Literal["iid", "dirichlet", "files"] = "iid"
+    """How rows go to clients; `files`: a folder with a file per client."""
+    client_column: str = ""
+    """Column that says whose row it is, in place of a partition."""
     dirichlet_alpha: float = 0.5
     """Concentration of the Dirichlet partition; small = skewed."""
     client_sizes: tuple[int, ...] = ()
     """Rows per client; empty = equal."""
+    label_column: str = ""
+    """Column of the class that the Dirichlet partition goes by; empty = the answer,
+    where it is a class."""
+    label_names: tuple[str, ...] = ()
+    """Names of classes 0, 1, and so on, for a column of class numbers."""
+    columns: tuple[str, ...] = ()
+    """Names of the columns of CSV and TSV files that have no header."""
+    template: Literal["auto", "chat", "plain"] = "auto"
+    """`auto`: chats by the tokenizer's chat template, if it has one; `chat`: all rows;
+    `plain`: none."""
     max_tokens: int = 1024
     """Longest row, prompt and answer [token]."""
     too_long: Literal["error", "drop", "truncate"] = "error"
     """What happens to a longer row."""
 
     def __post_init__(self) -> None:
-        names = ("num_train", "num_test", "num_public", "max_tokens")
-        _require("data.", self, 1, *names)
+        counts = ("num_train", "num_test", "num_public", "max_tokens")
+        given = (name for name in counts if getattr(self, name) is not None)
+        _require("data.", self, 1, *given)
         _require("data.", self, 0, "dirichlet_alpha")
+        if self.client_column and self.partition != "iid":
+            raise InputError(
+                f"`data.client_column` says whose rows are whose, and so does "
+                f"`data.partition` = {self.partition!r}; leave one of them out."
+            )
+        for name in ("label_names", "columns"):
+            values = getattr(self, name)
+            for one in values:
+                if values.count(one) > 1 or not one.strip():
+                    raise InputError(
+                        f"`data.{name}` must be names, each another, got {one!r}"
+                        f"{' twice' if one.strip() else ''}."
+                    )
+
+    @property
+    def is_owned(self) -> bool:
+        """The rows say whose they are, so that nothing is dealt out."""
+        return self.partition == "files" or bool(self.client_column)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -235,9 +270,9 @@ class TrainConfig:
     """Local fine-tuning."""
 
     num_local_steps: int = 30
-    """M. # assumed."""
+    """Steps of a client in a round, M. # assumed."""
     batch_size: int = 1
-    """N. # assumed."""
+    """Sequences per step, N. # assumed."""
     seq_len: int = 256
     """s: tokens per sequence that the latency model charges. # assumed."""
     learning_rate: float = 5e-5
@@ -297,15 +332,46 @@ class AlignConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class MetricsConfig:
+    """What a model gets right, beside its loss.
+
+    Taken with the trained blocks on the whole model: before training, every so many
+    rounds, and after the last one.
+    """
+
+    every_rounds: int = 0
+    """Rounds between two times; 0 = never."""
+    num_rows: int = 16
+    """Test rows that they are taken on, the first of them; all where there are fewer.
+    """
+    max_new_tokens: int = 256
+    """Longest answer that is generated [token]; shorter where the model's context
+    ends."""
+    names: tuple[Literal["exact_match", "accuracy", "f1", "tokens_per_s"], ...] = ()
+    """Which; empty = those that there are test rows for: `exact_match` and
+    `tokens_per_s` where answers have a number behind ####, `accuracy` and `f1` where
+    they are labels."""
+
+    def __post_init__(self) -> None:
+        if self.every_rounds < 0:
+            raise InputError(
+                "`metrics.every_rounds` must be at least 0, got "
+                f"{self.every_rounds}; 0 = never."
+            )
+        _require("metrics.", self, 1, "num_rows", "max_new_tokens")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
     """A whole run."""
 
     name: str = "default"
     """Names the run's folder."""
     method: str = "jcpba"
-    """A method of `trimwave methods`, with options: `jcpba:solver=bcd`."""
+    """A method of `trimwave methods`, with options: `jcpba:solver=bcd`; your own rule
+    as `module:Class`."""
     rounds: int = 10
-    """Rounds."""
+    """How many rounds are trained."""
     seed: int = 0
     """Everything random follows from it."""
     cell: CellConfig = field(default_factory=CellConfig)
@@ -316,6 +382,7 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     align: AlignConfig = field(default_factory=AlignConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Options of methods in this recipe, ``[options.fedbiot]`` and so on; what is
     written behind a method's name wins."""

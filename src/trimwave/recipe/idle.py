@@ -4,16 +4,18 @@ A recipe serves several commands, so a key that a command never reads is idle on
 it was named for that command; one that is idle under another setting always is.
 """
 
+import warnings
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from trimwave.base.errors import InputError
-from trimwave.methods import parse_method
+from trimwave.methods import METHODS, name_of, parse_method
 from trimwave.model.config_file import local_path
 from trimwave.model.names import KNOWN_MODELS
-from trimwave.recipe.config import Config
+from trimwave.recipe.config import Config, MetricsConfig
 from trimwave.recipe.fleet import fleet_of
+from trimwave.recipe.traces import trace_of
 
 GENERATED = "gsm_symbolic"
 """The source of rows that needs no file."""
@@ -31,14 +33,18 @@ Idle = tuple[str, str]
 """A key, or the beginning of keys up to a dot, and the end of "without effect ..."."""
 
 NO_TRAINING = (
-    *("name", "rounds", "prune.", "align."),
+    *("name", "rounds", "prune.", "align.", "metrics."),
     *("model.revision", "data.source", "data.configuration", "data.revision"),
     *("data.public", "data.num_test", "data.num_public"),
     *("data.partition", "data.dirichlet_alpha", "data.max_tokens", "data.too_long"),
+    *("data.columns", "data.label_column", "data.label_names", "data.template"),
     *("train.learning_rate", "train.lora_learning_rate", "train.weight_decay"),
     *("train.max_grad_norm", "train.lora_alpha", "train.precision", "train.device"),
 )
-"""What planning never reads."""
+"""What planning never reads, but for `READ_OF_OWNED`."""
+
+READ_OF_OWNED = ("data.source", "data.partition", "data.columns")
+"""What planning reads where the rows say whose they are."""
 
 RADIO_OF_LINKS = (
     *("server_power_w", "fading"),
@@ -82,8 +88,9 @@ def idle_keys(
     told: set[str] = set()
     written = [*dict.fromkeys([*named, *in_recipe])]
     for rules, keys in (
-        (_unread_by(command), list(named)),
+        (_unread_by(command, config), list(named)),
         (_beside_fleet(command, config), written),
+        (_beside_trace(config, written), written),
         (_under_others(config), written),
         (_of_the_method(config) if command not in SEVERAL else (), written),
     ):
@@ -99,10 +106,12 @@ def _matches(key: str, idle: str) -> bool:
     return key.startswith(idle) if idle.endswith(".") else key == idle
 
 
-def _unread_by(command: Command) -> Iterator[Idle]:
+def _unread_by(command: Command, config: Config) -> Iterator[Idle]:
     if command in ("plan", "sweep"):
         for key in NO_TRAINING:
-            if (command, key) != ("sweep", "name"):  # its folder's
+            if (command, key) == ("sweep", "name"):  # its folder's
+                continue
+            if not (config.data.is_owned and key in READ_OF_OWNED):
                 yield key, "on a plan, which trains nothing"
     if command in ("compare", "sweep"):
         yield "method", "here, where --methods says which"
@@ -141,28 +150,56 @@ def _beside_fleet(command: Command, config: Config) -> Iterator[Idle]:
         yield key, f"beside {fleet.found.path.name}, which gives the clients"
 
 
+def _of_rows(config: Config) -> Iterator[Idle]:
+    """Yield what says nothing about rows as they are."""
+    data = config.data
+    if data.source == GENERATED:
+        for key in ("data.columns", "data.label_column", "data.label_names"):
+            yield key, "on `gsm_symbolic`, which is generated"
+    if data.is_owned:
+        for key in ("data.num_train", "data.client_sizes"):
+            yield key, "where the rows say whose they are: a client keeps its own"
+    if data.partition != "dirichlet":
+        for key in ("data.dirichlet_alpha", "data.label_column"):
+            yield key, f"while `data.partition` is {data.partition}"
+
+
+def _beside_trace(config: Config, written: Collection[str]) -> Iterator[Idle]:
+    """Yield what a trace, or that there is none, leaves without effect."""
+    if not config.radio.trace:
+        if "radio.trace" not in written:  # else a sweep varies it
+            yield "radio.trace_holes", "without `radio.trace`"
+        return
+    keys = [*BY_DISTANCE, "radio.path_loss_db", "radio.fading"]
+    try:
+        trace, _ = trace_of(config)
+    except InputError:
+        trace = None  # told when the trace is read
+    if trace and trace.kind != "gain_db":
+        keys += [f"radio.{one}" for one in RADIO_OF_LINKS]
+    if trace and trace.kind == "rate_bps":
+        keys += [*OF_THE_BAND]
+    if trace and trace.speed_flops_per_s is not None:
+        keys += ["cell.base_speed_flops_per_s", "cell.speed_factor"]
+    for key in keys:
+        yield key, "while `radio.trace` gives that"
+
+
 def _under_others(config: Config) -> Iterator[Idle]:
     """Yield what other settings of the same config leave without effect."""
-    if config.data.partition != "dirichlet":
-        yield (
-            "data.dirichlet_alpha",
-            f"while `data.partition` is {config.data.partition}",
-        )
-    if config.radio.path_loss_model == "fixed":
-        for key in ("line_of_sight", "carrier_hz", "distance_m"):
-            yield f"radio.{key}", "while `radio.path_loss_model` is fixed"
+    yield from _of_rows(config)
     if config.data.source == GENERATED or Path(config.data.source).exists():
         for key in ("data.configuration", "data.revision"):
             yield key, "while `data.source` is no data set of the hub"
     known = KNOWN_MODELS.get(config.model.name)
     if known.hub is None if known else local_path(config.model.name):
         yield "model.revision", "while `model.name` is no model of the hub"
+    if config.radio.path_loss_model == "fixed":
+        for key in ("line_of_sight", "carrier_hz", "distance_m"):
+            yield f"radio.{key}", "while `radio.path_loss_model` is fixed"
     if config.radio.fading == "none" and not config.radio.trace:
         yield "--round", "while `radio.fading` is none"
-    if config.radio.trace:
-        for key in (*BY_DISTANCE, "radio.path_loss_db", "radio.fading"):
-            yield key, "while `radio.trace` gives the gains"
-    elif config.radio.path_loss_model != "fixed":
+    if config.radio.path_loss_model != "fixed" and not config.radio.trace:
         yield "radio.path_loss_db", "while `radio.path_loss_model` goes by distance"
     prune, align = config.prune, config.align
     if prune.criterion != "fisher":
@@ -176,11 +213,20 @@ def _under_others(config: Config) -> Iterator[Idle]:
     if not (align.initial_steps or align.every_rounds):
         never = "while `align.initial_steps` and `align.every_rounds` are 0"
         yield "align.kl_weight", never
+    yield from _of_metrics(config.metrics)
+
+
+def _of_metrics(metrics: MetricsConfig) -> Iterator[Idle]:
+    if not metrics.every_rounds:
+        for key in ("num_rows", "max_new_tokens", "names"):
+            yield f"metrics.{key}", "while `metrics.every_rounds` is 0"
+    if metrics.names and not {*metrics.names} & {"exact_match", "tokens_per_s"}:
+        yield "metrics.max_new_tokens", "while `metrics.names` has nothing to generate"
 
 
 def _of_the_method(config: Config) -> Iterator[Idle]:
     """Yield what the one method that runs or is planned leaves without effect."""
-    name = config.method.partition(":")[0]
+    name = name_of(config.method)
     try:
         method = parse_method(config.method, config.options)
     except InputError:
@@ -201,7 +247,10 @@ def _of_the_method(config: Config) -> Iterator[Idle]:
     if getattr(method, rate, None) is not None:
         for key in (f"train.{rate}", f"train.lora_{rate}"):
             yield key, f"while `{name}` has a `learning_rate` of its own"
-    if getattr(method, "adapter", "lora") == "lora":
+    trained = getattr(method, "adapter", "lora" if name in METHODS else None)
+    if trained is None:
+        return  # a rule of the user's own, whose training is not known here
+    if trained == "lora":
         yield f"train.{rate}", f"on `{name}`, which trains LoRA factors"
         return
     for key in (f"lora_{rate}", "lora_rank", "lora_alpha"):
@@ -217,3 +266,21 @@ def keys_of(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
         else:
             found.append(f"{prefix}{key}")
     return found
+
+
+SAID = {"seed": "--seed", "--round": "--round"}
+"""What a user calls keys that are options of the command line."""
+
+
+def warn_of_keys(
+    command: Command,
+    config: Config,
+    named: Collection[str],
+    in_recipe: Collection[str] = (),
+    *,
+    stacklevel: int = 3,
+) -> None:
+    """Warn of written keys that have no effect; parameters as of `idle_keys`."""
+    for why, keys in idle_keys(command, config, named, in_recipe).items():
+        words = ", ".join(SAID.get(key, f"`{key}`") for key in keys)
+        warnings.warn(f"without effect {why}: {words}.", stacklevel=stacklevel)

@@ -11,7 +11,7 @@ from typing import Any
 from trimwave.base.errors import InputError
 from trimwave.model.names import KNOWN_MODELS
 
-SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".parquet")
+SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".parquet", ".gz")
 """What names a file of rows or gains, whether it is there or not."""
 
 NAMES: dict[tuple[str, str], frozenset[str]] = {

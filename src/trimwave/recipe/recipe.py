@@ -1,6 +1,7 @@
 """Recipes: TOML files and `key=value` overrides into a `Config`, checked key by key."""
 
 import os
+import re
 import tomllib
 import warnings
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,8 @@ from trimwave.base.table import is_table_name
 from trimwave.recipe.config import Config
 from trimwave.recipe.fleet import counted
 from trimwave.recipe.idle import keys_of
+from trimwave.recipe.layers import lay_over, leave_out_counts, merge
+from trimwave.recipe.owned import with_owners
 from trimwave.recipe.paths import absolute_paths, check_paths
 
 PACKAGE_FOLDER = Path(__file__).parents[1]
@@ -38,16 +41,21 @@ def find_recipe(name: str) -> Path:
     path = Path(name)
     if path.suffix.lower() == ".toml" or is_table_name(name) or os.path.isfile(name):
         return path
-    known = {
-        str(recipe.relative_to(folder).with_suffix("")): recipe
-        for folder in FOLDERS
-        for recipe in folder.rglob("*.toml")
-    }
+    known = known_recipes()
     if name not in known:
         if os.path.exists(name):
             return path
         raise InputError(f"no recipe `{printable(name)}`; {nearest(name, known)}")
     return known[name]
+
+
+def known_recipes() -> dict[str, Path]:
+    """Return the recipes of this package by name."""
+    return {
+        recipe.relative_to(folder).with_suffix("").as_posix(): recipe
+        for folder in FOLDERS
+        for recipe in folder.rglob("*.toml")
+    }
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
@@ -64,10 +72,16 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         is legal.
     """
     tree: dict[str, Any] = {}
-    for _, written in _chain(path, ()):
-        _lay_over(tree, written)
+    ours = True
+    for recipe, written in _chain(path, ()):
+        if ours and not (ours := _is_ours(recipe)):
+            leave_out_counts(tree, written)
+        lay_over(tree, written)
     changed = deepcopy(tree)
-    _lay_over(changed, _merged(overrides))
+    named = _merged(overrides)
+    if ours:
+        leave_out_counts(changed, named)
+    lay_over(changed, named)
     check_paths(changed, str(path))
     try:
         return config_from_dict(changed, str(path))
@@ -92,10 +106,14 @@ def written_keys(path: Path, overrides: Sequence[str]) -> tuple[list[str], list[
     own = [
         key
         for recipe, tree in _chain(path, ())
-        if not any(folder in recipe.absolute().parents for folder in FOLDERS)
+        if not _is_ours(recipe)
         for key in keys_of(tree)
     ]
     return named, own
+
+
+def _is_ours(recipe: Path) -> bool:
+    return any(folder in recipe.absolute().parents for folder in FOLDERS)
 
 
 def _chain(path: Path, readers: tuple[Path, ...]) -> list[tuple[Path, dict[str, Any]]]:
@@ -144,15 +162,27 @@ def merge_overrides(config: Config, overrides: Sequence[str]) -> Config:
     InputError
         If a key or value is wrong.
     """
+    return with_changes(config, _merged(overrides), "--set")
+
+
+def with_changes(config: Config, changes: Mapping[str, Any], where: str) -> Config:
+    """Apply a nested dict of changes to a config that is built already.
+
+    Raises
+    ------
+    InputError
+        If a key or value is wrong; `where` names the source.
+    """
     tree = config.to_dict()
-    _lay_over(tree, _merged(overrides))
-    return config_from_dict(tree, "--set")
+    lay_over(tree, changes)
+    return config_from_dict(tree, where)
 
 
 def config_from_dict(tree: Mapping[str, Any], where: str) -> Config:
     """Build a config from a nested dict; `where` names the source in errors."""
     config: Config = _build(Config, tree, where, "")
-    return counted(config, "num_clients" in tree.get("cell", {}), where)
+    is_written = "num_clients" in tree.get("cell", {})
+    return with_owners(counted(config, is_written, where), is_written, where)
 
 
 def _parse_override(text: str) -> dict[str, Any]:
@@ -162,9 +192,21 @@ def _parse_override(text: str) -> dict[str, Any]:
     if not text.isascii() and text != text.encode(errors="replace").decode():
         raise InputError(f"--set {printable(text)}: holds bytes that are no UTF-8.")
     parsed = parse_value(value)
-    for part in reversed(key.strip().split(".")):
-        parsed = {part: parsed}
-    return absolute_paths(parsed, Path())
+    return nested({key.strip(): parsed})
+
+
+def nested(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a dict of dotted keys as a nested one, its paths made absolute.
+
+    A part that holds dots itself stands in quotes: ``options."a.b:Rule".rate``. Paths
+    are relative to the working directory.
+    """
+    tree: dict[str, Any] = {}
+    for key, value in changes.items():
+        for part in reversed(re.findall(r'"[^"]*"|[^.]+|(?<=\.)(?=\.|$)', key)):
+            value = {part.strip('"'): value}
+        merge(tree, value)
+    return absolute_paths(tree, Path())
 
 
 def parse_value(text: str) -> Any:
@@ -180,24 +222,8 @@ def _merged(overrides: Sequence[str]) -> dict[str, Any]:
     """Return overrides as one tree."""
     tree: dict[str, Any] = {}
     for override in overrides:
-        _merge(tree, _parse_override(override))
+        merge(tree, _parse_override(override))
     return tree
-
-
-def _lay_over(tree: dict[str, Any], changes: Mapping[str, Any]) -> None:
-    """Merge what says more later: another table of clients has another number."""
-    cell, below = changes.get("cell"), tree.get("cell")
-    if isinstance(cell, Mapping) and "clients" in cell and isinstance(below, dict):
-        below.pop("num_clients", None)
-    _merge(tree, changes)
-
-
-def _merge(tree: dict[str, Any], changes: Mapping[str, Any]) -> None:
-    for key, value in changes.items():
-        if isinstance(value, Mapping) and isinstance(tree.get(key), dict):
-            _merge(tree[key], value)
-        else:
-            tree[key] = value
 
 
 def _build(cls: type[Any], tree: Mapping[str, Any], where: str, prefix: str) -> Any:

@@ -14,6 +14,11 @@ from trimwave.plan.plan import Situation
 from trimwave.recipe.config import Config
 from trimwave.recipe.environment import Environment
 from trimwave.recipe.fleet import fleet_of
+from trimwave.recipe.owned import owned_sizes, warn_of_unknown_sizes
+from trimwave.recipe.row_files import client_folder, split_files
+
+NUM_GENERATED = 1600
+"""Training rows of `gsm_symbolic`, which has no end, where no number is asked for."""
 
 
 def shape_named(name: str) -> ModelShape:
@@ -39,6 +44,11 @@ def files_of(config: Config) -> list[Path]:
     """Return the files beside the recipe that a plan depends on."""
     brought = config.radio.trace, config.cell.clients
     files = [Path(name) for name in brought if name]
+    source = Path(config.data.source).expanduser()
+    if config.data.partition == "files":
+        files += client_folder(source).files
+    elif config.data.client_column and source.exists():
+        files += split_files(source)[0]
     if config.model.name not in SHAPES and (folder := local_path(config.model.name)):
         files.append(folder / CONFIG)
     return files
@@ -69,7 +79,8 @@ def costs_from(config: Config, shape: ModelShape) -> Costs:
 def num_samples_of(config: Config) -> FloatArray:
     """Return |D_k| as a run deals the rows out, or as a fleet gives it, [K].
 
-    As much for each where there are fewer rows than clients: a plan needs no rows.
+    As much for each where there are fewer rows than clients, or where nobody says how
+    many there are: a plan needs no rows. Rows that say whose they are, are counted.
 
     Raises
     ------
@@ -80,9 +91,22 @@ def num_samples_of(config: Config) -> FloatArray:
     fleet = fleet_of(config)
     if fleet is not None and (given := fleet.get("num_samples")) is not None:
         return given
-    if not data.client_sizes and data.num_train < num_clients:
-        return np.full(num_clients, data.num_train / num_clients)
-    return sizes_of(config, data.num_train).astype(np.float64)
+    if data.is_owned:
+        sizes = owned_sizes(config)
+        if sizes is None:
+            warn_of_unknown_sizes(config)
+            return np.full(num_clients, NUM_GENERATED / num_clients)
+        return sizes
+    num_rows = data.num_train
+    if num_rows is None:
+        # A plan weighs clients against each other: where nobody has counted the rows,
+        # shares of any number are enough.
+        num_rows = NUM_GENERATED
+        if data.source != "gsm_symbolic" and data.client_sizes:
+            num_rows = sum(data.client_sizes)
+    if not data.client_sizes and num_rows < num_clients:
+        return np.full(num_clients, num_rows / num_clients)
+    return sizes_of(config, num_rows).astype(np.float64)
 
 
 def sizes_of(config: Config, num_rows: int) -> IntArray:
@@ -100,7 +124,9 @@ def sizes_of(config: Config, num_rows: int) -> IntArray:
         raise InputError(f"`data.client_sizes`: {error}") from None
 
 
-def situate(config: Config, *, round_: int = 1) -> Situation:
+def situate(
+    config: Config, *, round_: int = 1, time_s: float | None = None
+) -> Situation:
     """Return what a method sees in one round.
 
     Parameters
@@ -109,14 +135,37 @@ def situate(config: Config, *, round_: int = 1) -> Situation:
         Cell, model, limits, training lengths.
     round_ : int
         Which round's fading, from 1.
+    time_s : float, optional
+        The second of a trace in seconds that the round begins in; the first in which
+        somebody is there, if left out.
 
     Raises
     ------
     InputError
-        If the config or the cell is wrong.
+        If the config or the cell is wrong, or there is nothing to tell the rounds or
+        seconds asked for by.
     """
     if round_ < 1:
         raise InputError(f"--round must be at least 1, got {round_}.")
+    if time_s is not None and not 0 <= time_s < np.inf:
+        raise InputError(f"--time must be at least 0 and finite, got {time_s}.")
     costs = costs_from(config, shape_named(config.model.name))
     environment = Environment.from_config(config)
-    return environment.situation(round_ - 1, costs, num_samples_of(config))
+    _check_moment(environment, round_, time_s)
+    clock_s = environment.start_s(0.0) if time_s is None else time_s
+    samples = num_samples_of(config)
+    return environment.situation(round_ - 1, costs, samples, clock_s=clock_s)
+
+
+def _check_moment(environment: Environment, round_: int, time_s: float | None) -> None:
+    """Refuse a round number over seconds, and a second over round numbers."""
+    if environment.replay is None and time_s is not None:
+        raise InputError(
+            "--time is a second of a trace with `time_s`, and there is none; use "
+            "--round."
+        )
+    if environment.replay is not None and round_ != 1:
+        raise InputError(
+            f"--round {round_}: over a trace in seconds, when a round begins depends "
+            "on the rounds before; say the second with --time."
+        )

@@ -13,7 +13,7 @@ from tokenizer import byte_tokenizer
 
 from trimwave.base.errors import InputError
 from trimwave.lm.data.deal import deal_rows
-from trimwave.lm.data.rows import LAYOUTS
+from trimwave.lm.data.layouts import LAYOUTS
 from trimwave.recipe.recipe import config_from_dict
 
 TEXTS = st.text(max_size=6) | st.sampled_from(
@@ -30,7 +30,15 @@ TEXTS = st.text(max_size=6) | st.sampled_from(
         "x" * 300,
     ]
 )
+MESSAGES = st.lists(
+    st.fixed_dictionaries(
+        {"role": st.sampled_from(["user", "assistant", "gpt", "tool"]) | TEXTS},
+        optional={"content": TEXTS | st.lists(TEXTS, max_size=2), "weight": st.just(0)},
+    ),
+    max_size=4,
+)
 VALUES = st.one_of(
+    MESSAGES,
     TEXTS,
     st.none(),
     st.booleans(),
@@ -53,11 +61,16 @@ SETTINGS = settings(max_examples=150)
 TOKENIZER = byte_tokenizer(frame="<bos> $A")
 
 
+def base_value(column, i):
+    if column in ("messages", "conversations"):
+        both = (("user", f"ask {i}"), ("assistant", f"say {i}"))
+        return [{"role": role, "content": text} for role, text in both]
+    return f"{column} {i}"
+
+
 def base_records(layout):
-    return [
-        {column: f"{column} {i}" for column in layout.needs + layout.parts}
-        for i in range(12)
-    ]
+    columns = [*layout.needs, *(c for c in layout.reads if c != "history")]
+    return [{column: base_value(column, i) for column in columns} for i in range(12)]
 
 
 def mutated(layout, changes):
@@ -152,7 +165,7 @@ COLUMN = st.one_of(
 @given(st.sampled_from(LAYOUTS), COLUMN, st.integers(0, 3), HOW, SCHEME)
 def test_odd_parquet_is_rows_or_one_sentence(layout, column, number, how, scheme):
     needs = layout.needs
-    columns = {name: [f"{name} {i}" for i in range(12)] for name in needs}
+    columns = {name: [base_value(name, i) for i in range(12)] for name in needs}
     columns[needs[number % len(needs)]] = column
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a.parquet"

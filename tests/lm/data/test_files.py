@@ -125,8 +125,8 @@ def test_a_folder_of_train_alone_and_one_with_files_that_are_not_read(tmp_path):
     assert len(all_rows(tmp_path)) == 1
     (tmp_path / "x.jsonl").mkdir()
     assert len(all_rows(tmp_path)) == 1
-    (tmp_path / "valid.jsonl").write_text('{"text": "a"}\n')
-    with pytest.warns(UserWarning, match="only the files named train.*`valid.jsonl`"):
+    (tmp_path / "device.jsonl").write_text('{"text": "a"}\n')
+    with pytest.warns(UserWarning, match="only the files `Train.*not `device.jsonl`"):
         assert len(all_rows(tmp_path)) == 1
 
 

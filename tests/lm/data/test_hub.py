@@ -3,7 +3,8 @@ import pytest
 from row_files import sums
 
 from trimwave.base.errors import InputError
-from trimwave.lm.data.rows import YAHOO_TOPICS, Row
+from trimwave.lm.data.layouts import YAHOO_TOPICS
+from trimwave.lm.data.rows import Row
 from trimwave.lm.data.tasks import load_rows, load_task
 
 

@@ -117,8 +117,8 @@ def test_a_blank_prompt_that_is_given_as_it_is_makes_a_text(tmp_path):
 @pytest.mark.parametrize(
     ("extra", "unused"),
     [
-        ({"context": "c"}, "the column `context`; .* of `answer`, `question`"),
-        ({"context": "c", "tags": [1]}, "columns `context`, `tags`;.*remove the col"),
+        ({"source": "c"}, "the column `source`; .* of `answer`, `question`"),
+        ({"source": "c", "tags": [1]}, "columns `source`, `tags`;.*remove the col"),
         ({"Answer ": "2"}, "the column `Answer `"),
         ({"\ud83d\x07": 1}, r"the column `\\ud83d\\x07`"),
     ],

@@ -1,11 +1,12 @@
-"""Where a prompt ends in the tokens of prompt and answer as one text.
+"""Where answers begin and end in the tokens of prompts and answers as one text.
 
 Apart, the answer would get other tokens than it has behind its prompt: a tokenizer that
 puts a word mark before every text (Llama 2's, Mistral's) puts a second one into the
 middle. So the text is tokenised whole, as it is when the model is used, and then cut:
 
 - The first token that ends after the prompt's last character is the answer's first.
-- So a token across the border belongs to the answer: the loss covers the whole answer,
+- An answer with more text behind it ends before the first token that begins there.
+- So a token across a border belongs to the answer: the loss covers the whole answer,
   and with it what that one token holds of the prompt.
 - Without offsets (tokenizers written in Python) the prompt is tokenised alone too, and
   the prompt's part are the tokens that both begin with. A token across the border is
@@ -14,51 +15,88 @@ middle. So the text is tokenised whole, as it is when the model is used, and the
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from trimwave.base.errors import InputError
 
+Spans = tuple[tuple[int, int], ...]
+"""Where answers begin and end, the end left out; in order."""
+
+
+class Script(NamedTuple):
+    """A text to learn from."""
+
+    text: str
+    """Prompts and answers, without tokens before and after."""
+    spans: Spans
+    """Characters of the answers."""
+    framed: bool = True
+    """Tokens are still to be put before it and after it."""
+
 
 def tokenise(
-    texts: Sequence[tuple[str, str]], tokenizer: Any
-) -> Iterator[tuple[list[int], int]]:
-    """Tokenise pairs of prompt and answer, without special tokens.
+    scripts: Sequence[Script], tokenizer: Any
+) -> Iterator[tuple[list[int], Spans]]:
+    """Tokenise texts whole, without special tokens but for those written out in them.
 
     Parameters
     ----------
-    texts : sequence of (str, str)
-        Prompts and answers; white space between them is in either.
+    scripts : sequence of Script
+        White space between prompt and answer is in either.
     tokenizer : transformers tokenizer
 
     Yields
     ------
     ids : list of int
-        Tokens of prompt + answer as one text.
-    border : int
-        How many of them are the prompt's.
+        Tokens of the text.
+    spans : Spans
+        Which of them are the answers'.
     """
-    if not texts:
+    if not scripts:
         return
-    whole = [prompt + answer for prompt, answer in texts]
     fast = bool(tokenizer.is_fast)
     found = tokenizer(
-        whole, add_special_tokens=False, return_offsets_mapping=fast, verbose=False
+        [script.text for script in scripts],
+        add_special_tokens=False,
+        return_offsets_mapping=fast,
+        verbose=False,
     )
-    for index, (prompt, _) in enumerate(texts):
+    for index, script in enumerate(scripts):
         ids = list(found["input_ids"][index])
-        if not prompt:
-            yield ids, 0  # a word mark before the text is then the answer's
-        elif fast:
-            yield ids, _border(found["offset_mapping"][index], len(prompt))
-        else:
-            alone = tokenizer(prompt, add_special_tokens=False, verbose=False)
-            yield ids, _num_common(ids, alone["input_ids"])
+        offsets = found["offset_mapping"][index] if fast else None
+        place = partial(_token_at, tokenizer, script.text, ids, offsets)
+        yield ids, tuple((place(a, True), place(b, False)) for a, b in script.spans)
 
 
-def _border(spans: Sequence[tuple[int, int]], prompt_end: int) -> int:
-    """Return the number of the first token that ends after a character."""
-    after = (number for number, (_, end) in enumerate(spans) if end > prompt_end)
-    return next(after, len(spans))
+def _token_at(
+    tokenizer: Any,
+    text: str,
+    ids: Sequence[int],
+    offsets: Sequence[tuple[int, int]] | None,
+    at: int,
+    starts: bool,
+) -> int:
+    """Return which token a span that starts, or ends, at a character is cut before."""
+    if at in (0, len(text)):  # a word mark before a text is its own
+        return len(ids) if at else 0
+    if offsets is not None:
+        return _border(offsets, at, starts)
+    alone = tokenizer(text[:at], add_special_tokens=False, verbose=False)
+    return _num_common(ids, alone["input_ids"])
+
+
+def _border(offsets: Sequence[tuple[int, int]], at: int, starts: bool) -> int:
+    """Return the first token of what starts at a character, or behind what ends there.
+
+    A token across that character is an answer's, on either side.
+    """
+    after = (
+        number
+        for number, (first, end) in enumerate(offsets)
+        if (end > at if starts else first >= at)
+    )
+    return next(after, len(offsets))
 
 
 def _num_common(ids: Sequence[int], others: Sequence[int]) -> int:

@@ -7,8 +7,10 @@ from typing import Self
 
 import numpy as np
 
+from trimwave.lm.data.layouts import NUMBERING, Layout, find_layout
+from trimwave.lm.data.reading import AS_IS, Reading
 from trimwave.lm.data.records import Records
-from trimwave.lm.data.rows import Lack, Layout, Row, find_layout, listed
+from trimwave.lm.data.rows import Lack, Row, listed
 
 
 class Draw(Iterator[Row]):
@@ -52,7 +54,10 @@ class Draw(Iterator[Row]):
 
 
 def draw_from(
-    tables: Iterable[Records], source: str, rng: np.random.Generator
+    tables: Iterable[Records],
+    source: str,
+    rng: np.random.Generator,
+    reading: Reading = AS_IS,
 ) -> list[Draw]:
     """Shuffle tables of one source and lay their records out as they are asked for.
 
@@ -61,11 +66,13 @@ def draw_from(
     Parameters
     ----------
     tables : iterable of Records
-        Training records, then perhaps test records.
+        Test records, if there are any, and then training records.
     source : str
         What the user calls them.
     rng : numpy.random.Generator
         Decides the order.
+    reading : Reading
+        What the recipe says of their columns.
 
     Raises
     ------
@@ -74,27 +81,34 @@ def draw_from(
     """
     tables = list(tables)
     layouts = [find_layout(table.columns(), source) for table in tables]
-    _warn_of_unused(zip(layouts, tables, strict=True), source)
+    readings = [reading.of_table(table.columns()) for table in tables[:-1]]
+    readings.append(reading)
+    for table, one in zip(tables, readings, strict=True):
+        one.check(table.columns(), source)
+    _warn_of_unused(zip(layouts, tables, strict=True), source, reading)
     return [
-        Draw(_laid_out(layout, table, rng), source, len(table))
-        for layout, table in zip(layouts, tables, strict=True)
+        Draw(_laid_out(layout, table, rng, one), source, len(table))
+        for layout, table, one in zip(layouts, tables, readings, strict=True)
     ]
 
 
 def _laid_out(
-    layout: Layout, records: Records, rng: np.random.Generator
+    layout: Layout, records: Records, rng: np.random.Generator, reading: Reading
 ) -> Iterator[Row | Lack]:
     order = rng.permutation(len(records)).tolist()
-    return (layout.row(records[i], records.where(i)) for i in order)
+    return (reading.row(layout, records[i], records.where(i)) for i in order)
 
 
-def _warn_of_unused(pairs: Iterable[tuple[Layout, Records]], source: str) -> None:
+def _warn_of_unused(
+    pairs: Iterable[tuple[Layout, Records]], source: str, reading: Reading
+) -> None:
     used: set[str] = set()
     unused: set[str] = set()
     for layout, records in pairs:
         columns = records.columns()
-        unused.update(layout.unused(columns))
-        used.update(layout.used(columns))
+        here = columns & {*layout.reads, *reading.reads}
+        used |= here
+        unused |= columns - here - layout.spare - NUMBERING
     if unused:
         plural = "columns" if len(unused) > 1 else "column"
         warnings.warn(

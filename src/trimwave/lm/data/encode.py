@@ -10,17 +10,17 @@ import torch
 
 from trimwave.base.errors import InputError, nearest
 from trimwave.base.streams import stream
-from trimwave.lm.data.border import start_ids, tokenise
+from trimwave.lm.data.border import Spans, start_ids, tokenise
 from trimwave.lm.data.rows import Row
+from trimwave.lm.data.script import TEMPLATES, Writer
 
 TOO_LONG = ("error", "drop", "truncate")
 
 IGNORED = -100
 """Label of a position without a loss; the value that torch ignores."""
 
-
-Pair = tuple[list[int], list[int]]
-"""Tokens of a prompt and of its answer."""
+Tokens = tuple[list[int], Spans]
+"""A row's tokens, with the special ones, and which of them are answers."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -30,7 +30,15 @@ class Encoded:
     input_ids: torch.Tensor
     """Prompt, answer, end of sequence [s]."""
     answer_start: int
-    """Position of the answer's first token."""
+    """Position of the (first) answer's first token."""
+    answers: tuple[tuple[int, int], ...] = ()
+    """Where each answer begins and where it ends, the end left out, if there are
+    several or if tokens follow; empty = one answer, from `answer_start` to the end."""
+
+    @property
+    def spans(self) -> tuple[tuple[int, int], ...]:
+        """Begin and end of each answer."""
+        return self.answers or ((self.answer_start, len(self.input_ids)),)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -46,7 +54,7 @@ class Batch:
 
 
 class Encoder:
-    """Rows to tokens: prompt and answer as one text, cut where the prompt ends.
+    """Rows to tokens: prompts and answers as one text, in which answers are marked.
 
     Parameters
     ----------
@@ -57,7 +65,9 @@ class Encoder:
     too_long : str
         What to do with a longer one: ``"error"``; ``"drop"``, for which `fits` is to be
         asked before rows are dealt out; or ``"truncate"``, which cuts the beginning of
-        the prompt and, if that is not enough, the end of the answer.
+        the first prompt and, if that is not enough, the end of the row.
+    template : str
+        How rows are written out, see `Writer`.
 
     Raises
     ------
@@ -66,8 +76,16 @@ class Encoder:
     """
 
     def __init__(
-        self, tokenizer: Any, max_tokens: int, too_long: str = "error"
+        self,
+        tokenizer: Any,
+        max_tokens: int,
+        too_long: str = "error",
+        template: str = "auto",
     ) -> None:
+        if template not in TEMPLATES:
+            raise InputError(
+                f"unknown `template` {template!r}; {nearest(template, TEMPLATES)}"
+            )
         if too_long not in TOO_LONG:
             raise InputError(
                 f"unknown `too_long` {too_long!r}; {nearest(too_long, TOO_LONG)}"
@@ -82,6 +100,7 @@ class Encoder:
             )
         self._tokenizer = tokenizer
         self._start = start_ids(tokenizer)
+        self._writer = Writer(tokenizer, template)
         self.max_tokens = max_tokens
         self.too_long = too_long
 
@@ -89,7 +108,12 @@ class Encoder:
         """Say of each row whether it is to be kept: under ``"drop"``, if it fits."""
         if self.too_long != "drop":
             return [True] * len(rows)
-        return [len(p) + len(a) <= self.max_tokens for p, a in self._pairs(rows)]
+        return [len(ids) <= self.max_tokens for ids, _ in self._tokens(rows)]
+
+    @property
+    def templates(self) -> str:
+        """How rows were written out so far: ``chat``, ``plain`` or both."""
+        return ", ".join(sorted(self._writer.used))
 
     def encode(self, parts: Mapping[str, Sequence[Row]]) -> dict[str, list[Encoded]]:
         """Tokenise the rows of some parts, each to one `Encoded`, in their order.
@@ -109,27 +133,33 @@ class Encoder:
         UserWarning
             Once, if rows were truncated; says how many of which part.
         """
-        pairs = {part: self._pairs(rows) for part, rows in parts.items()}
-        self._check_lengths(parts, pairs)
+        found = {part: self._tokens(rows) for part, rows in parts.items()}
+        self._check_lengths(parts, found)
         return {
-            part: [Encoded(torch.tensor(p + a), len(p)) for p, a in map(self._cut, own)]
-            for part, own in pairs.items()
+            part: [_encoded(*self._cut(*one)) for one in own]
+            for part, own in found.items()
         }
 
-    def _pairs(self, rows: Sequence[Row]) -> list[Pair]:
-        """Return prompt and answer of each row in tokens, with the special ones."""
+    def _tokens(self, rows: Sequence[Row]) -> list[Tokens]:
+        """Return the tokens of each row, with the special ones."""
         end = [self._tokenizer.eos_token_id]
-        return [
-            (self._start + ids[:border], ids[border:] + end)
-            for ids, border in tokenise([_texts(row) for row in rows], self._tokenizer)
-        ]
+        scripts = [self._writer.write(row) for row in rows]
+        found = []
+        for script, (ids, spans) in zip(
+            scripts, tokenise(scripts, self._tokenizer), strict=True
+        ):
+            if script.framed:
+                shift = len(self._start)
+                *others, (first, _) = ((a + shift, b + shift) for a, b in spans)
+                ids = self._start + ids + end
+                spans = (*others, (first, len(ids)))
+            found.append((ids, spans))
+        return found
 
     def _check_lengths(
-        self, parts: Mapping[str, Sequence[Row]], pairs: Mapping[str, list[Pair]]
+        self, parts: Mapping[str, Sequence[Row]], found: Mapping[str, list[Tokens]]
     ) -> None:
-        lengths = {
-            part: [len(p) + len(a) for p, a in own] for part, own in pairs.items()
-        }
+        lengths = {part: [len(ids) for ids, _ in own] for part, own in found.items()}
         over = {
             part: [i for i, length in enumerate(own) if length > self.max_tokens]
             for part, own in lengths.items()
@@ -156,20 +186,21 @@ class Encoder:
             f" raise `data.max_tokens`, or set `data.too_long` to `drop` or `truncate`."
         )
 
-    def _cut(self, pair: Pair) -> Pair:
-        prompt, answer = pair
+    def _cut(self, ids: list[int], spans: Spans) -> Tokens:
+        excess = len(ids) - self.max_tokens
+        if excess <= 0:
+            return ids, spans
         # The prompt's end holds the cue, without which the answer makes no sense.
-        first = len(self._start)
-        excess = max(0, len(prompt) + len(answer) - self.max_tokens)
-        prompt = prompt[:first] + prompt[first + excess :]
-        return prompt, answer[: self.max_tokens - len(prompt)]
+        first = len(self._start) if ids[: len(self._start)] == self._start else 0
+        gone = min(excess, spans[0][0] - first)
+        ids = [*ids[:first], *ids[first + gone :]][: self.max_tokens]
+        moved = ((a - gone, min(b - gone, len(ids))) for a, b in spans)
+        return ids, tuple((a, b) for a, b in moved if a < b)
 
 
-def _texts(row: Row) -> tuple[str, str]:
-    """Put a space before the answer, unless there is white space, or no prompt."""
-    if not row.prompt or row.prompt[-1].isspace() or row.answer[:1].isspace():
-        return row.key
-    return row.prompt, " " + row.answer
+def _encoded(ids: list[int], spans: Spans) -> Encoded:
+    one = len(spans) == 1 and spans[0][1] == len(ids)
+    return Encoded(torch.tensor(ids), spans[0][0], () if one else spans)
 
 
 def collate(items: Sequence[Encoded], pad_id: int) -> Batch:
@@ -186,10 +217,11 @@ def collate(items: Sequence[Encoded], pad_id: int) -> Batch:
     labels = torch.full((len(items), longest), IGNORED)
     for index, item in enumerate(items):
         stop = len(item.input_ids)
-        # Nothing comes before position 0 to predict it from.
-        start = max(item.answer_start, 1)
         input_ids[index, :stop] = item.input_ids
-        labels[index, start:stop] = item.input_ids[start:]
+        for first, end in item.spans:
+            # Nothing comes before position 0 to predict it from.
+            start = max(first, 1)
+            labels[index, start:end] = item.input_ids[start:end]
     return Batch(input_ids, labels, int((labels != IGNORED).sum()))
 
 

@@ -5,18 +5,30 @@ import io
 import json
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from trimwave.base.decode import read_text
 from trimwave.base.errors import InputError
 from trimwave.base.stored import sha256_of
+from trimwave.lm.data.layouts import LAYOUTS
+from trimwave.lm.data.reading import AS_IS, Reading
 from trimwave.lm.data.records import Found, NamedClasses, Record, Records
 from trimwave.lm.data.rows import listed, shown
+from trimwave.lm.data.saved import read_saved
 from trimwave.lm.data.tables import read_table_rows
+from trimwave.recipe.row_files import (
+    ROW_SUFFIXES,
+    is_saved_table,
+    kind_of,
+    row_files,
+    split_files,
+)
 
 
-def read_local(path: Path) -> tuple[Records, Records | None, str]:
+def read_local(
+    path: Path, reading: Reading = AS_IS
+) -> tuple[Records, Records | None, str]:
     """Read a file, or a folder with ``train*`` and perhaps ``test*`` files.
 
     Returns
@@ -30,60 +42,81 @@ def read_local(path: Path) -> tuple[Records, Records | None, str]:
     ------
     InputError
         If something is missing, empty or malformed; says which file and line.
+
+    Warns
+    -----
+    UserWarning
+        If a folder has files that are not read.
     """
-    train, test = _split_files(path)
+    if path.is_dir() and is_saved_table(path):
+        return read_saved(path)
+    train, test = split_files(path)
+    if path.is_dir():
+        _warn_of_others(path, [*train, *test])
+    test_records = read_files(test, reading) if test else None
+    revision = revision_of({"train": train, "test": test})
+    return read_files(train, reading), test_records, revision
+
+
+def _warn_of_others(folder: Path, read: Sequence[Path]) -> None:
+    names = [file.name for file in row_files(folder) if file not in read]
+    if names:
+        taken = ", ".join(f"`{file.relative_to(folder)}`" for file in read)
+        warnings.warn(
+            f"of the folder `{folder}` only the files {taken} are read, not "
+            f"{', '.join(f'`{name}`' for name in names)}; test rows are those of "
+            f"test*, or else of validation*, valid*, val or dev.",
+            stacklevel=2,
+        )
+
+
+def revision_of(parts: Mapping[str, Sequence[Path]]) -> str:
+    """Return a hash of files' contents, in their order, and of which part each is.
+
+    Raises
+    ------
+    InputError
+        If one cannot be read.
+    """
     digest = hashlib.sha256()
     try:
-        for part, files in (("train", train), ("test", test)):
+        for part, files in parts.items():
             for file in files:
                 # Where a file ends and what part it is decides who has a row.
                 digest.update(f"{part} {sha256_of(file)}\n".encode())
     except OSError as error:
         raise InputError(f"cannot read `{file}`: {error.strerror}.") from None
-    test_records = _read_files(test) if test else None
-    return _read_files(train), test_records, f"sha256:{digest.hexdigest()}"
+    return f"sha256:{digest.hexdigest()}"
 
 
-def _split_files(path: Path) -> tuple[list[Path], list[Path]]:
-    if path.is_file():
-        return [path], []
-    if not path.exists():
+def read_files(files: Sequence[Path], reading: Reading = AS_IS) -> Records:
+    """Read files of rows, one after the other.
+
+    Raises
+    ------
+    InputError
+        If one is empty or malformed; says which and where.
+    """
+    return Records([_read_file(file, reading) for file in files])
+
+
+def _read_file(file: Path, reading: Reading) -> Found:
+    kind = kind_of(file)
+    if not kind:
         raise InputError(
-            f"there is no file or folder `{path}`; a path that does not start with / "
-            f"is taken from the folder where the command runs."
+            f"`{file}` is of an unknown kind; give one of {', '.join(ROW_SUFFIXES)}; "
+            f"those of text may be packed by gzip (.jsonl.gz)."
         )
-    files = (file for file in path.iterdir() if file.is_file())
-    data = sorted(file for file in files if file.suffix.lower() in READERS)
-    if len(data) == 1:
-        return data, []
-    train = [file for file in data if file.name.lower().startswith("train")]
-    test = [file for file in data if file.name.lower().startswith("test")]
-    names = ", ".join(f"`{file.name}`" for file in data) or "none"
-    if not train:
+    if kind in TABLES:
+        records, lines = read_table_rows(file, reading.columns)
+        found = Found(records, str(file), lines)
+    elif reading.columns:
         raise InputError(
-            f"the folder `{path}` needs one data file, or files named train* and "
-            f"test*, of {', '.join(READERS)}; found: {names}."
+            f"`data.columns` names the columns of CSV and TSV files without a header; "
+            f"`{file}` has names of its own, so leave it out."
         )
-    if len(train) + len(test) < len(data):
-        warnings.warn(
-            f"of the folder `{path}` only the files named train* and test* are read; "
-            f"it has {names}.",
-            stacklevel=2,
-        )
-    return train, test
-
-
-def _read_files(files: Sequence[Path]) -> Records:
-    return Records([_read_file(file) for file in files])
-
-
-def _read_file(file: Path) -> Found:
-    reader = READERS.get(file.suffix.lower())
-    if reader is None:
-        raise InputError(
-            f"`{file}` is of an unknown kind; give one of {', '.join(READERS)}."
-        )
-    found = reader(file)
+    else:
+        found = READERS[kind](file)
     if not found.records:
         raise InputError(f"`{file}` is empty; give a file with rows.")
     return found
@@ -93,7 +126,7 @@ def _read_json_lines(file: Path) -> Found:
     records: list[Record] = []
     numbers: list[int] = []
     # Not `splitlines`: JSON may hold U+2028 and its like as they are.
-    lines = io.StringIO(read_text(file), newline=None)
+    lines = io.StringIO(read_text(file, unpack=True), newline=None)
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -113,7 +146,7 @@ def _read_json_lines(file: Path) -> Found:
 
 
 def _read_json(file: Path) -> Found:
-    text = read_text(file)
+    text = read_text(file, unpack=True)
     try:
         value = _loads(text, f"`{file}`")
     except json.JSONDecodeError as error:
@@ -163,6 +196,8 @@ def _checked(record: object, where: str) -> Record:
 
 def _refuse_wrapped(record: Record, file: Path) -> None:
     """Refuse one object around the rows: {"data": [{...}, ...]}, or one of columns."""
+    if any(one.nests and record.keys() >= {*one.needs} for one in LAYOUTS):
+        return  # one row of messages, or with a list of answers
     nested = {
         key: list(value.values()) if isinstance(value, dict) else value
         for key, value in record.items()
@@ -182,11 +217,6 @@ def _refuse_wrapped(record: Record, file: Path) -> None:
         f"`{file}` is one JSON object with {listed(record)}, not a list of rows; "
         f"{remedy}, one JSON object a line, as .jsonl."
     )
-
-
-def _read_table(file: Path) -> Found:
-    records, lines = read_table_rows(file)
-    return Found(records, str(file), lines)
 
 
 def _read_parquet(file: Path) -> Found:
@@ -215,11 +245,12 @@ def _read_parquet(file: Path) -> Found:
             ) from error
 
 
+TABLES = (".csv", ".tsv")
+"""Kinds that `read_table_rows` reads."""
+
 READERS: dict[str, Callable[[Path], Found]] = {
     ".jsonl": _read_json_lines,
     ".json": _read_json,
-    ".csv": _read_table,
-    ".tsv": _read_table,
     ".parquet": _read_parquet,
 }
-"""How each kind of file is read."""
+"""How each other kind of file is read."""

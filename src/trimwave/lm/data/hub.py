@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from trimwave.base.errors import InputError, nearest, one_line
-from trimwave.lm.data.records import Found, NamedClasses, Records
+from trimwave.lm.data.records import Records
+from trimwave.lm.data.saved import splits_of
 from trimwave.lm.source.hub import commit_of, denied, quiet_hub
 
 COMMIT = re.compile("[0-9a-f]{40}")
@@ -59,15 +60,8 @@ def read_hub(
             "the Hugging Face hub did not give that one; name the commit that is "
             "there, or check the network."
         )
-    if "train" not in splits:
-        found = ", ".join(splits)
-        raise InputError(f"`{name}` of the hub has no split `train`, only: {found}.")
-    parts = {
-        split: Records([Found(NamedClasses(splits[split]), f"{name} ({split})")])
-        for split in ("train", "test")
-        if split in splits
-    }
-    return parts["train"], parts.get("test"), commit or read
+    train, *tests = splits_of(splits, name)
+    return train, tests[0] if tests else None, commit or read
 
 
 def _splits(repository: str, configuration: str | None, commit: str | None) -> Any:

@@ -1,9 +1,10 @@
 """The parts of a run's rows: test, public and training rows, none in two of them."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 from trimwave.base.errors import InputError
 from trimwave.lm.data.draw import Draw
@@ -22,6 +23,19 @@ MOST_UNFIT = 20
 
 TITLES = {"train": "training", "test": "test", "public": "public"}
 """Parts by the names that the recipe's keys have."""
+
+
+class UpTo(NamedTuple):
+    """As many rows as there are, up to a number and to a share of a source."""
+
+    most: int
+    share: float = 1.0
+
+    def of(self, size: int | None) -> int:
+        """Return how many of a source of so many records; at least one."""
+        if size is None:
+            return self.most
+        return min(self.most, max(1, int(size * self.share)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,27 +65,39 @@ class Taker:
         self._fits = fits
         self._taken: set[tuple[str, str]] = set()
 
-    def take(self, draw: Draw, count: int | None, part: str) -> Part:
+    def take(
+        self, draw: Draw, count: int | UpTo | None, part: str, *, apart: bool = True
+    ) -> Part:
         """Take a number of rows, or all there are.
+
+        No later part gets a row that equals one of these, if they are to be `apart`.
 
         Raises
         ------
         InputError
             If there are not as many; says where the source's rows have gone.
         """
-        if count is not None and count < 0:
+        if isinstance(count, int) and count < 0:
             raise InputError(
                 f"cannot draw {count} {TITLES[part]} rows of `{draw.source}`; ask for "
                 f"0 or more."
             )
         before = draw.spent.copy()
+        asked = isinstance(count, int)
+        if isinstance(count, UpTo):
+            count = count.of(draw.size)
         rows = self._fitting(draw, count)
-        if len(rows) < (count or 0) or (count is None and not rows):
+        if asked and len(rows) < (count or 0) or not (asked or rows):
             raise InputError(_too_few(draw, count, len(rows), part))
         passed = {why: draw.spent[why] - before[why] for why in PASSED_OVER}
         draw.spent[part] += len(rows)
-        self._taken.update(row.key for row in rows)
+        if apart:
+            self.keep_apart(rows)
         return Part(tuple(rows), {str(why): n for why, n in passed.items() if n})
+
+    def keep_apart(self, rows: Iterable[Row]) -> None:
+        """Let no later part have a row that equals one of these."""
+        self._taken.update(row.key for row in rows)
 
     def _fitting(self, draw: Draw, count: int | None) -> list[Row]:
         rows: list[Row] = []
@@ -119,6 +145,12 @@ def _too_few(draw: Draw, count: int | None, left: int, part: str) -> str:
     )
 
 
+def warn_of_parts(parts: Mapping[str, Part], draws: Sequence[Draw]) -> None:
+    """Say once what was passed over, what is there twice and what was mended."""
+    warn_of_passed_over(parts)
+    warn_of_mended(draws)
+
+
 def warn_of_passed_over(parts: Mapping[str, Part]) -> None:
     """Say once what was passed over in which part, and what is there twice."""
     said = []
@@ -132,7 +164,7 @@ def warn_of_passed_over(parts: Mapping[str, Part]) -> None:
     if said:
         if any(DUPLICATE in part.passed_over for part in parts.values()):
             said.append("a duplicate is a row that another part has")
-        warnings.warn(f"rows {'; '.join(said)}.", stacklevel=4)
+        warnings.warn(f"rows {'; '.join(said)}.", stacklevel=5)
 
 
 def warn_of_mended(draws: Sequence[Draw]) -> None:
@@ -143,5 +175,5 @@ def warn_of_mended(draws: Sequence[Draw]) -> None:
             f"half a surrogate pair is no character: replaced by U+FFFD in "
             f"{len(origins)} {'row' if len(origins) == 1 else 'rows'}, the first drawn "
             f"is {origins[0]}; mend what cut these texts.",
-            stacklevel=4,
+            stacklevel=5,
         )

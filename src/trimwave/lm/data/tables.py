@@ -6,11 +6,9 @@ from typing import NamedTuple
 
 from trimwave.base.errors import InputError
 from trimwave.base.table import Row, Table, read_table
-from trimwave.lm.data.rows import LAYOUTS, YAHOO_COLUMNS, YAHOO_TOPICS
+from trimwave.lm.data.layouts import LAYOUTS, YAHOO_COLUMNS, YAHOO_TOPICS
 
-LAYOUT_COLUMNS = {
-    column for one in LAYOUTS for column in (*one.needs, *one.parts, one.answer)
-}
+LAYOUT_COLUMNS = {column for one in LAYOUTS for column in (*one.needs, *one.reads)}
 """Columns that a layout uses."""
 
 
@@ -23,23 +21,37 @@ class TableRows(NamedTuple):
     """The line on which each row begins, from 1."""
 
 
-def read_table_rows(file: Path) -> TableRows:
-    """Read a table with a header, or the header-less one of Yahoo Answers.
+def read_table_rows(file: Path, names: Sequence[str] = ()) -> TableRows:
+    """Read a table with a header, or a header-less one: Yahoo Answers', or named.
+
+    Parameters
+    ----------
+    file : Path
+    names : sequence of str
+        Names of the columns of a table that has no header.
 
     Raises
     ------
     InputError
         If it is no table; names the line.
     """
-    table = read_table(file, _known_columns, free_text=True)
-    columns: Sequence[str] = YAHOO_COLUMNS
-    if headed := not _is_yahoo(table.rows[0].cells):
+    fit = (lambda cells: len(cells) == len(names)) if names else _known_columns
+    table = read_table(file, fit, free_text=True, unpack=True)
+    columns: Sequence[str] = names or YAHOO_COLUMNS
+    is_yahoo = not names and _is_yahoo(table.rows[0].cells)
+    headed = not (names or is_yahoo)
+    if headed:
         columns = _header(table)
+    if names and [*map(_bare, table.rows[0].cells)] == [*map(_bare, names)]:
+        raise InputError(
+            f"{file}, line {table.rows[0].line}: is a header of the names in "
+            f"`data.columns`, which is for tables without one; leave it out."
+        )
     found = TableRows([], [])
     for row in table.rows[headed:]:
         table.check_width(row, columns)
         cells = row.cells
-        if not headed:
+        if is_yahoo:
             cells = [_yahoo_topic(file, row), *cells[1:]]
         found.records.append(dict(zip(columns, cells, strict=True)))
         found.lines.append(row.line)

@@ -9,23 +9,30 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
+
 from trimwave.base.errors import InputError, nearest
 from trimwave.base.streams import stream
 from trimwave.lm.data.draw import Draw, draw_from
-from trimwave.lm.data.files import READERS, read_local
+from trimwave.lm.data.files import read_local
 from trimwave.lm.data.hub import HUB, read_hub
 from trimwave.lm.data.parts import (
     DUPLICATE,
     Fits,
     Part,
     Taker,
-    warn_of_mended,
-    warn_of_passed_over,
+    UpTo,
+    warn_of_parts,
 )
+from trimwave.lm.data.reading import AS_IS, Reading
 from trimwave.lm.data.rows import Row
+from trimwave.recipe.row_files import kind_of
 
 GSM_SUFFIX = " Give the result as your final answer. Do not include units."
 """What reasoning-gym adds to every question."""
+
+FEW = UpTo(64, 0.2)
+"""Test rows, or public rows, where no number is asked for: 64 or a fifth."""
 
 GSM_CHUNK = 10_000
 """Problems asked of one generator seed; changing it changes every draw."""
@@ -64,6 +71,12 @@ class Splits:
     """`revision` of the source of `train` and `test`."""
     public_revision: str | None
     """`revision` of the source of `public`; None without public rows."""
+    client_ids: tuple[str, ...] | None = None
+    """The clients' names, where the rows say whose they are."""
+    shards: tuple[np.ndarray, ...] | None = None
+    """Then, which of `train` each client has, [n_k] each."""
+    own_test: tuple[tuple[Row, ...], ...] | None = None
+    """Test rows of each client's own, where clients have some."""
 
     @property
     def num_duplicates(self) -> int:
@@ -76,12 +89,11 @@ def load_task(
     public: str | None = None,
     *,
     num_train: int | None = None,
-    num_test: int | None = None,
-    num_public: int | None = None,
+    num_test: int | UpTo | None = None,
+    num_public: int | UpTo | None = None,
     seed: int,
-    configuration: str = "",
-    revision: str = "",
     fits: Fits | None = None,
+    reading: Reading = AS_IS,
 ) -> Splits:
     """Draw the test rows, then the public ones, then the training rows.
 
@@ -92,15 +104,16 @@ def load_task(
     public : str, optional
         Source of the public rows; ``"same"`` takes them from the training rows of
         `data`, and nobody else gets them.
-    num_train, num_test, num_public : int, optional
+    num_train, num_test, num_public : int or UpTo, optional
         How many of each; without it all there are. What is passed over does not count:
-        the source's next rows take its place.
+        the source's next rows take its place. The share of `UpTo` is one of training
+        rows; of a source that has no other use all may be taken.
     seed : int
         The run's seed.
-    configuration, revision : str
-        Of `data`, where it is a data set of the hub, as in `read_hub`.
     fits : callable, optional
         Says of each of some rows whether it may be taken; without it all may.
+    reading : Reading
+        What is said of `data`.
 
     Raises
     ------
@@ -113,7 +126,7 @@ def load_task(
         Once of what was passed over in which part and of what is there twice, once of
         characters that had to be replaced, once per source of columns without a use.
     """
-    own = load_rows(data, seed=seed, configuration=configuration, revision=revision)
+    own = load_rows(data, seed=seed, reading=reading)
     server = own if public in (None, "same", data) else load_rows(public, seed=seed)
     if own.test is None and num_test is None:
         raise InputError(f"`{data}` has no test rows of its own; set `num_test`.")
@@ -124,6 +137,10 @@ def load_task(
         raise InputError(
             f"set `num_public`: `{public}` would give all it has, or more."
         )
+    if isinstance(num_test, UpTo) and own.test:
+        num_test = UpTo(num_test.most)
+    if isinstance(num_public, UpTo) and server is not own:
+        num_public = UpTo(num_public.most)
     taker = Taker(fits)
     test = taker.take(own.test or own.train, num_test, "test")
     public_part = Part((), {})
@@ -131,9 +148,8 @@ def load_task(
         public_part = taker.take(server.train, num_public, "public")
     train = taker.take(own.train, num_train, "train")
     parts = {"train": train, "test": test, "public": public_part}
-    warn_of_passed_over(parts)
     draws = [own.train, *([own.test] if own.test else [])]
-    warn_of_mended(draws if server is own else [*draws, server.train])
+    warn_of_parts(parts, draws if server is own else [*draws, server.train])
     return Splits(
         train=train.rows,
         test=test.rows,
@@ -144,9 +160,7 @@ def load_task(
     )
 
 
-def load_rows(
-    source: str, *, seed: int, configuration: str = "", revision: str = ""
-) -> Draws:
+def load_rows(source: str, *, seed: int, reading: Reading = AS_IS) -> Draws:
     """Open a source of rows; what is no row (see `Lack`) is passed over and counted.
 
     Parameters
@@ -155,8 +169,8 @@ def load_rows(
         ``"gsm_symbolic"``, a name in `HUB`, ``owner/name`` on the hub, or a path.
     seed : int
         Decides the order, and what is generated.
-    configuration, revision : str
-        Of a data set of the hub, as in `read_hub`.
+    reading : Reading
+        What is said of it.
 
     Raises
     ------
@@ -172,10 +186,12 @@ def load_rows(
         package = f"reasoning-gym {version('reasoning-gym')}"
         return Draws(train=Draw(_gsm_symbolic(seed), source, None), revision=package)
     path = Path(source).expanduser()
-    if path.exists() or path.suffix.lower() in READERS or source[:1] in ("/", "~", "."):
-        train, test, version_read = read_local(path)
+    if path.exists() or kind_of(path) or source[:1] in ("/", "~", "."):
+        train, test, version_read = read_local(path, reading)
     elif source in HUB or source.count("/") == 1:
-        train, test, version_read = read_hub(source, configuration, revision)
+        train, test, version_read = read_hub(
+            source, reading.configuration, reading.revision
+        )
     else:
         hint = nearest(source, ["gsm_symbolic", *HUB])
         raise InputError(
@@ -184,7 +200,7 @@ def load_rows(
         )
     # The test rows are shuffled first: so they were in every release.
     tables = [train] if test is None else [test, train]
-    *tests, trains = draw_from(tables, source, stream(seed, "rows"))
+    *tests, trains = draw_from(tables, source, stream(seed, "rows"), reading)
     return Draws(train=trains, test=tests[0] if tests else None, revision=version_read)
 
 
