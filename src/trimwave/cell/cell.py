@@ -119,6 +119,11 @@ class Cell:
             raise InputError(
                 f"`noise` must be one of {NOISE_MODES}, got {self.noise!r}."
             )
+        if self.up_bandwidth_hz is not None and self.needs_band is not None:
+            raise InputError(
+                "links of a given rate stand beside one band; leave out "
+                "`up_bandwidth_hz`, or the rates."
+            )
         if self.emulator_time is not None:
             self._check_emulator_time(self.emulator_time)
         if self.client_ids and len(self.client_ids) != self.num_clients:
@@ -268,8 +273,9 @@ class Cell:
         if self.up_bandwidth_hz is not None:
             raise InputError(
                 f"{what} takes one band for both directions, got `up_bandwidth_hz` = "
-                f"{self.up_bandwidth_hz:g}; set it to None, or use `solve` with the "
-                "exact solver."
+                f"{self.up_bandwidth_hz:g}; leave it out, or take what serves FDD: "
+                "jcpba (exact), ubfp, lora, fedqlora, fedbiot, or `tw.solve` with "
+                "`tw.Exact`."
             )
 
     def require_one_cell(self, what: str) -> None:

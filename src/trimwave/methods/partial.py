@@ -57,7 +57,7 @@ class Partial(CommonOptions):
         problem, costs = situation.problem(self.adapter), situation.costs
         uniform = solve(problem, get_solver("uniform"))
         kept = round_to_sizes(problem, uniform.kept, uniform.bandwidth_hz)
-        bills = [costs.bill(costs.pruned(float(x), self.adapter)) for x in kept]
+        bills = costs.bills([costs.pruned(x, self.adapter) for x in kept.tolist()])
         everyone = schedule_of(situation, bills, np.arange(kept.size))
         chosen, queue = everyone, queue_s(situation)
         if queue > 0:  # all are best without a queue

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from trimwave.base.units import IntArray
-from trimwave.plan.check import PER_CLIENT
 from trimwave.plan.plan import Plan, Present
 
 ABSENT = "absent"
@@ -39,8 +38,8 @@ def spread(plan: Plan, present: Present) -> Plan:
     for at, k in enumerate(clients.tolist()):
         submodels[k], binding[k] = plan.submodels[at], plan.binding[at]
     arrays: dict[str, Any] = {}
-    known = [name for name in ("energy_j",) if getattr(plan, name) is not None]
-    for name in (*PER_CLIENT, "server_s", "given_s", *known):
+    energy = () if plan.energy_j is None else ("energy_j",)
+    for name in (*PER_CLIENT, "server_s", "given_s", *energy):
         values = np.asarray(getattr(plan, name))
         rest = values.max() if name == "install_bits" else 0
         arrays[name] = np.full(num_clients, rest, dtype=values.dtype)

@@ -10,6 +10,7 @@ from rich.table import Table
 from trimwave.base.units import MIB_BYTES
 from trimwave.report.target import Records, Results, Target, first_at_or_below
 from trimwave.report.task_metrics import task_numbers
+from trimwave.runs.best import best_round
 
 TO_TARGET = {"target_rounds": "target\nround", "target_s": "target\ns"}
 """Columns of a comparison that has a target."""
@@ -70,7 +71,7 @@ def summarise(records: Records) -> dict[str, float]:
     Rates, bytes, FLOPs and joules are means over the clients that took part, of all
     rounds.
     """
-    rounds = records[1:]
+    rounds, best = records[1:], best_round(records)
     summary = {
         "rounds": float(len(rounds)),
         "virtual_s": float(records[-1]["virtual_s"]),
@@ -78,6 +79,8 @@ def summarise(records: Records) -> dict[str, float]:
         "loss_full_start": float(records[0]["loss_full"]),
         "loss_emulator": float(records[-1]["loss_emulator"]),
         "loss_full": float(records[-1]["loss_full"]),
+        "best_round": float(best),
+        "loss_full_best": float(records[best]["loss_full"]),
     } | task_numbers(records)
     if not rounds:
         return summary
