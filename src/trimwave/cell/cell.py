@@ -126,11 +126,8 @@ class Cell:
             )
         if self.emulator_time is not None:
             self._check_emulator_time(self.emulator_time)
-        if self.client_ids is not None and len(self.client_ids) != self.num_clients:
-            raise InputError(
-                f"`client_ids` has {len(self.client_ids)} names for "
-                f"{self.num_clients} clients."
-            )
+        if self.client_ids and len(self.client_ids) != self.num_clients:
+            raise InputError(f"`client_ids` must name {self.num_clients} clients.")
 
     def _arrays(self) -> list[str]:
         """Names of the fields that hold a value per client."""
@@ -224,16 +221,16 @@ class Cell:
         """[..., K] least share that counts [Hz]: 0 for who needs no band; None = 0."""
         if self.needs_band is None:
             return self.bandwidth_min_hz
-        least_hz = 0.0 if self.bandwidth_min_hz is None else self.bandwidth_min_hz
-        return np.where(self.needs_band, least_hz, 0.0)
+        least_hz = self.bandwidth_min_hz
+        return np.where(self.needs_band, 0.0 if least_hz is None else least_hz, 0.0)
 
     @cached_property
     def share_max_hz(self) -> FloatArray | None:
         """[..., K] largest useful share [Hz]: 0 for who needs no band; None = all."""
         if self.needs_band is None:
             return self.bandwidth_max_hz
-        most_hz = np.inf if self.bandwidth_max_hz is None else self.bandwidth_max_hz
-        return np.where(self.needs_band, most_hz, 0.0)
+        most_hz = self.bandwidth_max_hz
+        return np.where(self.needs_band, np.inf if most_hz is None else most_hz, 0.0)
 
     @property
     def share_bounds_hz(self) -> tuple[FloatArray | None, FloatArray | None]:

@@ -21,15 +21,15 @@ from trimwave.base.curve import PiecewiseLinear
 from trimwave.base.roots import newton_root
 from trimwave.base.tolerances import ROOT_RTOL, TIME_ROUNDING
 from trimwave.base.units import FloatArray
-from trimwave.cell.link import Link
 from trimwave.problem.pieces import Piece
+from trimwave.problem.transfers import Transfers, over_given
 
 SMALLEST_SHARE = 1e-12
 """Shares below this part of the band are not searched under ``noise="psd"``."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class RoundLatency:
+class RoundLatency(Transfers):
     """The coefficients of eq. (9) for K clients, all [..., K]; leading axes are draws.
 
     A deadline is one number, or [..., 1] with one for each draw.
@@ -39,19 +39,9 @@ class RoundLatency:
     """u_k = M a / f_k [s]."""
     compute_emulator_s: FloatArray
     """v_k = M e_0 / f_k [s]: of the whole emulator."""
-    down_fixed_bits: FloatArray
-    """|w^A| and container header [bit]."""
-    down_emulator_bits: FloatArray
-    """|w^E| [bit]."""
-    up_bits: FloatArray
-    """|Delta w^A| and container header [bit]."""
-    down: Link
-    up: Link
     emulator_time: PiecewiseLinear | None = None
     """h: the emulator's time by the kept fraction, relative to the whole one's; None
     = the kept fraction itself, as in eq. (5)."""
-    held: FloatArray | None = None
-    """[..., K] kept fraction that the client holds already and is not sent."""
     compute_least_s: FloatArray | None = None
     """[..., K] what local fine-tuning counts as at the least [s]: a client that is done
     sooner waits. None = 0."""
@@ -75,44 +65,9 @@ class RoundLatency:
             kept = self.emulator_time.inverse(kept)
         return np.nan_to_num(kept, nan=0.0, posinf=2.0, neginf=-1.0)
 
-    def down_bits(self, kept: FloatArray) -> FloatArray:
-        """Payload of the download, [..., K] [bit]."""
-        sent = kept if self.held is None else np.maximum(kept - self.held, 0.0)
-        return self.down_fixed_bits + self.down_emulator_bits * sent
-
-    def shared_down_bits(self, kept: FloatArray) -> FloatArray:
-        """Payload of the download that takes band, [..., K] [bit]."""
-        bits, given = self.down_bits(kept), self.down.is_given
-        return bits if given is None else np.where(given, 0.0, bits)
-
-    @cached_property
-    def shared_up_bits(self) -> FloatArray:
-        """Payload of the upload that takes band, [..., K] [bit]."""
-        given = self.up.is_given
-        return self.up_bits if given is None else np.where(given, 0.0, self.up_bits)
-
-    def given_s(self, kept: FloatArray) -> FloatArray | float:
-        """Time of transfers over links whose rate is given, [..., K] [s]."""
-        return _over_given(self.down_bits(kept), self.down) + self._given_up_s
-
-    @cached_property
-    def _given_up_s(self) -> FloatArray | float:
-        return _over_given(self.up_bits, self.up)
-
     def unshared_s(self, kept: FloatArray) -> FloatArray:
         """Time that no share of the band shortens: computing, given rates [s]."""
         return self.compute_s(kept) + self.given_s(kept)
-
-    def down_s(self, kept: FloatArray, bandwidth_hz: FloatArray) -> FloatArray:
-        """Download time, first term of eq. (8), [..., K] [s]."""
-        return _seconds(self.down_bits(kept), self.down.rate_bps(bandwidth_hz))
-
-    def up_s(self, bandwidth_hz: FloatArray) -> FloatArray:
-        """Upload time, second term of eq. (8), [..., K] [s]."""
-        return _seconds(self.up_bits, self.up.rate_bps(bandwidth_hz))
-
-    def _shared_up_s(self, bandwidth_hz: FloatArray) -> FloatArray:
-        return _seconds(self.shared_up_bits, self.up.rate_bps(bandwidth_hz))
 
     def total_s(self, kept: FloatArray, bandwidth_hz: FloatArray) -> FloatArray:
         """Round time T_k, eq. (9), [..., K] [s]."""
@@ -166,9 +121,9 @@ class RoundLatency:
             sent = inside >= self.held
             d = d - np.where(sent, e * self.held, 0.0)
             e = np.where(sent, e, 0.0)
-        u = u + _over_given(d, self.down) + self._given_up_s
+        u = u + over_given(d, self.down) + self.given_up_s
         if (given := self.down.is_given) is not None:
-            v = v + _over_given(e, self.down)
+            v = v + over_given(e, self.down)
             d, e = np.where(given, 0.0, d), np.where(given, 0.0, e)
         return Piece(
             start=start,
@@ -248,7 +203,7 @@ class RoundLatency:
 
         with np.errstate(divide="ignore", invalid="ignore"):
             most = np.broadcast_to(most_hz, shape)
-            time = bits / self.down.rate_bps(most) + self._shared_up_s(most)
+            time = bits / self.down.rate_bps(most) + self.shared_up_s(most)
             reachable = (slack > 0) & (time <= slack * (1 + TIME_ROUNDING))
             first = np.log(most / band)
             high = np.where(reachable, first, 0.0)
@@ -268,7 +223,7 @@ class RoundLatency:
         Valid when the time never falls with x.
         """
         down_rate = self.down.rate_bps(bandwidth_hz)
-        slack = deadline_s - self._shared_up_s(bandwidth_hz)
+        slack = deadline_s - self.shared_up_s(bandwidth_hz)
         first, *others = self.everywhere
         kept = first.kept(slack, down_rate)
         for piece in others:
@@ -336,17 +291,3 @@ class RoundLatency:
         down, up = self.down.rate_bps(bandwidth_hz), self.up.rate_bps(bandwidth_hz)
         saved = self.down_bits(kept) * self.down.rate_slope(bandwidth_hz) / down**2
         return saved + self.up_bits * self.up.rate_slope(bandwidth_hz) / up**2
-
-
-def _over_given(bits: FloatArray, link: Link) -> FloatArray | float:
-    """Time of a payload where the link's rate is given, else 0, [..., K] [s]."""
-    if link.is_given is None or link.given_bps is None:
-        return 0.0
-    return np.where(link.is_given, bits / link.given_bps, 0.0)
-
-
-def _seconds(bits: FloatArray, rate_bps: FloatArray) -> FloatArray:
-    if np.min(rate_bps) > 0:
-        return bits / rate_bps
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(bits > 0, bits / rate_bps, 0.0)

@@ -188,7 +188,7 @@ def _beside_trace(config: Config, written: Collection[str]) -> Iterator[Idle]:
     except InputError:
         trace = None  # told when the trace is read
     if trace and trace.kind != "gain_db":
-        keys += ["radio.client_power_w", *(f"radio.{one}" for one in RADIO_OF_LINKS)]
+        keys += [f"radio.{one}" for one in RADIO_OF_LINKS]
     if trace and trace.kind == "rate_bps":
         keys += [*OF_THE_BAND]
     if trace and trace.speed_flops_per_s is not None:
