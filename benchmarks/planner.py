@@ -6,6 +6,7 @@ Run one of::
     python benchmarks/planner.py certificates [--instances 10000] [--checked 200]
     python benchmarks/planner.py draws [--draws 10000]
     python benchmarks/planner.py psd [--draws 1000] [--picture docs/planner-psd.png]
+    python benchmarks/planner.py blocks [--draws 40]
 
 each with ``--json FILE`` for the numbers. ``scale`` puts `exact` beside `bcd` and
 general solvers (see planner_peers.py, planner_cvxpy.py) on the letter's cell with more
@@ -13,8 +14,9 @@ clients and as much more band: their time, how many times `exact`'s that is, and
 much later than the optimum their rounds end. ``certificates`` has `exact` prove its
 optimum on random problems of every variant of P1, and CVXPY agree. ``draws`` solves
 many rounds in one call and one by one. ``psd`` is how far from the optimum Algorithm 1
-and the even split end when noise is a density. CVXPY is no dependency of trimwave:
-without it its columns are left out.
+and the even split end when noise is a density. ``blocks``: whole resource blocks, the
+optimum beside a heuristic. CVXPY is no dependency of trimwave: without it its columns
+are left out.
 """
 
 import argparse
@@ -30,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from planner_blocks import BLOCK_HEADS, block_row, blocks
 from planner_cells import (
     PATH_LOSS_DB,
     VARIANTS,
@@ -38,7 +41,7 @@ from planner_cells import (
     random_problem,
 )
 from planner_cvxpy import clarabel_latency_s
-from planner_peers import HAS_CVXPY, PEERS, timed
+from planner_peers import HAS_CVXPY, PEERS, duration, timed, times
 from planner_psd import PSD_HEADS, psd, psd_row, save_picture
 from solvers import machine
 
@@ -123,16 +126,6 @@ def scale_row(record: Record) -> list[str]:
     return cells
 
 
-def duration(seconds: float) -> str:
-    """Format a time."""
-    return f"{seconds:.3g} s" if seconds >= 1 else f"{1e3 * seconds:.3g} ms"
-
-
-def times(ratio: float) -> str:
-    """Format a ratio."""
-    return f"{ratio:,.0f}x" if ratio >= 100 else f"{ratio:.2g}x"
-
-
 def certificates(instances: int, checked: int) -> Iterator[Record]:
     """Gaps and residuals of every variant, and how far off CVXPY is."""
     for noise in NOISE_MODES:
@@ -196,8 +189,9 @@ def certificate_row(record: Record) -> list[str]:
     ]
 
 
-def draws(counts: dict[Noise, int]) -> Iterator[Record]:
+def draws(draws: int) -> Iterator[Record]:
     """Solve rounds of the letter's cell in one call, and one by one."""
+    counts: dict[Noise, int] = {"fixed": draws, "psd": -(-draws // 10)}
     for noise, count in counts.items():
         stacked, each = letters_draws(count, PATH_LOSS_DB, noise)
         seconds, found = timed(Exact().solve_batch, stacked)
@@ -270,6 +264,8 @@ def main(arguments: Sequence[str] | None = None) -> list[Record]:
     command = commands.add_parser("psd")
     command.add_argument("--draws", type=int, default=1_000, help="per path loss")
     command.add_argument("--picture", type=Path, help="PNG of bcd's distributions")
+    command = commands.add_parser("blocks")
+    command.add_argument("--draws", type=int, default=40, help="per row")
     for command in commands.choices.values():
         command.add_argument("--json", type=Path, help="write the numbers here too")
     given = parser.parse_args(arguments)
@@ -277,18 +273,18 @@ def main(arguments: Sequence[str] | None = None) -> list[Record]:
     print(", ".join(f"{key} {value}" for key, value in on.items()) + "\n")
     if not HAS_CVXPY and given.command in ("scale", "certificates"):
         print("CVXPY is left out: not installed (pip install cvxpy).\n")
-    if given.command == "scale":
-        found = shown(SCALE_HEADS, scale_row, scale(given.clients, given.limit_s))
-    elif given.command == "certificates":
-        records = certificates(given.instances, given.checked)
-        found = shown(CERTIFICATE_HEADS, certificate_row, records)
-    elif given.command == "draws":
-        counts: dict[Noise, int] = {"fixed": given.draws, "psd": -(-given.draws // 10)}
-        found = shown(DRAWS_HEADS, draws_row, draws(counts))
-    else:
-        found = shown(PSD_HEADS, psd_row, psd(given.draws))
-        if given.picture:
-            save_picture(found, given.picture)
+    heads, row, records = {
+        "scale": (SCALE_HEADS, scale_row, scale),
+        "certificates": (CERTIFICATE_HEADS, certificate_row, certificates),
+        "draws": (DRAWS_HEADS, draws_row, draws),
+        "psd": (PSD_HEADS, psd_row, psd),
+        "blocks": (BLOCK_HEADS, block_row, blocks),
+    }[given.command]
+    others = ("command", "json", "picture")
+    asked = {name: one for name, one in vars(given).items() if name not in others}
+    found = shown(heads, row, records(**asked))
+    if given.command == "psd" and given.picture:
+        save_picture(found, given.picture)
     if given.json:
         numbers = {"machine": on, "command": given.command, "records": found}
         given.json.write_text(json.dumps(numbers, indent=2) + "\n")

@@ -123,3 +123,13 @@ PEERS: dict[str, Callable[[Problem], float]] = {
 }
 if HAS_CVXPY:
     PEERS |= {"CVXPY DQCP": dqcp_latency_s, "CVXPY + Clarabel": clarabel_latency_s}
+
+
+def duration(seconds: float) -> str:
+    """Format a time."""
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{1e3 * seconds:.3g} ms"
+
+
+def times(ratio: float) -> str:
+    """Format a ratio."""
+    return f"{ratio:,.0f}x" if ratio >= 100 else f"{ratio:.2g}x"

@@ -115,3 +115,16 @@ def test_psd(run, tmp_path):
     snrs_db = [row["median_snr_db"][0] for row in rows]
     np.testing.assert_allclose(np.diff(snrs_db), [-34, -10, -10])
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_blocks(run):
+    rows, _ = run("blocks", "--draws", "2")
+    assert {(8, 25), (8, 50), (20, 106)} <= {
+        (row["clients"], row["blocks"]) for row in rows
+    }
+    for row in rows:
+        assert all(row["proven"])
+        assert min(row["heuristic"]) >= 1
+        assert min(row["cost"]) >= -1e-9
+        assert all(off is None or off <= 1e-9 for off in row["off"])
+    assert any(off is not None for row in rows for off in row["off"])

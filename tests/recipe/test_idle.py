@@ -60,6 +60,8 @@ def other_value(key, config):
         return OTHER[key]
     section, _, field = key.partition(".")
     value = getattr(getattr(config, section), field)
+    if isinstance(value, str):
+        return f"another{value}"
     return value * 1.25 + 0.01 if isinstance(value, float) else value + 1
 
 

@@ -102,7 +102,9 @@ def build_workbench(config: Config, say: Say = lambda line: None) -> Workbench:
         If anything the config names cannot be had or does not fit.
     """
     say(f"model {config.model.name}")
-    model, tokenizer, model_facts = load_model(config.model.name)
+    model, tokenizer, model_facts = load_model(
+        config.model.name, revision=config.model.revision
+    )
     adapter_blocks = config.model.adapter_blocks
     split = split_model(model, model.config.num_hidden_layers - adapter_blocks)
     split.adapter.requires_grad_(False)  # each server trains copies

@@ -41,7 +41,8 @@ class Solution:
     up_bandwidth_hz: FloatArray | None = None
     """[K] share of the uplink's own band under FDD [Hz]; None = B_k serves both."""
     bound_s: float | None = None
-    """Certified lower bound on the optimum [s]: no point of P1 is faster."""
+    """Certified lower bound on the optimum [s]: no point of P1 is faster; where whole
+    resource blocks were searched (`realise`), none in whole blocks."""
     price_hz: float | None = None
     """Band that one more unit of sum x_k costs [Hz]; 0 if C5 is slack."""
     kkt_residual: float | None = None

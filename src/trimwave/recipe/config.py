@@ -139,6 +139,8 @@ class ModelConfig:
 
     name: str = "smollm2-135m"
     """A name of `trimwave models`, a Hugging Face folder, or a hub name."""
+    revision: str = ""
+    """Commit, branch or tag of a model of the hub; left out = its main branch."""
     adapter_blocks: int = 2
     """Top blocks that train; the blocks below are the emulator."""
     bits_per_param: Literal[16, 32] = 16
@@ -180,6 +182,10 @@ class DataConfig:
 
     source: str = "gsm_symbolic"
     """`gsm_symbolic`, a hub name, or a file or folder (JSONL, CSV, Parquet)."""
+    configuration: str = ""
+    """Configuration of a data set of the hub that has several."""
+    revision: str = ""
+    """Commit, branch or tag of a data set of the hub; left out = its main branch."""
     public: str = "same"
     """The server's public rows: another source, or `same` = a disjoint draw."""
     num_train: int | None = None

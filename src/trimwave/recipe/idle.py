@@ -5,12 +5,18 @@ it was named for that command; one that is idle under another setting always is.
 """
 
 from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from trimwave.base.errors import InputError
 from trimwave.methods import parse_method
+from trimwave.model.config_file import local_path
+from trimwave.model.names import KNOWN_MODELS
 from trimwave.recipe.config import Config
 from trimwave.recipe.fleet import fleet_of
+
+GENERATED = "gsm_symbolic"
+"""The source of rows that needs no file."""
 
 Command = Literal["run", "compare", "plan", "sweep"]
 """What was asked for."""
@@ -26,7 +32,8 @@ Idle = tuple[str, str]
 
 NO_TRAINING = (
     *("name", "rounds", "prune.", "align."),
-    *("data.source", "data.public", "data.num_test", "data.num_public"),
+    *("model.revision", "data.source", "data.configuration", "data.revision"),
+    *("data.public", "data.num_test", "data.num_public"),
     *("data.partition", "data.dirichlet_alpha", "data.max_tokens", "data.too_long"),
     *("data.columns", "data.label_column", "data.label_names", "data.template"),
     *("train.learning_rate", "train.lora_learning_rate", "train.weight_decay"),
@@ -123,7 +130,7 @@ def _beside_fleet(command: Command, config: Config) -> Iterator[Idle]:
 def _of_rows(config: Config) -> Iterator[Idle]:
     """Yield what says nothing about rows as they are."""
     data = config.data
-    if data.source == "gsm_symbolic":
+    if data.source == GENERATED:
         for key in ("data.columns", "data.label_column", "data.label_names"):
             yield key, "on `gsm_symbolic`, which is generated"
     if data.is_owned:
@@ -137,6 +144,12 @@ def _of_rows(config: Config) -> Iterator[Idle]:
 def _under_others(config: Config) -> Iterator[Idle]:
     """Yield what other settings of the same config leave without effect."""
     yield from _of_rows(config)
+    if config.data.source == GENERATED or Path(config.data.source).exists():
+        for key in ("data.configuration", "data.revision"):
+            yield key, "while `data.source` is no data set of the hub"
+    known = KNOWN_MODELS.get(config.model.name)
+    if known.hub is None if known else local_path(config.model.name):
+        yield "model.revision", "while `model.name` is no model of the hub"
     if config.radio.fading == "none" and not config.radio.trace:
         yield "--round", "while `radio.fading` is none"
     if config.radio.trace:

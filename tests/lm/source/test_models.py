@@ -111,7 +111,7 @@ def test_an_unknown_name_is_refused_without_asking_the_hub(name):
 
 @pytest.mark.parametrize("name", ["gpt2", "someone/some-model"])
 def test_an_unreachable_hub_says_what_to_do(name, unreachable):
-    with pytest.raises(InputError, match=r"ConnectionError.*needs no hub"):
+    with pytest.raises(InputError, match=r"cannot be reached.*needs no hub"):
         load_model(name)
 
 
@@ -120,7 +120,7 @@ def test_a_model_of_the_hub_is_loaded_from_its_snapshot(tmp_path, monkeypatch):
     save_tiny_model(folder)
 
     def snapshot(repository, revision=None, **options):
-        assert (repository, revision) == ("openai-community/gpt2", "c0ffee")
+        assert (repository, revision) == ("openai-community/gpt2", None)
         return str(folder)
 
     class Info:

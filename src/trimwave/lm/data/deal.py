@@ -95,6 +95,8 @@ def _drawn(config: Config, encoder: Encoder) -> Splits:
         num_test=data.num_test or FEW,
         num_public=data.num_public or FEW,
         seed=config.seed,
+        configuration=data.configuration,
+        revision=data.revision,
         fits=encoder.fits,
         reading=Reading.of(data),
     )

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from trimwave.base.errors import InputError, nearest
 from trimwave.base.streams import stream
 from trimwave.lm.data.draw import Draw, draw_from
 from trimwave.lm.data.files import read_local
+from trimwave.lm.data.hub import HUB, read_hub
 from trimwave.lm.data.parts import (
     DUPLICATE,
     Fits,
@@ -25,20 +25,8 @@ from trimwave.lm.data.parts import (
     warn_of_parts,
 )
 from trimwave.lm.data.reading import AS_IS, Reading
-from trimwave.lm.data.records import Records
 from trimwave.lm.data.rows import Row
-from trimwave.lm.data.saved import splits_of
 from trimwave.recipe.row_files import kind_of
-
-HUB: dict[str, tuple[str, str | None]] = {
-    "gsm8k": ("openai/gsm8k", "main"),
-    "openai/gsm8k": ("openai/gsm8k", "main"),
-    "yahoo_answers_topics": ("community-datasets/yahoo_answers_topics", None),
-    "wikitext-2": ("Salesforce/wikitext", "wikitext-2-raw-v1"),
-    "alpaca": ("tatsu-lab/alpaca", None),
-    "dbpedia-14": ("fancyzhx/dbpedia_14", None),
-}
-"""Names for data sets of the hub: repository and configuration."""
 
 GSM_SUFFIX = " Give the result as your final answer. Do not include units."
 """What reasoning-gym adds to every question."""
@@ -104,6 +92,8 @@ def load_task(
     num_test: int | UpTo | None = None,
     num_public: int | UpTo | None = None,
     seed: int,
+    configuration: str = "",
+    revision: str = "",
     fits: Fits | None = None,
     reading: Reading = AS_IS,
 ) -> Splits:
@@ -122,6 +112,8 @@ def load_task(
         rows; of a source that has no other use all may be taken.
     seed : int
         The run's seed.
+    configuration, revision : str
+        Of `data`, where it is a data set of the hub, as in `read_hub`.
     fits : callable, optional
         Says of each of some rows whether it may be taken; without it all may.
     reading : Reading
@@ -138,7 +130,13 @@ def load_task(
         Once of what was passed over in which part and of what is there twice, once of
         characters that had to be replaced, once per source of columns without a use.
     """
-    own = load_rows(data, seed=seed, reading=reading)
+    own = load_rows(
+        data,
+        seed=seed,
+        configuration=configuration,
+        revision=revision,
+        reading=reading,
+    )
     server = own if public in (None, "same", data) else load_rows(public, seed=seed)
     if own.test is None and num_test is None:
         raise InputError(f"`{data}` has no test rows of its own; set `num_test`.")
@@ -172,7 +170,14 @@ def load_task(
     )
 
 
-def load_rows(source: str, *, seed: int, reading: Reading = AS_IS) -> Draws:
+def load_rows(
+    source: str,
+    *,
+    seed: int,
+    configuration: str = "",
+    revision: str = "",
+    reading: Reading = AS_IS,
+) -> Draws:
     """Open a source of rows; what is no row (see `Lack`) is passed over and counted.
 
     Parameters
@@ -181,6 +186,8 @@ def load_rows(source: str, *, seed: int, reading: Reading = AS_IS) -> Draws:
         ``"gsm_symbolic"``, a name in `HUB`, ``owner/name`` on the hub, or a path.
     seed : int
         Decides the order, and what is generated.
+    configuration, revision : str
+        Of a data set of the hub, as in `read_hub`.
     reading : Reading
         What is said of its columns.
 
@@ -199,9 +206,9 @@ def load_rows(source: str, *, seed: int, reading: Reading = AS_IS) -> Draws:
         return Draws(train=Draw(_gsm_symbolic(seed), source, None), revision=package)
     path = Path(source).expanduser()
     if path.exists() or kind_of(path) or source[:1] in ("/", "~", "."):
-        train, test, revision = read_local(path, reading)
+        train, test, version_read = read_local(path, reading)
     elif source in HUB or source.count("/") == 1:
-        train, test, revision = _read_hub(*HUB.get(source, (source, None)))
+        train, test, version_read = read_hub(source, configuration, revision)
     else:
         hint = nearest(source, ["gsm_symbolic", *HUB])
         raise InputError(
@@ -211,7 +218,7 @@ def load_rows(source: str, *, seed: int, reading: Reading = AS_IS) -> Draws:
     # The test rows are shuffled first: so they were in every release.
     tables = [train] if test is None else [test, train]
     *tests, trains = draw_from(tables, source, stream(seed, "rows"), reading)
-    return Draws(train=trains, test=tests[0] if tests else None, revision=revision)
+    return Draws(train=trains, test=tests[0] if tests else None, revision=version_read)
 
 
 def _gsm_symbolic(seed: int) -> Iterator[Row]:
@@ -239,30 +246,3 @@ def _gsm_symbolic(seed: int) -> Iterator[Row]:
                 where = f"problem {len(seen)} of `gsm_symbolic`"
                 yield Row(f"Question: {question}\nAnswer:", answer, origin=where)
         chunk += 1
-
-
-def _read_hub(name: str, config: str | None) -> tuple[Records, Records | None, str]:
-    """Read a data set of the hub, its train and test splits."""
-    import datasets
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import OfflineModeIsEnabled
-
-    try:
-        try:
-            # Asked first: load_dataset would retry for half a minute.
-            revision = HfApi().dataset_info(name, timeout=20).sha
-        except OfflineModeIsEnabled:
-            revision = None  # then load_dataset reads its cache
-        splits: dict[str, Any] = datasets.load_dataset(name, config, revision=revision)
-    except Exception as error:
-        # The hub raises classes of whichever HTTP library it was built on.
-        wanted = f"{name}, configuration {config}" if config else name
-        reason = (str(error).strip().splitlines() or [""])[0]
-        raise InputError(
-            f"could not read `{wanted}` from the Hugging Face hub "
-            f"({type(error).__name__}: {reason}); check the name and the network, set "
-            f"HF_HUB_OFFLINE=1 if it was downloaded before, or name a local file or "
-            f"folder instead."
-        ) from error
-    train, *tests = splits_of(splits, name)
-    return train, tests[0] if tests else None, revision or "cached"

@@ -11,6 +11,7 @@ from trimwave.base.errors import InputError, nearest, one_line
 from trimwave.base.receipt import DIGESTS, RECEIPT, digests_of, read_receipt
 from trimwave.lm.source.fetch import fetch
 from trimwave.lm.source.fits import check_tensors
+from trimwave.lm.source.hub import FILES, model_folder
 from trimwave.lm.source.others import loading
 from trimwave.lm.source.tokens import check_tokens, load_tokenizer
 from trimwave.lm.source.weights import stored_tensors, weight_files
@@ -18,16 +19,14 @@ from trimwave.model.config_file import local_path, read_config
 from trimwave.model.names import KNOWN_MODELS
 from trimwave.model.shape import ModelShape
 
-HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
-"""What is taken of a repository: no pickled weights, no other frameworks' formats."""
-HUB_REST = ["*/*", "consolidated*"]
-"""What is left there all the same: folders, and Mistral's second copy of weights."""
-
 PROBE_TOKENS = 16
 
 
 def load_model(
-    name: str, dtype: torch.dtype = torch.float32, console: Console | None = None
+    name: str,
+    dtype: torch.dtype = torch.float32,
+    console: Console | None = None,
+    revision: str = "",
 ) -> tuple[Any, Any, dict[str, Any]]:
     """Load a model by name.
 
@@ -40,12 +39,14 @@ def load_model(
         Type of the weights in memory.
     console : rich.console.Console, optional
         Where the progress of a fetch is shown; the error stream if not given.
+    revision : str
+        Commit, branch or tag of a repository of the hub; empty = its main branch.
 
     Returns
     -------
     model, tokenizer
         The model in evaluation mode, on the CPU; the tokenizer has a padding token.
-    revision : dict
+    facts : dict
         For the manifest: name, source, and the SHA-256 of every file read, so that
         another content is another model whatever its name.
 
@@ -68,40 +69,11 @@ def load_model(
         )
     else:
         repository = known.hub if known and known.hub else name
-        folder = _hub_folder(repository)
+        folder = model_folder(repository, revision)
         # A snapshot's folder is named by its commit.
         pinned = {"source": f"hub: {repository}", "commit": folder.name}
     model, tokenizer, digests = _load_folder(folder, name, dtype)
     return model, tokenizer, {"name": name, **pinned, DIGESTS: digests}
-
-
-def _hub_folder(repository: str) -> Path:
-    """Return the folder of a snapshot, fetched if the hub can be reached."""
-    from huggingface_hub import HfApi, snapshot_download
-
-    try:
-        # Asked first: other calls would retry for half a minute.
-        commit = HfApi().model_info(repository, timeout=20).sha
-        return Path(
-            snapshot_download(
-                repository,
-                revision=commit,
-                allow_patterns=HUB_FILES,
-                ignore_patterns=HUB_REST,
-            )
-        )
-    except Exception as error:
-        # The hub raises classes of whichever HTTP library it was built on.
-        reason, cause = one_line(error), error
-    try:
-        return Path(snapshot_download(repository, local_files_only=True))
-    except (OSError, ValueError):  # a ValueError: a name that no repository can have
-        raise InputError(
-            f"could not read `{repository}` from the Hugging Face hub "
-            f"({type(cause).__name__}: {reason}), and it is not in the local cache; "
-            f"check the name and the network, copy the model's folder here and name "
-            f"its path, or use `smollm2-135m`, which needs no hub."
-        ) from cause
 
 
 def _load_folder(
@@ -135,7 +107,7 @@ def _used_files(folder: Path, name: str) -> list[str]:
     others = [
         file.name
         for file in folder.iterdir()
-        if any(file.match(pattern) for pattern in HUB_FILES)
+        if any(file.match(pattern) for pattern in FILES)
         and file.suffix != ".safetensors"
         and file.name not in (RECEIPT, *weights)
     ]
