@@ -28,7 +28,8 @@ from trimwave.base.units import BITS_PER_BYTE, MIB_BYTES
 from trimwave.methods import label_of, parse_method
 from trimwave.plan.plan import Situation
 from trimwave.recipe.config import Config
-from trimwave.recipe.environment import Environment, limits_of
+from trimwave.recipe.environment import Environment
+from trimwave.recipe.limits import limits_of
 from trimwave.recipe.recipe import find_recipe, load_config
 from trimwave.recipe.situation import costs_from, shape_named
 from trimwave.report.summary import numbers_of

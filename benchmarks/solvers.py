@@ -24,7 +24,8 @@ from trimwave.model.shape import SHAPES
 from trimwave.model.workload_of import workload_of
 from trimwave.problem.problem import Problem
 from trimwave.problem.solution import solve
-from trimwave.recipe.environment import Environment, limits_of
+from trimwave.recipe.environment import Environment
+from trimwave.recipe.limits import limits_of
 from trimwave.recipe.recipe import load_config
 from trimwave.solvers import SOLVERS
 

@@ -1,5 +1,6 @@
 import os
 import signal
+import sys
 
 import pytest
 from hypothesis import settings
@@ -25,3 +26,15 @@ def pytest_xdist_auto_num_workers():
 def ctrl_c_is_heard():
     """A shell that starts the tests in the background has SIGINT ignored."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def rules_forgotten():
+    """Forget afterwards what was imported from outside the package, and its paths."""
+    modules, path = set(sys.modules), list(sys.path)
+    yield
+    sys.path[:] = path
+    for name in set(sys.modules) - modules:
+        file = getattr(sys.modules[name], "__file__", None) or ""
+        if name in ("notebook", "proportional") or "pytest-of-" in file:
+            del sys.modules[name]

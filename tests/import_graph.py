@@ -29,6 +29,7 @@ ORDER = (
     "lm.train",
     "lm",
     "report",
+    "api",
     "cli",
 )
 """Lowest first; a folder imports itself and lower ones only."""

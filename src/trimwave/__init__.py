@@ -33,6 +33,7 @@ from trimwave.base.moved import show_moves
 
 if TYPE_CHECKING:
     __version__: str
+    from trimwave.api.verbs import compare, plan, run
     from trimwave.base.curve import PiecewiseLinear
     from trimwave.base.errors import (
         InfeasibleError,
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     )
     from trimwave.cell.cell import Cell
     from trimwave.methods import (
-        METHODS,
         Deft,
         FedBiot,
         FedQlora,
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         Method,
         Partial,
         Personalised,
+        PruningRule,
         SplitLora,
         Ubfp,
         parse_method,
@@ -82,7 +83,6 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
-    "METHODS": "methods",
     "SHAPES": "model.shape",
     "SOLVERS": "solvers",
     "BlockDescent": "solvers",
@@ -106,6 +106,7 @@ _HOMES = {
     "PiecewiseLinear": "base.curve",
     "Plan": "plan.plan",
     "Problem": "problem.problem",
+    "PruningRule": "methods",
     "RunError": "base.errors",
     "Scheme": "plan.plan",
     "Situation": "plan.plan",
@@ -119,9 +120,12 @@ _HOMES = {
     "Uniform": "solvers",
     "Violation": "problem.violation",
     "Workload": "model.workload",
+    "compare": "api.verbs",
     "get_solver": "solvers",
     "parse_method": "methods",
+    "plan": "api.verbs",
     "realise": "solvers",
+    "run": "api.verbs",
     "solve": "problem.solution",
     "workload_of": "model.workload_of",
 }
@@ -133,6 +137,11 @@ show_moves()
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return version("trimwave")
+    if name == "METHODS":  # for one release
+        raise AttributeError(
+            "`trimwave.METHODS` has gone: a rule of your own is named module:Class, as "
+            "docs/extend.md shows; `trimwave.methods.METHODS` lists ours, read-only."
+        )
     if name not in _HOMES:
         raise AttributeError(f"module `trimwave` has no attribute `{name}`")
     return getattr(import_module(f"trimwave.{_HOMES[name]}"), name)
@@ -143,7 +152,6 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
-    "METHODS",
     "SHAPES",
     "SOLVERS",
     "BlockDescent",
@@ -167,6 +175,7 @@ __all__ = [
     "PiecewiseLinear",
     "Plan",
     "Problem",
+    "PruningRule",
     "RunError",
     "Scheme",
     "Situation",
@@ -181,9 +190,12 @@ __all__ = [
     "Violation",
     "Workload",
     "__version__",
+    "compare",
     "get_solver",
     "parse_method",
+    "plan",
     "realise",
+    "run",
     "solve",
     "workload_of",
 ]

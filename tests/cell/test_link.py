@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from trimwave.base.errors import InputError
 from trimwave.base.units import db_to_linear, dbm_to_w, linear_to_db
-from trimwave.cell.fading import Rayleigh, Trace
+from trimwave.cell.fading import Rayleigh
 from trimwave.cell.link import Link
 
 BAND = 100e6
@@ -121,67 +120,3 @@ def test_rate_slope_is_the_derivative_of_the_rate(noise, cap):
     np.testing.assert_allclose(
         one.rate_slope(SHARES)[away_from_kink], numeric[away_from_kink], rtol=1e-6
     )
-
-
-HEADER = "round,client,gain_down_db,gain_up_db\n"
-
-
-def trace_file(tmp_path, body, header=HEADER):
-    path = tmp_path / "trace.csv"
-    path.write_text(header + body)
-    return path
-
-
-def test_trace_replays_and_wraps_in_any_row_order(tmp_path):
-    rows = "5,1,-63,-73\n4,0,-60,-70\n5,0,-62,-72\n4,1,-61,-71\n"
-    trace = Trace.from_csv(trace_file(tmp_path, rows))
-    for index, down, up in ((0, [-60, -61], [-70, -71]), (1, [-62, -63], [-72, -73])):
-        for turn in (index, index + 2, index + 10):
-            gains = trace.gains(turn, 2)
-            np.testing.assert_allclose(linear_to_db(gains["down"]), down)
-            np.testing.assert_allclose(linear_to_db(gains["up"]), up)
-
-
-def test_trace_of_another_number_of_clients_is_refused(tmp_path):
-    trace = Trace.from_csv(trace_file(tmp_path, "0,0,-60,-60\n"))
-    with pytest.raises(InputError, match=r"1 clients, the cell 8; .*num_clients"):
-        trace.gains(0, 8)
-
-
-@pytest.mark.parametrize(
-    ("body", "message"),
-    [
-        (
-            "0,0,-60,-60\n0,1,-60,-60\n\n1,0,-60,-60\n",
-            "no gain for round 1, client 1; the round begins in line 5",
-        ),
-        ("1,0,-60,-60\n3,0,-60,-60\n", "line 3: after round 1 comes round 3"),
-        ("0,0,-60,-60\n0,1,x,-60\n", "line 3, column `gain_down_db`: .* got 'x'"),
-        ("0,0,-60\n", "line 2: 3 cells for 4 columns; `gain_up_db` has none"),
-        ("", "no rows"),
-        ("nan,0,-60,-60\n", "column `round`"),
-        ("inf,0,-60,-60\n", "column `round`"),
-        ("0.5,0,-60,-60\n", "column `round`: must be whole, got 0.5"),
-        ("0,1.5,-60,-60\n", "column `client`: must be whole, got 1.5"),
-        (
-            "0,0,-60,-60\n1,0,-61,-61\n\n# again\n0,0,-62,-62\n",
-            "line 6: two gains for round 0, client 0, the first in line 2",
-        ),
-        ("0,0,60,-60\n", "line 2, column `gain_down_db`: .* loss with the wrong sign"),
-        ("0,0,-60,1e-9\n", "`gain_up_db`.* if it is a linear ratio, write -90"),
-        ("0,0,-60,-2147483648\n", "`gain_up_db`: .* have no measurement"),
-    ],
-)
-def test_a_broken_trace_is_named(tmp_path, body, message):
-    path = trace_file(tmp_path, body)
-    with pytest.raises(InputError, match=message) as caught:
-        Trace.from_csv(path)
-    assert str(path) in str(caught.value)
-
-
-def test_a_trace_without_a_column_or_a_file_is_named(tmp_path):
-    path = trace_file(tmp_path, "0,0,1\n", header="round,client,gain_down_db\n")
-    with pytest.raises(InputError, match="no column `gain_up_db`"):
-        Trace.from_csv(path)
-    with pytest.raises(InputError, match=r"nowhere\.csv: cannot be read"):
-        Trace.from_csv(tmp_path / "nowhere.csv")

@@ -21,8 +21,9 @@ import pytest
 from pages import ROOT, SCRIPTS, Command
 
 import trimwave.sweep.sweep as sweeping
+from trimwave.api import training
 from trimwave.cli import app as cli
-from trimwave.cli import arguments, train
+from trimwave.cli import arguments
 from trimwave.methods import parse_method
 from trimwave.model.names import KNOWN_MODELS
 from trimwave.runs.comparison import Comparison, run_name
@@ -63,7 +64,7 @@ def run_trimwave(
     patch.setattr(sys, "argv", words)
     patch.setattr(warnings, "showwarning", warnings.showwarning)  # `main` sets it
     patch.setenv("COLUMNS", "80")
-    patch.setattr(train, "_run_all", _stop_before_training)
+    patch.setattr(training, "run_all", _stop_before_training)
     if not whole:
         patch.setattr(sweeping, "run_sweep", _stop_before_a_sweep)
     patch.setitem(sys.modules, FETCH, types.SimpleNamespace(fetch=_stop_before_a_fetch))
@@ -106,7 +107,7 @@ def run_python(command: Command, patch: pytest.MonkeyPatch) -> None:
     """Run the script; read a benchmark's options with its own parser."""
     first, *rest = command.words[1:]
     if first == "-m":
-        assert rest[0] in sys.stdlib_module_names
+        assert rest[0] in {"trimwave", *sys.stdlib_module_names}
         return
     script = ROOT / first
     patch.setattr(sys, "argv", [str(script), *rest])
@@ -229,7 +230,15 @@ def way_of(command: Command) -> Way:
     return WAYS[command.program]
 
 
+EXAMPLES = {path.read_text("utf-8"): path.name for path in ROOT.glob("examples/*.py")}
+"""Names of the examples by what stands in them."""
+
+
 def files_of(blocks: Sequence[Any]) -> dict[str, str]:
     """Return the files that a page's commands read: name to content."""
     names = {"csv": "cell.csv", "toml": "my.toml"}
-    return {names[one.kind]: one.text for one in blocks if one.kind in names}
+    examples = [one.text for one in blocks if one.kind == "python example"]
+    return {
+        **{names[one.kind]: one.text for one in blocks if one.kind in names},
+        **{EXAMPLES[text]: text for text in examples},
+    }

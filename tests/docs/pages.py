@@ -18,6 +18,7 @@ PAGES = tuple(
 
 KINDS = {
     "python": "run; what it prints is the text block behind it",
+    "python example": "a file of examples/, word for word, and of the page's commands",
     "text": "compared with what the Python before it prints",
     "console": "run; compared with what it prints",
     "sh": "each command run, or followed to where its work begins",

@@ -6,7 +6,8 @@ import itertools
 import tomllib
 
 import pytest
-from pages import PAGES, ROOT, blocks_of, name_of
+from commands import EXAMPLES
+from pages import ALL_BLOCKS, PAGES, ROOT, blocks_of, name_of
 from printed import assert_same
 
 from trimwave.methods import parse_method
@@ -22,7 +23,7 @@ def test_the_pages_with_code_are_found():
 
 
 @pytest.mark.parametrize("page", WITH_CODE, ids=name_of)
-def test_code_prints_what_it_says(page, monkeypatch):
+def test_code_prints_what_it_says(page, monkeypatch, rules_forgotten):
     monkeypatch.syspath_prepend(str(ROOT / "examples"))
     names = {}
     for block, then in itertools.pairwise([*blocks_of(page), None]):
@@ -32,6 +33,13 @@ def test_code_prints_what_it_says(page, monkeypatch):
         with contextlib.redirect_stdout(io.StringIO()) as out:
             exec(compile(block.text, str(block), "exec"), names)
         assert_same(then.text, out.getvalue())
+
+
+def test_an_example_on_a_page_is_the_file():
+    shown = [block for block in ALL_BLOCKS if block.kind == "python example"]
+    assert [EXAMPLES.get(block.text, f"{block} differs") for block in shown] == [
+        "proportional.py"
+    ]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -34,7 +34,7 @@ FOLLOWED = [
 
 
 @pytest.fixture
-def folder_of(tmp_path, monkeypatch):
+def folder_of(tmp_path, monkeypatch, rules_forgotten):
     """Return a function that goes to a folder with the files of a page's commands."""
 
     def _go(command):

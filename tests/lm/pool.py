@@ -17,7 +17,7 @@ from trimwave.lm.train.client import Update
 from trimwave.lm.wire.package import Wire
 from trimwave.lm.workbench import build_workbench
 from trimwave.methods import parse_method
-from trimwave.recipe.environment import limits_of
+from trimwave.recipe.limits import limits_of
 from trimwave.recipe.recipe import config_from_dict
 from trimwave.runs.rounds import Exchange
 
@@ -55,7 +55,7 @@ class PoolBackend:
             for k, (delta, loss) in done.items()
         ]
         losses = [done[k][1] if k in done else None for k in range(plan.num_clients)]
-        return Exchange(updates=updates, train_loss=losses, round_s=plan.latency_s)
+        return Exchange(updates=updates, train_loss=losses)
 
 
 _bench = None

@@ -19,6 +19,7 @@ READ = """
 import json, sys, warnings
 warnings.simplefilter("ignore")
 from trimwave.base.errors import InputError
+from trimwave.lm.data.reading import Reading
 from trimwave.lm.data.tasks import load_rows
 from trimwave.lm.source.models import load_model
 for kind, name, options in json.loads(sys.argv[1]):
@@ -26,7 +27,7 @@ for kind, name, options in json.loads(sys.argv[1]):
         if kind == "model":
             answer = load_model(name, **options)[2]["commit"]
         else:
-            draws = load_rows(name, seed=0, **options)
+            draws = load_rows(name, seed=0, reading=Reading(**options))
             answer = [draws.revision, len(list(draws.train))]
     except InputError as error:
         answer = str(error)

@@ -17,7 +17,8 @@ from trimwave.lm.workbench import build_workbench
 from trimwave.methods import parse_method
 from trimwave.plan.plan import Situation
 from trimwave.recipe.config import Config
-from trimwave.recipe.environment import Environment, limits_of
+from trimwave.recipe.environment import Environment
+from trimwave.recipe.limits import limits_of
 from trimwave.recipe.recipe import config_from_dict, merge_overrides
 
 SIZES = {"vocab_size": 258, "bos_token_id": 0, "eos_token_id": 1}

@@ -4,9 +4,17 @@ from typing import Literal
 import pytest
 from helpers import make_situation
 
-from trimwave import methods
 from trimwave.base.errors import InputError
-from trimwave.methods import ALL, METHODS, Jcpba, Ubfp, label_of, parse_method
+from trimwave.methods import (
+    ALL,
+    METHODS,
+    Jcpba,
+    Ubfp,
+    label_of,
+    parse,
+    parse_method,
+    registry,
+)
 from trimwave.recipe.config import Config
 from trimwave.recipe.recipe import merge_overrides
 from trimwave.sweep.one_round import plan_cell
@@ -54,7 +62,7 @@ def test_a_label_says_the_options_that_the_user_wrote(text, label):
     ("text", "message"),
     [
         ("jcbpa", "no method `jcbpa`; did you mean `jcpba`"),
-        ("", "no method ``; known: "),
+        ("", "no method ``; known: .*ubfp. A rule of your own is named module:Class"),
         ("jcpba:solvr=bcd", "no option `solvr`; did you mean `solver`"),
         ("jcpba:solver=newton", "must be one of exact, bcd, got 'newton'"),
         ("jcpba:solver", "must be one of exact, bcd, got ''"),
@@ -113,8 +121,9 @@ class Bare:
 
 @pytest.fixture
 def fake(monkeypatch):
-    monkeypatch.setitem(methods.METHODS, "fake", Fake)
-    monkeypatch.setitem(methods.METHODS, "bare", Bare)
+    known = {**METHODS, "fake": Fake, "bare": Bare}
+    for module in (parse, registry):
+        monkeypatch.setattr(module, "METHODS", known)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from trimwave.base.errors import InputError
 from trimwave.recipe.config import Config
-from trimwave.recipe.environment import limits_of
+from trimwave.recipe.limits import limits_of
 from trimwave.recipe.recipe import find_recipe, load_config, merge_overrides
 from trimwave.sweep.grid import parse_vary
 
@@ -61,6 +61,7 @@ def outcome(read):
 ANY_KEY = st.sampled_from(KEYS) | st.text(max_size=6)
 
 
+@pytest.mark.filterwarnings("ignore:.*unusual")
 @given(st.lists(st.tuples(ANY_KEY, VALUES), max_size=3))
 @QUICK
 def test_any_override_gives_a_config_or_one_line(pairs):

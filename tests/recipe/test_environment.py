@@ -3,8 +3,9 @@ import pytest
 
 from trimwave.base.errors import InputError
 from trimwave.recipe.config import Config
-from trimwave.recipe.environment import Environment, limits_of
+from trimwave.recipe.environment import Environment
 from trimwave.recipe.fleet import with_clients
+from trimwave.recipe.limits import limits_of
 from trimwave.recipe.recipe import config_from_dict
 from trimwave.recipe.situation import num_samples_of
 

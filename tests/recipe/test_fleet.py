@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from trimwave.base.errors import InputError
+from trimwave.cell.path_loss import path_loss_db
 from trimwave.methods import parse_method
 from trimwave.recipe.config import CellConfig, Config
 from trimwave.recipe.environment import Environment
@@ -46,6 +47,8 @@ def environment_of(path, **radio):
         ("bandwidth_min_hz", "1e6", "bandwidth_min_hz", 1e6),
         ("bandwidth_min_khz", "1000", "bandwidth_min_hz", 1e6),
         ("bandwidth_max_mhz", "1", "bandwidth_max_hz", 1e6),
+        ("rate_kbps", "5000", "rate_up_bps", 5e6),
+        ("rate_mbps", "5", "rate_down_bps", 5e6),
         ("bandwidth_max_mhz", "inf", "bandwidth_max_hz", np.inf),
     ],
 )
@@ -72,6 +75,10 @@ def test_units_by_suffix(fleet, column, value, name, si):
         ("client,speed_gflops\na,100\nb,100\na,100", "line 4.*'a' is the id of line 2"),
         ("client,speed_gflops\na,100\n,100", "line 3, column `client`: is empty"),
         ("speed_gflops,snr_up_db\n100,3", "no column `snr_down_db`, but `snr_up_db`"),
+        ("speed_gflops,rate_kbps,snr_up_db\n1,1,1", "both give the uplink"),
+        ("speed_gflops,distance_m,rate_bps\n1,1,1", "both give the downlink"),
+        ("speed_gflops,rate_down_mbps\n1,1", "no column `rate_up_bps`, but"),
+        ("speed_gflops,memory_gb,distance_m\n1,4,100", "set `radio.path_loss_model`"),
         ("compute_ms_per_sample\n100", "needs `cell.flops_per_sample`"),
     ],
 )
@@ -186,3 +193,59 @@ def test_lines_in_another_order_are_the_same_clients(fleet):
         plan = parse_method("jcpba").plan(situate(with_clients(Config(), path)))
         plans.append(dict(zip(plan.client_ids, plan.bandwidth_hz, strict=True)))
     assert plans[0] == pytest.approx(plans[1], rel=1e-9)
+
+
+def test_the_fading_acts_around_a_loss_of_ones_own(fleet):
+    text = "speed_tflops,memory_gb,path_loss_db\n1,4,60\n2,4,80\n"
+    still = environment_of(fleet(text), fading="none").cell(0, np.ones(2))
+    np.testing.assert_allclose(10 * np.log10(still.snr_down), [74, 54], atol=1e-3)
+    environment = environment_of(fleet(text))
+    plain = Environment.from_config(merge_overrides(Config(), ["cell.num_clients=2"]))
+    for index in range(2):
+        cell, other = (one.cell(index, np.ones(2)) for one in (environment, plain))
+        np.testing.assert_allclose(cell.snr_up, other.snr_up * [1, 0.01], rtol=1e-12)
+    apart = text.replace("path_loss_db", "path_loss_down_db,path_loss_up_db")
+    apart = apart.replace("60", "60,70").replace("80", "80,80")
+    cell = environment_of(fleet(apart), fading="none").cell(0, np.ones(2))
+    np.testing.assert_allclose(10 * np.log10(cell.snr_down), [74, 54], atol=1e-3)
+    np.testing.assert_allclose(10 * np.log10(cell.snr_up), [47, 37], atol=0.02)
+
+
+def test_distances_are_losses_by_the_recipes_model(fleet):
+    # UMi without a line of sight, 3.5 GHz, 500 m: 129.26 dB.
+    path = fleet("speed_tflops,memory_gb,distance_km\n1,4,0.5\n")
+    radio = {"path_loss_model": "UMi", "fading": "none"}
+    cell = environment_of(path, **radio).cell(0, np.ones(1))
+    loss_db = 22.4 + 95.2758561 + 11.5886493
+    assert 10 * np.log10(cell.snr_down) == pytest.approx(134 - loss_db, abs=1e-3)
+    sight = environment_of(path, **radio, line_of_sight="los").cell(0, np.ones(1))
+    assert sight.snr_down > cell.snr_down
+    near = fleet("speed_tflops,memory_gb,distance_m\n1,4,50\n1,4,9\n", "near.csv")
+    place = r"near.csv, line 3, column `distance_m`: 9 m is out of the range of UMi"
+    with pytest.raises(InputError, match=place):
+        environment_of(near, **radio)
+
+
+def test_distances_are_drawn_where_the_recipe_says_so():
+    drawn = ["radio.path_loss_model=UMa", "radio.fading=none", "cell.num_clients=50"]
+    with pytest.raises(InputError, match="needs distances: `radio.distance_m`"):
+        Environment.from_config(merge_overrides(Config(), drawn))
+    config = merge_overrides(Config(), [*drawn, "radio.distance_m=[50,500]"])
+    snr_db = 10 * np.log10(Environment.from_config(config).cell(0, np.ones(50)).snr_up)
+    for distance_m, bound in ((50.0, np.max), (500.0, np.min)):
+        loss_db = path_loss_db("UMa", "nlos", np.array([distance_m]), 3.5e9)[0]
+        assert bound(snr_db) == pytest.approx(117.0103 - loss_db, abs=2)
+    assert np.ptp(snr_db) > 20
+    config = merge_overrides(config, ["radio.distance_m=[1,500]"])
+    with pytest.raises(InputError, match=r"`radio.distance_m`: .* out of the range"):
+        Environment.from_config(merge_overrides(config, ["cell.num_clients=900"]))
+
+
+def test_measured_rates_need_no_band(fleet):
+    text = "client_id,compute_ms_per_sample,memory_gb,rate_kbps\n0,160,4,29851\n"
+    config = merge_overrides(Config(), ["cell.flops_per_sample=1e9"])
+    config = with_clients(config, fleet(text + "1,137,4,20891\n"))
+    plan = parse_method("jcpba").plan(situate(config))
+    assert plan.bandwidth_hz.tolist() == [0, 0]
+    np.testing.assert_allclose(plan.up_s, plan.up_bits / np.array([29851e3, 20891e3]))
+    assert plan.client_ids == ("0", "1")

@@ -5,7 +5,9 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
+from trimwave.base.errors import InputError
 from trimwave.methods import METHODS
+from trimwave.recipe import idle as idle_rules
 from trimwave.recipe.config import Config
 from trimwave.recipe.idle import NO_TRAINING, WITHOUT_LIMITS, idle_keys, keys_of
 from trimwave.recipe.recipe import find_recipe, merge_overrides, written_keys
@@ -15,6 +17,7 @@ C5 = tuple(
     f"limits.{key}"
     for key in ("c5_xi=0.1", "c5_phi=0.6", "c5_psi=1.0", "gamma_min=0.7")
 )
+BY_DISTANCE = ("radio.path_loss_model=UMi", "radio.distance_m=[20, 400]")
 SMALL = ("model.name=gpt2", "cell.num_clients=3", "train.seq_len=64")
 OTHER = {
     "name": "other",
@@ -26,7 +29,11 @@ OTHER = {
     "cell.memory_bytes": [5e9, 6e9],
     "cell.flops_per_sample": 1e9,
     "radio.fading": "none",
+    "radio.trace_holes": "absent",
     "radio.noise": "psd",
+    "radio.path_loss_model": "UMa",
+    "radio.line_of_sight": "los",
+    "radio.distance_m": [50, 500],
     "radio.max_spectral_efficiency": 1.0,
     "limits.beta_min": 0.3,
     "limits.beta_max": 0.7,
@@ -51,6 +58,7 @@ OTHER = {
     "data.too_long": "drop",
     "train.precision": "fp32",
     "train.device": "cpu",
+    "metrics.names": ["f1"],
 }
 """Another value of each key that is no plain number."""
 
@@ -67,7 +75,10 @@ def other_value(key, config):
 
 def what_a_plan_reads(config):
     """Return all that `plan` and `sweep` see of a config."""
-    situation, plan = plan_cell(config, config.method)
+    try:
+        situation, plan = plan_cell(config, config.method)
+    except InputError as error:
+        return str(error)
     cell = situation.cell
     arrays = {
         one.name: np.asarray(value).tolist()
@@ -81,6 +92,8 @@ def test_the_list_of_what_planning_never_reads_is_true(tmp_path):
     trace = tmp_path / "gains.csv"
     lines = [f"1,{k},-6{k},-7{k}" for k in range(3)]
     trace.write_text("\n".join(["round,client,gain_down_db,gain_up_db", *lines]))
+    gappy = tmp_path / "gappy.csv"
+    gappy.write_text("\n".join([trace.read_text(), "2,0,-60,-70", "2,1,-60,-70"]))
     clients = tmp_path / "fleet.csv"
     clients.write_text("speed_gflops,memory_gb\n100,4\n")
     keys = [key for key in keys_of(Config().to_dict()) if not key.startswith("options")]
@@ -90,6 +103,9 @@ def test_the_list_of_what_planning_never_reads_is_true(tmp_path):
     read = set()
     for key in keys:
         base = (*SMALL, *C5) if key.startswith(("limits.c5", "limits.g")) else SMALL
+        if key == "radio.trace_holes":
+            base = (*SMALL, f"radio.trace={gappy}")
+        base = (*SMALL, *BY_DISTANCE) if key in idle_rules.BY_DISTANCE else base
         if key == "data.client_column":
             base = (*SMALL, f"data.source={rows}")
         config = merge_overrides(Config(), base)
@@ -148,6 +164,16 @@ def told(command, *changes, recipe=(), also=()):
         (["train.lora_learning_rate=1e-4"], "`jcpba`, which trains weights"),
         (["train.lora_rank=4"], "`jcpba`, which trains weights"),
         (["train.learning_rate=1e-4", "method=ubfp:learning_rate=1"], "of its own"),
+        (["metrics.num_rows=3"], "while `metrics.every_rounds` is 0"),
+        (["metrics.num_rows=3", "metrics.every_rounds=2"], None),
+        (
+            [
+                "metrics.max_new_tokens=3",
+                "metrics.every_rounds=2",
+                "metrics.names=['f1']",
+            ],
+            "nothing to generate",
+        ),
         (["rounds=3", "data.source=alpaca", "seed=4"], None),
     ],
 )
@@ -189,6 +215,10 @@ FLEET = "client,speed_gflops,memory_gb\na,100,4\nb,200,8\n"
 WITH_SNR = "speed_gflops,memory_gb,snr_down_db,snr_up_db\n1e3,4,30,20\n"
 
 
+WITH_RATES = "speed_gflops,memory_gb,rate_mbps\n1e3,4,30\n1e3,4,20\n"
+WITH_LOSS = "speed_gflops,memory_gb,path_loss_db\n1e3,4,80\n1e3,4,90\n"
+
+
 @pytest.mark.parametrize(
     ("table", "change", "idle"),
     [
@@ -204,6 +234,13 @@ WITH_SNR = "speed_gflops,memory_gb,snr_down_db,snr_up_db\n1e3,4,30,20\n"
         (WITH_SNR, "radio.noise_figure_db=3", True),
         (WITH_SNR, "radio.fading=none", True),
         (WITH_SNR, "radio.noise=psd", False),
+        (FLEET, "radio.carrier_hz=1e9", None),
+        (WITH_RATES, "radio.noise=psd", True),
+        (WITH_RATES, "cell.total_bandwidth_hz=1e7", True),
+        (WITH_LOSS, "radio.path_loss_db=70", True),
+        (WITH_LOSS, "radio.path_loss_model=UMa", True),
+        (WITH_LOSS, "radio.server_power_w=1.0", False),
+        (WITH_LOSS, "radio.fading=none", False),
         (WITH_SNR, "seed=2", True),
         (
             WITH_SNR.replace("snr_up_db", "snr_up_db,num_samples").replace(
@@ -220,11 +257,17 @@ def test_what_a_fleet_leaves_idle(tmp_path, table, change, idle):
     clients = f"cell.clients={path}"
     found = told("plan", change, recipe=[clients])
     why = "beside fleet.csv, which gives the clients"
+    if idle is None:
+        idle, why = True, "while `radio.path_loss_model` is fixed"
     assert found == ({why: [change.partition("=")[0]]} if idle else {})
     # What is told to have no effect has none, and what is not has some.
     before = merge_overrides(Config(), ["model.name=gpt2", clients])
     after = merge_overrides(before, [change])
-    assert (what_a_plan_reads(before) == what_a_plan_reads(after)) == idle
+    if idle:
+        plans = [plan_cell(one, one.method)[1] for one in (before, after)]
+        assert plans[0].record() == plans[1].record()
+    else:
+        assert what_a_plan_reads(before) != what_a_plan_reads(after)
 
 
 def test_each_key_is_told_once(tmp_path):
@@ -235,9 +278,9 @@ def test_each_key_is_told_once(tmp_path):
     assert found == {
         "on a plan, which trains nothing": ["data.dirichlet_alpha"],
         "beside fleet.csv, which gives the clients": [
-            "radio.path_loss_db",
             "radio.fading",
             "--round",
+            "radio.path_loss_db",
         ],
     }
 

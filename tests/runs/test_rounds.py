@@ -1,10 +1,11 @@
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from trimwave.base.errors import InfeasibleError, InputError
+from trimwave.base.errors import InfeasibleError, InputError, RunError
 from trimwave.methods import parse_method
 from trimwave.methods.pruning import pruned_plan, pruned_scheme
 from trimwave.model.costs import Costs
@@ -12,7 +13,7 @@ from trimwave.model.shape import SHAPES
 from trimwave.recipe.config import CellConfig, Config
 from trimwave.recipe.environment import Environment
 from trimwave.runs.records import Run
-from trimwave.runs.rounds import Exchange, run_rounds
+from trimwave.runs.rounds import Exchange, Measured, run_rounds
 
 CONFIG = Config(name="fake", rounds=3, cell=CellConfig(num_clients=2))
 SAMPLES = np.array([10.0, 30.0])
@@ -20,6 +21,9 @@ SAMPLES = np.array([10.0, 30.0])
 
 class FakeServer:
     """A model of one number, which every update adds to."""
+
+    due = ()
+    """Rounds with task metrics; the last one is then another."""
 
     def __init__(self, log):
         self.log, self.state = log, 0.0
@@ -42,6 +46,12 @@ class FakeServer:
     def evaluate(self):
         self.log.append("evaluate")
         return {"loss_emulator": 9.0 - self.state, "loss_full": 8.0 - self.state}
+
+    def measure(self, round_index, is_last):
+        if round_index not in self.due and not (self.due and is_last):
+            return Measured()
+        metrics = {"exact_match": {"value": self.state}}
+        return Measured(record={"metrics": metrics}, speeds={"tokens_per_s": 12.5})
 
     def save(self, folder):
         self.log.append("save")
@@ -132,6 +142,30 @@ def test_what_a_record_holds(go):
         "up_bytes": sum(plan.up_bits.tolist()) / 8,
         "total_flops": sum(plan.flops.tolist()),
     }
+
+
+def test_metrics_are_in_the_record_and_their_speeds_beside_the_seconds(
+    go, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(FakeServer, "due", (0, 1))
+    records, *_ = go()
+    found = [record.get("metrics", {}).get("exact_match") for record in records]
+    assert found == [{"value": 0.0}, {"value": 1.5}, None, {"value": 4.5}]
+    lines = (tmp_path / "run" / "timing.jsonl").read_text().splitlines()
+    speeds = [json.loads(line).get("tokens_per_s") for line in lines]
+    assert speeds == [12.5, 12.5, None, 12.5]
+    assert "tokens_per_s" not in (tmp_path / "run" / "rounds.jsonl").read_text()
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_clients_own_loss_that_diverged_is_not_saved(go, monkeypatch, loss):
+    def evaluate(server):
+        own = [None, loss if server.state else 1.0]
+        return {"loss_emulator": 1.0, "loss_full": 1.0, "client_test_loss": own}
+
+    monkeypatch.setattr(FakeServer, "evaluate", evaluate)
+    with pytest.raises(RunError, match=r"round 1: `client_test_loss` is \[(nan|inf)"):
+        go()
 
 
 def test_every_round_has_its_own_channel(go):

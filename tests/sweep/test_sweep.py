@@ -60,6 +60,8 @@ def test_a_row_is_the_plan_of_its_point(done):
         speeds = situation.cell.speed_flops_per_s
         assert {name: row[name] for name in list(COLUMNS)[5:]} == {
             "latency_s": plan.latency_s,
+            "start_s": row["start_s"],
+            "round_s": plan.latency_s,
             "mean_prune_rate": pytest.approx(plan.prune_rate.mean()),
             "num_scheduled": 3,
             "down_bytes": sum(plan.down_bits.tolist()) // 8,

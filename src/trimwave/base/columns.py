@@ -56,6 +56,8 @@ class Column:
     """One of its unit in that of what it gives."""
     is_text: bool = False
     """Holds any text, in `Columns.texts`, instead of numbers."""
+    may_be_missing: bool = False
+    """Cells may be empty or in `MISSING`, and are nan then."""
 
     @property
     def key(self) -> str:
@@ -97,7 +99,10 @@ header of such a table."""
 
 
 def read_columns(
-    path: Path, columns: Sequence[Column], check_header: HeaderCheck | None = None
+    path: Path,
+    columns: Sequence[Column],
+    check_header: HeaderCheck | None = None,
+    expected: str = "",
 ) -> Columns:
     """Read columns of numbers from a table with a header, in any order.
 
@@ -112,6 +117,8 @@ def read_columns(
         What may be there; anything else is refused.
     check_header : callable, optional
         What is to hold of the columns together.
+    expected : str
+        What messages say is expected; the required columns if left out.
 
     Raises
     ------
@@ -122,7 +129,8 @@ def read_columns(
     known = {column.name.casefold(): column for column in columns}
     table = read_table(path, lambda cells: sum(_bare(one) in known for one in cells))
     header, *rows = table.rows
-    places = _places(table, header, known)
+    expected = expected or _listed(known)
+    places = _places(table, header, known, expected)
     headings = {column.key: header.cells[at].strip() for column, at in places}
     if check_header is not None:
         check_header(f"{path}, line {header.line}", headings)
@@ -161,7 +169,7 @@ def _bare(name: str) -> str:
 
 
 def _places(
-    table: Table, header: Row, known: dict[str, Column]
+    table: Table, header: Row, known: dict[str, Column], expected: str
 ) -> list[tuple[Column, int]]:
     """Return the columns that are there, and where each stands."""
     where = f"{table.path}, line {header.line}"
@@ -169,14 +177,14 @@ def _places(
     if all(NUMBER.fullmatch(name) for name in names):
         raise InputError(
             f"{where}: numbers, where the columns' names must be; begin the file with "
-            f"a header: {_listed(known)}."
+            f"a header: {expected}."
         )
     places: dict[str, tuple[Column, int]] = {}
     for at, name in enumerate(names):
         if name.startswith(COMMENT):
             continue
         if name not in known:
-            raise InputError(_unknown(where, header, at, known))
+            raise InputError(_unknown(where, header, at, known, expected))
         column = known[name]
         if column.key in places:
             _, first = places[column.key]
@@ -197,7 +205,7 @@ def _places(
         given = ", ".join(f"`{column.name}`" for column, _ in places.values()) or "none"
         raise InputError(
             f"{where}: no column {', '.join(f'`{name}`' for name in missing)}; "
-            f"expected {_listed(known)}, found {given}."
+            f"expected {expected}, found {given}."
         )
     return list(places.values())
 
@@ -206,7 +214,9 @@ def _listed(known: dict[str, Column]) -> str:
     return ", ".join(name for name, column in known.items() if column.required)
 
 
-def _unknown(where: str, header: Row, at: int, known: dict[str, Column]) -> str:
+def _unknown(
+    where: str, header: Row, at: int, known: dict[str, Column], expected: str
+) -> str:
     """Say what to do about a column that nothing reads."""
     name = header.cells[at].strip()
     if len(header.cells) == 1:
@@ -217,7 +227,7 @@ def _unknown(where: str, header: Row, at: int, known: dict[str, Column]) -> str:
             )
         separators = ", ".join(DELIMITERS.values())
         return (
-            f"{where}: one column alone, {shown(name)}; expected {_listed(known)}, "
+            f"{where}: one column alone, {shown(name)}; expected {expected}, "
             f"with one of {separators} between them."
         )
     if not name:
@@ -240,6 +250,8 @@ def _number(table: Table, row: Row, at: int, column: Column) -> float:
         return value
     if cell.casefold() in INFINITE and none_is == np.inf:
         return np.inf
+    if column.may_be_missing and (not cell or cell.casefold() in MISSING):
+        return np.nan
     heading = table.rows[0].cells[at].strip()
     raise InputError(
         f"{table.path}, line {row.line}, column `{heading}`: must be {column.unit}, "
@@ -276,6 +288,8 @@ def _check(found: Columns, column: Column, values: FloatArray) -> None:
     """
     doubts = []
     for row, value in enumerate(values.tolist()):
+        if value != value:  # missing, as far as that may be
+            continue
         if column.quantity is None:
             fault = None if value % 1 == 0 else f"must be whole, got {value:g}"
         else:

@@ -24,6 +24,10 @@ differences, which lose a few digits."""
 TIME_ROUNDING = 1e-12
 """How much later than a deadline a time may be and still meet it."""
 
+CLOCK_ROUNDING = 1e-12
+"""How far before a sample of a trace a second of the clock may be and still be in it: a
+clock that adds up rounds ends a few digits beside the sum."""
+
 BAND_USED = 1e-12
 """Rest of the band at which the search for a deadline ends."""
 

@@ -248,7 +248,7 @@ class Cell:
 
     def who(self, client: int) -> str:
         """Return a client as messages name it: its number, and its id if it has one."""
-        if self.client_ids is None:
+        if self.client_ids is None or self.client_ids[client] == str(client):
             return f"client {client}"
         return f"client {client} ({self.client_ids[client]})"
 

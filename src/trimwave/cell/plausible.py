@@ -107,6 +107,27 @@ LOSS = Quantity(
 )
 """What is sent over what is received."""
 
+DISTANCE = Quantity(
+    unit="m",
+    least=0.0,
+    too_low="a distance is at least 0",
+    most=1e6,
+    too_high="nothing hears so far",
+    usual=(0.1, 1e5),
+    others={"in km": _times(1e3)},
+)
+"""From a client to the base station, along the ground."""
+
+CARRIER = Quantity(
+    unit="Hz",
+    least=0.5e9,
+    too_low="the path loss of TR 38.901 begins at 0.5e9",
+    most=100e9,
+    too_high="the path loss of TR 38.901 ends at 100e9",
+    others={"in GHz": _times(1e9), "in MHz": _times(1e6)},
+)
+"""The carrier of the path loss models."""
+
 POWER = Quantity(
     unit="W",
     least=1e-9,
@@ -161,6 +182,17 @@ PRUNE_RATE = Quantity(
     others={"in percent": _times(0.01)},
 )
 """A pruning rate."""
+
+TIME = Quantity(
+    unit="s",
+    least=0.0,
+    too_low="a clock begins at 0",
+    most=1e11,
+    too_high="1e11 are 3000 years",
+    usual=(0.0, 1e10),  # a Unix time has 2e9
+    others={"in ms": _times(1e-3), "in us": _times(1e-6), "in ns": _times(1e-9)},
+)
+"""When something was measured."""
 
 SAMPLES = Quantity(
     unit="rows",

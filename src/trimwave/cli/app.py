@@ -4,6 +4,7 @@ import io
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -11,18 +12,37 @@ import typer
 from trimwave.base.errors import InputError, MissingExtraError, printable
 from trimwave.base.signals import stop_alike
 from trimwave.cli.crash import outside, report_of
-from trimwave.cli.lists import methods
+from trimwave.cli.lists import keys, methods, recipes
 from trimwave.cli.models import models_app
 from trimwave.cli.plan import plan, sweep
 from trimwave.cli.train import compare, run
 from trimwave.report.console import plain_console
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    epilog="Example: trimwave plan gpt2-medium",
 )
-for command in (run, compare, plan, sweep, methods):
-    app.command()(command)
-app.add_typer(models_app, name="models", help="List known models, or fetch one.")
+EXAMPLES: dict[Callable[..., None], str] = {
+    run: "trimwave run my.toml --method ubfp --rounds 3",
+    compare: "trimwave compare --methods jcpba,lora --seeds 3",
+    plan: "trimwave plan gpt2-medium --method jcpba:solver=bcd",
+    sweep: "trimwave sweep --vary radio.path_loss_db=60,94 --draws 5",
+    methods: "trimwave plan --method fedbiot:drop=0.5",
+    recipes: "trimwave run letter/small-gsm8k",
+    keys: "trimwave keys cell",
+}
+"""Commands, each with one that works; the last three list what it names."""
+
+for command, example in EXAMPLES.items():
+    app.command(epilog=f"Example: {example}")(command)
+app.add_typer(
+    models_app,
+    name="models",
+    help="List the models known by name, or fetch one.",
+    epilog="Example: trimwave models fetch smollm2-135m",
+)
 
 
 def _version(asked: bool) -> None:
@@ -37,7 +57,9 @@ def _version(asked: bool) -> None:
 def root(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_version, help="Print it.", is_eager=True),
+        typer.Option(
+            "--version", callback=_version, help="Print the version.", is_eager=True
+        ),
     ] = False,
 ) -> None:
     """Fine-tune a language model over slow, unequal wireless links."""

@@ -1,14 +1,13 @@
 """From what stands on the command line to configs, methods and folders."""
 
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from trimwave.base.errors import InputError, nearest
 from trimwave.methods import parse_method
 from trimwave.recipe.config import Config
-from trimwave.recipe.idle import Command, idle_keys
+from trimwave.recipe.idle import Command, warn_of_keys
 from trimwave.recipe.recipe import (
     find_recipe,
     load_config,
@@ -19,9 +18,6 @@ from trimwave.runs.records import check_continues
 
 SOLVERS = {"exact": "jcpba:solver=exact", "bcd": "jcpba:solver=bcd", "uniform": "ubfp"}
 """What `plan --solver` is short for."""
-
-OPTIONS = {"seed": "--seed", "--round": "--round"}
-"""What a user calls them."""
 
 
 def overrides(
@@ -118,6 +114,4 @@ def warn_of_idle(
     `also` is what the command line names besides `changes`: keys that vary, options.
     """
     named, own = written_keys(find_recipe(recipe), changes)
-    for why, keys in idle_keys(command, config, [*named, *also], own).items():
-        words = ", ".join(OPTIONS.get(key, f"`{key}`") for key in keys)
-        warnings.warn(f"without effect {why}: {words}.", stacklevel=2)
+    warn_of_keys(command, config, [*named, *also], own)

@@ -5,16 +5,35 @@ from typing import Annotated
 
 import typer
 
-Recipe = Annotated[str, typer.Argument(help="A recipe's name or TOML file.")]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key.")
+Recipe = Annotated[
+    str, typer.Argument(help="A recipe's name (trimwave recipes) or TOML file.")
 ]
-METHODS_HELP = "all, or comma-separated, each name[:option=value]"
-Model = Annotated[str | None, typer.Option(help="model.name")]
-Data = Annotated[str | None, typer.Option(help="data.source")]
-Rounds = Annotated[int | None, typer.Option(help="Number of rounds.")]
-Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change a key of the recipe (trimwave keys)."
+    ),
+]
+METHODS_HELP = (
+    "Either all, or several between commas, each NAME[:OPTION=VALUE] or, your own, "
+    "MODULE:CLASS"
+)
+METHOD_HELP = (
+    "The method, NAME[:OPTION=VALUE] or, your own, MODULE:CLASS; default the recipe's."
+)
+Model = Annotated[
+    str | None,
+    typer.Option(help="The model: a name, a folder or a hub name; model.name."),
+]
+Data = Annotated[
+    str | None,
+    typer.Option(help="The rows: a file, a folder or a hub name; data.source."),
+]
+Rounds = Annotated[int | None, typer.Option(help="Train so many rounds.")]
+Seed = Annotated[int | None, typer.Option(help="Everything random follows from it.")]
 Resume = Annotated[
     Path | None, typer.Option(help="Go on in this folder; only --rounds may grow.")
 ]
-Out = Annotated[Path | None, typer.Option(help="Folder to write; default under runs/.")]
+Out = Annotated[
+    Path | None, typer.Option(help="Write this folder; default one under runs/.")
+]

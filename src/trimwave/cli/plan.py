@@ -26,6 +26,10 @@ def plan(
     set_: Overrides = None,
     seed: Seed = None,
     round_: Annotated[int, typer.Option("--round", help="Which fading draw.")] = 1,
+    time_s: Annotated[
+        float | None,
+        typer.Option("--time", help="Which second of a trace in seconds."),
+    ] = None,
     pareto: Annotated[
         bool, typer.Option("--pareto", help="Latency against beta_bar, and prices.")
     ] = False,
@@ -43,15 +47,16 @@ def plan(
     config = arguments.load(recipe, changes)
     text = arguments.planned_method(method, solver, config.method)
     also = [] if round_ == 1 else ["--round"]
+    also += [] if time_s is None else ["--time"]
     arguments.warn_of_idle("plan", recipe, changes, replace(config, method=text), also)
     if pareto:
         arguments.check_pareto(method, solver)
-        found = tradeoff_cell(config, text, round_=round_)
+        found = tradeoff_cell(config, text, round_=round_, time_s=time_s)
         as_dict = tradeoff.tradeoff_json(*found)
         table = tradeoff.tradeoff_table(found[0])
         lines = tradeoff.price_lines(*found[1:])
     else:
-        planned = plan_cell(config, text, round_=round_)
+        planned = plan_cell(config, text, round_=round_, time_s=time_s)
         as_dict, table = plan_json(*planned), plan_table(planned[1])
         lines = plan_lines(*planned)
     if as_json:

@@ -1,4 +1,4 @@
-"""The ``local`` backend: clients train in this process, time is the latency model's."""
+"""The ``local`` backend: clients train in this process, on a virtual clock."""
 
 from collections.abc import Callable, Sequence
 
@@ -20,7 +20,7 @@ take part in the round."""
 class LocalBackend:
     """Trains one client after another; implements `rounds.Backend`.
 
-    The round takes the plan's time, max_k T_k, on a virtual clock.
+    It measures no time: what the round takes is the environment's to say.
     """
 
     def __init__(
@@ -50,7 +50,6 @@ class LocalBackend:
                 updates[client.number].train_loss if client.number in updates else None
                 for client in self._clients
             ],
-            round_s=plan.latency_s,
         )
 
 

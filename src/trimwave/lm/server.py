@@ -32,8 +32,8 @@ from trimwave.lm.workbench import Workbench
 from trimwave.model.costs import Costs
 from trimwave.model.submodel import Submodel
 from trimwave.plan.plan import Scheme
-from trimwave.recipe.environment import limits_of
-from trimwave.runs.rounds import Delivery
+from trimwave.recipe.limits import limits_of
+from trimwave.runs.rounds import OWN, Delivery, Measured
 
 ADAPTER_FILE = "adapter.safetensors"
 EMULATOR_FILE = "emulator.safetensors"
@@ -183,14 +183,29 @@ class LmServer:
         size = bench.ranking.size_of(reference.kept_fraction)
         return prune_emulator(self._split, bench.ranking.kept(size))
 
-    def evaluate(self) -> dict[str, float]:
-        """Test losses on the reference sub-model and on the full model."""
-        evaluator = self.bench.evaluator
-        full = evaluator.loss(self.full_model)
-        if self._reference_emulator is self._original_emulator:
-            return {"loss_emulator": full, "loss_full": full}
-        reference = self._split.with_emulator(self._reference_emulator)
-        return {"loss_emulator": evaluator.loss(reference), "loss_full": full}
+    def evaluate(self) -> dict[str, Any]:
+        """Test losses on the reference sub-model and on the full model.
+
+        Those of clients' own rows are on the full model, None for one without.
+        """
+        evaluator, model = self.bench.evaluator, self.full_model
+        full = reference = evaluator.loss(model)
+        if self._reference_emulator is not self._original_emulator:
+            emulator = self._split.with_emulator(self._reference_emulator)
+            reference = evaluator.loss(emulator)
+        losses: dict[str, Any] = {"loss_emulator": reference, "loss_full": full}
+        if self.bench.client_evaluators:
+            losses[OWN] = [
+                own and own.loss(model) for own in self.bench.client_evaluators
+            ]
+        return losses
+
+    def measure(self, round_index: int, is_last: bool) -> Measured:
+        """Task metrics of the full model, if they are due after this round."""
+        metrics = self.bench.task_metrics
+        if metrics is None or not metrics.is_due(round_index, is_last):
+            return Measured()
+        return metrics.measure(self.full_model)
 
     def save(self, folder: Path) -> None:
         """Write the trained parameters and, if it is aligned, the emulator's."""

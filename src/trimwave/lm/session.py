@@ -16,8 +16,7 @@ from trimwave.lm.server import LmServer
 from trimwave.lm.train.quantise import quantiser
 from trimwave.lm.train.tune import pick_device
 from trimwave.lm.workbench import Workbench
-from trimwave.methods import parse_method
-from trimwave.plan.check import check_plan
+from trimwave.methods import ask_plan, ask_scheme, facts_of_rule, parse_method
 from trimwave.recipe.config import Config
 from trimwave.recipe.environment import Environment
 from trimwave.recipe.recipe import differences
@@ -54,10 +53,11 @@ def check_runs(bench: Workbench, configs: Iterable[Config]) -> None:
         method = parse_method(config.method, config.options)
         environment = Environment.from_config(config)
         try:
-            scheme = method.scheme(bench.costs, environment.limits)
-            situation = environment.situation(0, bench.costs, bench.num_samples)
-            plan = method.plan(situation)
-            check_plan(situation, plan, method.label, scheme)
+            scheme = ask_scheme(method, bench.costs, environment.limits)
+            situation = environment.situation(
+                0, bench.costs, bench.num_samples, clock_s=environment.start_s(0.0)
+            )
+            plan = ask_plan(method, situation, scheme)
         except InputError as error:
             raise InputError(f"method `{config.method}`: {error}") from error
         if any(one and one.weight_bits < 16 for one in plan.submodels):
@@ -79,9 +79,10 @@ def check_beside(bench: Workbench, folders: Iterable[Path]) -> None:
         if run.config.seed != config.seed:  # draws other rows, from the same files
             names = ("revision", "public_revision")
             read = {name: bench.facts["data"][name] for name in names}
-            _check_same_facts(run, {"model": facts["model"], "data": read})
+            same = {"model": facts["model"], "data": read}
         else:
-            _check_same_facts(run, facts)
+            same = facts
+        _check_same_facts(run, {**same, **facts_of_rule(run.config.method)})
 
 
 def run_method(
@@ -123,7 +124,7 @@ def _run(
 ) -> list[dict[str, Any]]:
     environment = Environment.from_config(config)
     environment.check_rounds(config.rounds)
-    facts = {**bench.facts, **environment.facts}
+    facts = {**bench.facts, **environment.facts, **facts_of_rule(config.method)}
     machine = {**hardware_and_versions(PACKAGES), "torch": _torch_facts(config)}
     if resume:
         run = Run.open(folder)
@@ -135,7 +136,7 @@ def _run(
         run = Run.create(folder, config, {**facts, "backend": "local", **machine})
     bench = replace(bench, config=config)
     method = parse_method(config.method, config.options)
-    scheme = method.scheme(bench.costs, environment.limits)
+    scheme = ask_scheme(method, bench.costs, environment.limits)
     server = LmServer(bench, scheme)
     clients = clients_of(bench, scheme, server.template)
     return run_rounds(
@@ -164,8 +165,9 @@ def _check_same_facts(run: Run, facts: Mapping[str, Any]) -> None:
     changed = differences(old, json.loads(json.dumps(facts)))
     if changed:
         raise RunError(
-            f"{run.folder} was started with another model, other rows, another trace "
-            f"or another ranking of heads (which can differ between machines): "
+            f"{run.folder} was started with another model, other rows, another trace, "
+            "another rule or another ranking of heads (which can differ between "
+            "machines): "
             f"{'; '.join(changed)}. Put them back, or start a new run."
         )
 

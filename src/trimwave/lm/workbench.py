@@ -18,13 +18,14 @@ from trimwave.lm.surgery.prune import prune_emulator
 from trimwave.lm.surgery.ranking import Ranking
 from trimwave.lm.surgery.split import SplitModel, split_model
 from trimwave.lm.train.evaluate import Evaluator
+from trimwave.lm.train.metrics import TaskMetrics
 from trimwave.lm.train.quantise import compensated
 from trimwave.lm.train.tune import pick_device
 from trimwave.lm.wire.ledger import Tensors
 from trimwave.lm.wire.package import AIR_DTYPES
 from trimwave.model.costs import Costs
 from trimwave.recipe.config import Config
-from trimwave.recipe.environment import limits_of
+from trimwave.recipe.limits import limits_of
 from trimwave.recipe.situation import costs_from
 
 Say = Callable[[str], None]
@@ -52,6 +53,11 @@ class Workbench:
     public_rows: tuple[Encoded, ...]
     """The server's own."""
     evaluator: Evaluator
+    client_evaluators: tuple[Evaluator | None, ...]
+    """Of each client's own test rows; None for one without, empty if no client has any.
+    """
+    task_metrics: TaskMetrics | None
+    """None where none are asked for, or the rows have none."""
     pad_id: int
     """Padding token."""
     facts: dict[str, Any]
@@ -115,6 +121,7 @@ def build_workbench(config: Config, say: Say = lambda line: None) -> Workbench:
     pad_id = int(tokenizer.pad_token_id)
     ranking = cached_ranking(config, split, rows.public, pad_id, say)
     kept = 1 - limits_of(config).beta_bar
+    metrics = TaskMetrics(rows.asked, tokenizer, config) if rows.asked else None
     return Workbench(
         config=config,
         split=split,
@@ -124,6 +131,11 @@ def build_workbench(config: Config, say: Say = lambda line: None) -> Workbench:
         client_rows=rows.clients,
         public_rows=rows.public,
         evaluator=Evaluator(rows.test, pad_id, config.train),
+        client_evaluators=tuple(
+            Evaluator(own, pad_id, config.train) if own else None
+            for own in rows.client_test or ()
+        ),
+        task_metrics=metrics,
         pad_id=pad_id,
         facts={
             "model": model_facts,

@@ -16,6 +16,18 @@ from trimwave.problem.problem import Problem
 from trimwave.problem.solution import Solution
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Present:
+    """Who of a run's clients is there in a round."""
+
+    clients: IntArray
+    """[K'] their numbers in the run, ascending: those of the situation's cell."""
+    num_clients: int
+    """K of the run."""
+    client_ids: tuple[str, ...] | None = None
+    """K names of the run's clients; None = their numbers."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Situation:
     """What a method sees when it plans a round."""
@@ -28,6 +40,19 @@ class Situation:
     """C4 and C5, for methods that prune."""
     carried: Mapping[str, Any] = field(default_factory=dict)
     """`Plan.carry` of the round before; empty in the first."""
+    present: Present | None = None
+    """Who of the run's clients the cell has; None = all of them."""
+
+    @property
+    def clients(self) -> IntArray:
+        """[K'] numbers in the run of the cell's clients.
+
+        What a method carries over for each client it keeps by these: the cell of the
+        next round may have others.
+        """
+        if self.present is not None:
+            return self.present.clients
+        return np.arange(self.cell.num_clients)
 
     def problem(self, trained: Trained = "full") -> Problem:
         """Return P1 of this round, eq. (10)."""
@@ -96,7 +121,10 @@ class Plan:
     solution: Solution | None = None
     """The solver's own result, before rounding to real heads and neurons."""
     carry: Mapping[str, Any] = field(default_factory=dict)
-    """What the method wants to find in the next round's `Situation.carried`; JSON."""
+    """What the method wants to find in the next round's `Situation.carried`; JSON. The
+    clients are those who are there: for each of them, by `Situation.clients`."""
+    server_s: FloatArray | float = 0.0
+    """[K] what of `compute_s` is the server's part [s]."""
 
     given_s: FloatArray | float = 0.0
     """[K] what of `down_s` and `up_s` goes over links that take no band [s]."""

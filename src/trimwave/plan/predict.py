@@ -34,16 +34,8 @@ def latency_of(
     """
     cell = situation.cell.take(clients)
     device_flops = np.array([bill.step_flops for bill in bills])
-    server_flops = np.array([bill.server_step_flops for bill in bills])
     compute_s = device_flops / cell.speed_flops_per_s
-    if np.any(server_flops > 0):
-        if cell.server_speed_flops_per_s is None:
-            raise InputError(
-                "this method computes at the server, whose speed is not known; set "
-                "`cell.server_speed_flops_per_s`."
-            )
-        shared_flops_per_s = cell.server_speed_flops_per_s / len(bills)
-        compute_s = compute_s + server_flops / shared_flops_per_s
+    compute_s = compute_s + _server_step_s(cell, bills)
     zeros = np.zeros(len(bills))
     return RoundLatency(
         compute_fixed_s=np.array([bill.num_local_steps for bill in bills]) * compute_s,
@@ -54,6 +46,19 @@ def latency_of(
         down=cell.link("down"),
         up=cell.link("up"),
     )
+
+
+def _server_step_s(cell: Cell, bills: Sequence[Bill]) -> FloatArray:
+    """Return the server's part of each client's step, [K] [s]."""
+    server_flops = np.array([bill.server_step_flops for bill in bills])
+    if not np.any(server_flops > 0):
+        return np.zeros(len(bills))
+    if cell.server_speed_flops_per_s is None:
+        raise InputError(
+            "this method computes at the server, whose speed is not known; set "
+            "`cell.server_speed_flops_per_s`."
+        )
+    return server_flops / (cell.server_speed_flops_per_s / len(bills))
 
 
 def best_band(latency: RoundLatency, cell: Cell) -> FloatArray:
@@ -139,6 +144,8 @@ def plan_of(
     def counts(values: Sequence[float]) -> IntArray:
         return np.rint(spread(np.array(values))).astype(np.int64)
 
+    server_step_s = _server_step_s(situation.cell, bills)
+    num_steps = np.array([bill.num_local_steps for bill in bills])
     install_bits = counts([bill.install_bits for bill in bills])
     # Whoever is left out of this round may be in the next.
     takes_part = spread(np.ones(clients.size)) > 0
@@ -159,6 +166,7 @@ def plan_of(
         binding=binding or ("-",) * len(submodels),
         solution=solution,
         carry=carry or {},
+        server_s=spread(num_steps * server_step_s),
         client_ids=situation.cell.client_ids,
     )
 

@@ -34,13 +34,13 @@ class CellConfig:
     """The clients."""
 
     num_clients: int = 8
-    """K; with `clients` it follows from the table."""
+    """How many clients there are, K; with `clients` it follows from the table."""
     clients: str = ""
     """A table of clients, one line each, in place of the drawn ones."""
     total_bandwidth_hz: float = 100e6
-    """B [Hz]."""
+    """The band that all of them share, B [Hz]."""
     base_speed_flops_per_s: float = 1e12
-    """f_0 [FLOP/s]."""
+    """Speed that every client's is a factor of, f_0 [FLOP/s]."""
     speed_factor: tuple[float, float] = (0.5, 2.0)
     """Uniform range of the factor on f_0, drawn once per run."""
     memory_bytes: tuple[float, float] = (4e9, 8e9)
@@ -73,15 +73,28 @@ class RadioConfig:
     """The links."""
 
     server_power_w: float = 10.0
-    """p_s [W]."""
+    """Transmit power of the server, p_s [W]."""
     client_power_w: float = 0.2
-    """p_k [W]."""
+    """Transmit power of each client, p_k [W]."""
     path_loss_db: float = 60.0
     """Mean loss of every link [dB]."""
+    path_loss_model: Literal["fixed", "UMa", "UMi", "InH"] = "fixed"
+    """``fixed``: `path_loss_db`; else by distance, 3GPP TR 38.901, Table 7.4.1-1."""
+    line_of_sight: Literal["los", "nlos"] = "nlos"
+    """Whether those models have a line of sight. # assumed."""
+    carrier_hz: float = 3.5e9
+    """f_c of those models [Hz]. # assumed."""
+    distance_m: tuple[float, float] | None = None
+    """Uniform range of the distances of those models, drawn once per run [m]; left out
+    = a column of `cell.clients`."""
     fading: Literal["rayleigh", "none"] = "rayleigh"
     """Block fading per client, direction and round."""
     trace: str = ""
-    """CSV of gains (round, client, gain_down_db, gain_up_db) in place of the model."""
+    """Table of measured gains, SNRs or rates, by round or second and client, in place
+    of path loss and fading."""
+    trace_holes: Literal["error", "hold", "absent"] = "error"
+    """What it means that a client has no row or value in a sample of `trace`: a fault
+    of the file, the value before it, or that the client is not there."""
     noise: Noise = "fixed"
     """``fixed``: a power, as eq. (7) is printed; ``psd``: a density, N0 times B_k."""
     noise_psd_dbm_per_hz: float = -174.0
@@ -102,6 +115,10 @@ class RadioConfig:
         plausible.POWER.require("radio.server_power_w", self.server_power_w)
         plausible.HANDHELD_POWER.require("radio.client_power_w", self.client_power_w)
         plausible.LOSS.require("radio.path_loss_db", self.path_loss_db)
+        plausible.CARRIER.require("radio.carrier_hz", self.carrier_hz)
+        if self.distance_m is not None:
+            _require_range("radio.", "distance_m", self.distance_m)
+            plausible.DISTANCE.require("radio.distance_m", *self.distance_m)
         density = self.noise_psd_dbm_per_hz
         plausible.NOISE_PSD.require("radio.noise_psd_dbm_per_hz", density)
         figure = self.noise_figure_db
@@ -119,13 +136,13 @@ class LimitsConfig:
     beta_bar: float | None = None
     """Largest mean pruning rate; 0.5 if C5's constants are not given. # assumed."""
     c5_xi: float | None = None
-    """xi of C5."""
+    """xi of C5, in place of `beta_bar`."""
     c5_phi: float | None = None
-    """phi of C5."""
+    """phi of C5, in place of `beta_bar`."""
     c5_psi: float | None = None
-    """psi of C5."""
+    """psi of C5, in place of `beta_bar`."""
     gamma_min: float | None = None
-    """Right-hand side of C5."""
+    """Right-hand side of C5, in place of `beta_bar`."""
 
     def __post_init__(self) -> None:
         for name in ("beta_min", "beta_max", "beta_bar"):
@@ -247,9 +264,9 @@ class TrainConfig:
     """Local fine-tuning."""
 
     num_local_steps: int = 30
-    """M. # assumed."""
+    """Steps of a client in a round, M. # assumed."""
     batch_size: int = 1
-    """N. # assumed."""
+    """Sequences per step, N. # assumed."""
     seq_len: int = 256
     """s: tokens per sequence that the latency model charges. # assumed."""
     learning_rate: float = 5e-5
@@ -309,15 +326,46 @@ class AlignConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class MetricsConfig:
+    """What a model gets right, beside its loss.
+
+    Taken with the trained blocks on the whole model: before training, every so many
+    rounds, and after the last one.
+    """
+
+    every_rounds: int = 0
+    """Rounds between two times; 0 = never."""
+    num_rows: int = 16
+    """Test rows that they are taken on, the first of them; all where there are fewer.
+    """
+    max_new_tokens: int = 256
+    """Longest answer that is generated [token]; shorter where the model's context
+    ends."""
+    names: tuple[Literal["exact_match", "accuracy", "f1", "tokens_per_s"], ...] = ()
+    """Which; empty = those that there are test rows for: `exact_match` and
+    `tokens_per_s` where answers have a number behind ####, `accuracy` and `f1` where
+    they are labels."""
+
+    def __post_init__(self) -> None:
+        if self.every_rounds < 0:
+            raise InputError(
+                "`metrics.every_rounds` must be at least 0, got "
+                f"{self.every_rounds}; 0 = never."
+            )
+        _require("metrics.", self, 1, "num_rows", "max_new_tokens")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
     """A whole run."""
 
     name: str = "default"
     """Names the run's folder."""
     method: str = "jcpba"
-    """A method of `trimwave methods`, with options: `jcpba:solver=bcd`."""
+    """A method of `trimwave methods`, with options: `jcpba:solver=bcd`; your own rule
+    as `module:Class`."""
     rounds: int = 10
-    """Rounds."""
+    """How many rounds are trained."""
     seed: int = 0
     """Everything random follows from it."""
     cell: CellConfig = field(default_factory=CellConfig)
@@ -328,6 +376,7 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     align: AlignConfig = field(default_factory=AlignConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Options of methods in this recipe, ``[options.fedbiot]`` and so on; what is
     written behind a method's name wins."""

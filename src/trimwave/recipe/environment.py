@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -14,22 +14,18 @@ from trimwave.base.stored import sha256_of
 from trimwave.base.streams import stream
 from trimwave.base.units import FloatArray, dbm_to_w
 from trimwave.cell.cell import Cell
-from trimwave.cell.fading import Rayleigh, Trace
+from trimwave.cell.fading import Rayleigh
 from trimwave.cell.reach import OutOfReach, out_of_reach
+from trimwave.cell.trace import WORDS, Samples, Trace
 from trimwave.model.costs import Costs
-from trimwave.plan.plan import Situation
-from trimwave.problem.limits import Limits, beta_bar_from_c5
-from trimwave.recipe.config import Config, LimitsConfig
+from trimwave.plan.plan import Plan, Present, Situation
+from trimwave.plan.played import Replay
+from trimwave.problem.limits import Limits
+from trimwave.recipe.config import Config
+from trimwave.recipe.distance import mean_loss_db
 from trimwave.recipe.fleet import Fleet, fleet_of, warn_of_drawn_memory
-
-DEFAULT_BETA_BAR = 0.5
-
-
-class Channel(Protocol):
-    """What gives the gains of a round."""
-
-    def gains(self, round_index: int, num_clients: int) -> dict[str, FloatArray]:
-        """Linear power gains, ``{"down": [K], "up": [K]}``."""
+from trimwave.recipe.limits import limits_of
+from trimwave.recipe.traces import as_in_cell, nobody_there, replay_of, trace_of
 
 
 @dataclass(frozen=True)
@@ -39,7 +35,7 @@ class Environment:
     config: Config
     speed_flops_per_s: FloatArray
     memory_bytes: FloatArray
-    channel: Channel
+    channel: Rayleigh | Trace
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What was read from files beside the recipe, by content; for the manifest."""
     fleet: Fleet | None = None
@@ -68,14 +64,14 @@ class Environment:
             facts["clients"] = f"sha256:{sha256_of(Path(cell.clients))}"
             if fleet.ids is not None:
                 facts["client_ids"] = list(fleet.ids)
-        channel: Channel
+        channel: Rayleigh | Trace
         if radio.trace:
-            channel = Trace.from_csv(Path(radio.trace))
-            facts["trace"] = f"sha256:{sha256_of(Path(radio.trace))}"
+            channel, digest = trace_of(config)
+            facts["trace"] = f"sha256:{digest}"
         else:
             channel = Rayleigh(
                 seed=config.seed,
-                path_loss_db=radio.path_loss_db,
+                path_loss_db=mean_loss_db(config, fleet),
                 fading=radio.fading == "rayleigh",
             )
         return cls(config, speed, memory, channel, facts, fleet)
@@ -86,40 +82,116 @@ class Environment:
         Raises
         ------
         InputError
-            If a trace is of another number of clients, or a client is out of reach in
-            one of the first rounds.
+            If in one of the first rounds a client is out of reach, or nobody is there.
         """
-        if self.fleet is not None and self.fleet.get("num_samples") is not None:
+        fleet, channel = self.fleet, self.channel
+        if fleet is not None and fleet.get("num_samples") is not None:
             warnings.warn(
                 f"without effect on a run: column `num_samples` of "
-                f"{self.fleet.found.path}; `data.client_sizes` deals rows out.",
+                f"{fleet.found.path}; `data.client_sizes` deals rows out.",
                 stacklevel=2,
             )
-        if self.fleet is not None:
-            self.cell(0, np.ones(self.fleet.num_clients))
-        if isinstance(self.channel, Trace):
-            for index in range(min(num_rounds, len(self.channel.gain_db))):
-                self.cell(index, np.ones(self.config.cell.num_clients))
+        samples = np.ones(self.config.cell.num_clients)
+        count = 1
+        if isinstance(channel, Trace) and self.replay is None:
+            count = min(num_rounds, channel.num_samples)
+        for index in range(count):
+            self.cell(index, samples, self.start_s(0.0))
 
-    def cell(self, round_index: int, num_samples: FloatArray) -> Cell:
-        """Return what the base station sees in one round.
+    @cached_property
+    def replay(self) -> Replay | None:
+        """The trace as it is played forward; None = rounds take what is planned."""
+        trace, num_clients = self.channel, self.config.cell.num_clients
+        if not isinstance(trace, Trace) or trace.timeline is None:
+            return None
+        cells = self._cell(self._traced(trace, slice(None)), np.ones(num_clients))
+        return replay_of(trace, trace.timeline, cells)
+
+    def start_s(self, clock_s: float) -> float:
+        """Return when a round can begin: now, or when somebody is there [s].
 
         Raises
         ------
         InputError
-            If a client is out of reach.
+            If in no sample of the trace anybody is.
         """
+        return clock_s if self.replay is None else self.replay.start_s(clock_s)
+
+    def client_s(self, plan: Plan, start_s: float) -> FloatArray:
+        """Return what each client's round takes, [K] [s]: as planned, or played.
+
+        Parameters
+        ----------
+        plan : Plan
+            Of the round.
+        start_s : float
+            When it begins on the run's clock [s].
+        """
+        if self.replay is None:
+            return plan.total_s
+        return self.replay.client_s(plan, start_s)
+
+    def present(self, round_index: int, clock_s: float = 0.0) -> Present | None:
+        """Return who can be planned in a round; None = everyone.
+
+        Raises
+        ------
+        InputError
+            If nobody can.
+        """
+        trace = self.channel
+        if not isinstance(trace, Trace):
+            return None
+        ready = self.replay.ready if self.replay is not None else trace.ready
+        here = ready[trace.sample_of(round_index, clock_s)]
+        if here.all():
+            return None
+        if not here.any():
+            second = None if self.replay is None else clock_s
+            raise InputError(nobody_there(self.config, round_index, second))
+        clients = np.flatnonzero(here)
+        return Present(clients=clients, num_clients=here.size, client_ids=self._ids)
+
+    def cell(
+        self, round_index: int, num_samples: FloatArray, clock_s: float = 0.0
+    ) -> Cell:
+        """Return what the base station sees as a round begins, of who is there.
+
+        Parameters
+        ----------
+        round_index : int
+            From 0.
+        num_samples : [K]
+            |D_k|.
+        clock_s : float
+            When it begins on the run's clock [s]; read where a trace is in seconds.
+
+        Raises
+        ------
+        InputError
+            If a client is out of reach, or nobody is there.
+        """
+        channel = self.channel
+        if isinstance(channel, Trace):
+            sample = channel.sample_of(round_index, clock_s)
+            heard = self._cell(self._traced(channel, sample), num_samples)
+        else:
+            gains = channel.gains(round_index, self.config.cell.num_clients)
+            heard = self._cell(self._snr(gains), num_samples)
+        present = self.present(round_index, clock_s)
+        if present is not None:
+            heard = heard.take(present.clients)
+        if (lost := out_of_reach(heard)) is not None:
+            raise InputError(self._lost(round_index, clock_s, lost, present))
+        return heard
+
+    def _cell(self, heard: Mapping[str, Any], num_samples: FloatArray) -> Cell:
+        """Return the cell of all clients, of one sample or of many, [..., K]."""
         cell, radio, fleet = self.config.cell, self.config.radio, self.fleet
-        gains = self.channel.gains(round_index, cell.num_clients)
-        density_w_per_hz = dbm_to_w(radio.noise_psd_dbm_per_hz + radio.noise_figure_db)
-        noise_w = density_w_per_hz * cell.total_bandwidth_hz
-        snr = {
-            "snr_down": radio.server_power_w * gains["down"] / noise_w,
-            "snr_up": self.power_tx_w * gains["up"] / noise_w,
-        }
-        heard = Cell(
-            **snr | (fleet.cell_fields() if fleet else {}),
-            speed_flops_per_s=self.speed_flops_per_s,
+        fields = {"speed_flops_per_s": self.speed_flops_per_s, **heard}
+        given = fleet.cell_fields() if fleet else {"client_ids": self._ids}
+        return Cell(
+            **fields | {name: one for name, one in given.items() if one is not None},
             memory_bytes=self.memory_bytes,
             num_samples=num_samples,
             total_bandwidth_hz=cell.total_bandwidth_hz,
@@ -127,9 +199,31 @@ class Environment:
             max_spectral_efficiency=radio.max_spectral_efficiency or np.inf,
             server_speed_flops_per_s=cell.server_speed_flops_per_s,
         )
-        if (lost := out_of_reach(heard)) is not None:
-            raise InputError(self._lost(round_index, lost))
-        return heard
+
+    def _snr(self, gains: Mapping[Any, FloatArray]) -> dict[str, Any]:
+        """Return the SNRs of gains, noise of the whole band."""
+        radio = self.config.radio
+        density_w_per_hz = dbm_to_w(radio.noise_psd_dbm_per_hz + radio.noise_figure_db)
+        noise_w = density_w_per_hz * self.config.cell.total_bandwidth_hz
+        return {
+            "snr_down": radio.server_power_w * gains["down"] / noise_w,
+            "snr_up": self.power_tx_w * gains["up"] / noise_w,
+        }
+
+    def _traced(self, trace: Trace, sample: Samples) -> dict[str, Any]:
+        """Return links and speeds of a sample or of all, as in `Cell`, [..., K]."""
+        values = trace.linear(sample)
+        gains = trace.kind == "gain_db"
+        links = self._snr(values) if gains else as_in_cell(trace.kind, values)
+        speed = trace.speed_of(sample, self.speed_flops_per_s)
+        return links | {"speed_flops_per_s": speed}
+
+    @property
+    def _ids(self) -> tuple[str, ...] | None:
+        """K names of the clients, of the fleet or the trace; None = numbers."""
+        if self.fleet is not None:
+            return self.fleet.ids
+        return self.channel.names if isinstance(self.channel, Trace) else None
 
     @property
     def power_tx_w(self) -> FloatArray | float:
@@ -137,15 +231,23 @@ class Environment:
         given = None if self.fleet is None else self.fleet.get("power_tx_w")
         return self.config.radio.client_power_w if given is None else given
 
-    def _lost(self, round_index: int, lost: OutOfReach) -> str:
+    def _lost(
+        self,
+        round_index: int,
+        clock_s: float,
+        lost: OutOfReach,
+        present: Present | None,
+    ) -> str:
         channel, fleet = self.channel, self.fleet
         if fleet and (place := fleet.place_of_link(lost.client, lost.direction)):
             remedy = "correct the value, or take the line out of the file"
             return f"{place}: {lost}; {remedy}."
         if isinstance(channel, Trace) and channel.places:
-            place = channel.places.of(round_index, lost.client, lost.direction)
-            remedy = "correct the gain, or take this client out of every round"
-            return f"{place} {lost.why}; {remedy}."
+            sample = channel.sample_of(round_index, clock_s)
+            client = int(present.clients[lost.client]) if present else lost.client
+            place = channel.places.of(sample, client, lost.direction)
+            remedy = f"correct the {WORDS[channel.kind]}, or take this client out of"
+            return f"{place} {lost.why}; {remedy} every round."
         remedy = "lower `radio.path_loss_db`, or raise the powers"
         return f"in round {round_index + 1}, {lost}; {remedy}."
 
@@ -160,6 +262,7 @@ class Environment:
         costs: Costs,
         num_samples: FloatArray,
         carried: Mapping[str, Any] | None = None,
+        clock_s: float = 0.0,
     ) -> Situation:
         """Return what a method sees when it plans a round.
 
@@ -173,42 +276,23 @@ class Environment:
             |D_k|.
         carried : mapping, optional
             `Plan.carry` of the round before.
+        clock_s : float
+            When it begins on the run's clock, as `start_s` says [s].
+
+        Raises
+        ------
+        InputError
+            If a client is out of reach, or nobody is there.
         """
+        cell = self.cell(round_index, num_samples, clock_s)
+        present = self.present(round_index, clock_s)
+        limits = self.limits
+        if present is not None:  # C5 counts the clients at hand
+            limits = limits_of(self.config, cell.num_clients)
         return Situation(
-            cell=self.cell(round_index, num_samples),
+            cell=cell,
             costs=costs,
-            limits=self.limits,
+            limits=limits,
             carried=carried or {},
+            present=present,
         )
-
-
-def limits_of(config: Config) -> Limits:
-    """C4 and C5 of a config, C5 from its constants or from beta_bar.
-
-    Raises
-    ------
-    InputError
-        If both are given, or the constants are incomplete or infeasible.
-    """
-    limits = config.limits
-    return Limits(
-        beta_min=limits.beta_min,
-        beta_max=limits.beta_max,
-        beta_bar=_beta_bar(limits, config.cell.num_clients, config.train.batch_size),
-    )
-
-
-def _beta_bar(limits: LimitsConfig, num_clients: int, batch_size: int) -> float:
-    names = ("c5_xi", "c5_phi", "c5_psi", "gamma_min")
-    given = {name: getattr(limits, name) for name in names}
-    present = [name for name, value in given.items() if value is not None]
-    if not present:
-        return DEFAULT_BETA_BAR if limits.beta_bar is None else limits.beta_bar
-    if limits.beta_bar is not None:
-        raise InputError(
-            f"give `limits.beta_bar` or C5's constants, not both; got {present} too."
-        )
-    if len(present) < len(names):
-        missing = [name for name in names if name not in present]
-        raise InputError(f"C5 from its constants needs {', '.join(missing)} too.")
-    return beta_bar_from_c5(**given, num_clients=num_clients, batch_size=batch_size)

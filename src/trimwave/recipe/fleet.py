@@ -26,10 +26,7 @@ from trimwave.recipe.fleet_columns import FLEET_COLUMNS, GIVES_LINK, LINK_OF_BOT
 SPEEDS = ("speed_flops_per_s", "compute_ms_per_sample")
 """Columns that say how fast a client is."""
 
-AS_IN_CELL = (
-    *("held", "bandwidth_min_hz", "bandwidth_max_hz"),
-    *("rate_down_bps", "rate_up_bps"),
-)
+AS_IN_CELL = ("held", "bandwidth_min_hz", "bandwidth_max_hz")
 """Columns that are fields of `Cell` as they stand."""
 
 
@@ -58,6 +55,11 @@ class Fleet:
     def gives(self, name: str) -> bool:
         """Whether a column is there."""
         return name in self.found.values
+
+    @property
+    def gives_rates(self) -> bool:
+        """Whether nobody needs any of the band."""
+        return all((name or "").startswith("rate") for name in self.links.values())
 
     @property
     def fixes_links(self) -> bool:
@@ -91,8 +93,12 @@ class Fleet:
         given["client_ids"] = self.ids
         for direction in DIRECTIONS:
             snr_db = self.get(f"snr_{direction}_db")
+            own, both = f"rate_{direction}_bps", self.get("rate_bps")
+            given[own] = self.get(own) if both is None else both
             if snr_db is not None:
                 given[f"snr_{direction}"] = db_to_linear(snr_db)
+            elif given[own] is not None:  # not read
+                given[f"snr_{direction}"] = np.ones(self.num_clients)
         return given
 
     def place_of_link(self, client: int, direction: Direction) -> str | None:

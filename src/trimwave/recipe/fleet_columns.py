@@ -6,8 +6,10 @@ from trimwave.base.columns import Column
 from trimwave.base.quantity import Quantity
 from trimwave.cell.link import Direction
 from trimwave.cell.plausible import (
+    DISTANCE,
     HANDHELD_POWER,
     HELD,
+    LOSS,
     MEMORY,
     RATE,
     SAMPLE_MS,
@@ -50,13 +52,19 @@ def _columns(
 
 FLEET_COLUMNS = (
     Column("client", required=False, is_text=True),
+    Column("client_id", required=False, is_text=True, gives="client"),
     *_columns("speed", "flops_per_s", SPEED, SPEEDS),
     Column("compute_ms_per_sample", SAMPLE_MS, required=False),
     *_columns("memory", "bytes", MEMORY, BYTES),
     Column("snr_down_db", SNR, required=False),
     Column("snr_up_db", SNR, required=False),
+    *_columns("rate", "bps", RATE, BPS),
     *_columns("rate_down", "bps", RATE, BPS),
     *_columns("rate_up", "bps", RATE, BPS),
+    Column("path_loss_db", LOSS, required=False),
+    Column("path_loss_down_db", LOSS, required=False),
+    Column("path_loss_up_db", LOSS, required=False),
+    *_columns("distance", "m", DISTANCE, {"km": ("km", 1e3)}),
     Column("num_samples", SAMPLES, required=False),
     Column("held", HELD, required=False),
     *_columns("bandwidth_min", "hz", SHARE_MIN, HERTZ),
@@ -65,11 +73,11 @@ FLEET_COLUMNS = (
 )
 """What a table of clients may have; `fleet.py` says what it must have."""
 
-LINK_OF_BOTH: tuple[str, ...] = ()
+LINK_OF_BOTH = ("rate_bps", "path_loss_db", "distance_m")
 """Columns that give both directions of a link."""
 
 GIVES_LINK: Mapping[Direction, tuple[str, ...]] = {
-    "down": ("snr_down_db", "rate_down_bps", *LINK_OF_BOTH),
-    "up": ("snr_up_db", "rate_up_bps", *LINK_OF_BOTH),
+    "down": ("snr_down_db", "rate_down_bps", "path_loss_down_db", *LINK_OF_BOTH),
+    "up": ("snr_up_db", "rate_up_bps", "path_loss_up_db", *LINK_OF_BOTH),
 }
 """By direction, the columns of which one at the most gives it."""

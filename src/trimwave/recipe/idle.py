@@ -4,16 +4,18 @@ A recipe serves several commands, so a key that a command never reads is idle on
 it was named for that command; one that is idle under another setting always is.
 """
 
+import warnings
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from trimwave.base.errors import InputError
-from trimwave.methods import parse_method
+from trimwave.methods import METHODS, name_of, parse_method
 from trimwave.model.config_file import local_path
 from trimwave.model.names import KNOWN_MODELS
-from trimwave.recipe.config import Config
+from trimwave.recipe.config import Config, MetricsConfig
 from trimwave.recipe.fleet import fleet_of
+from trimwave.recipe.traces import trace_of
 
 GENERATED = "gsm_symbolic"
 """The source of rows that needs no file."""
@@ -31,7 +33,7 @@ Idle = tuple[str, str]
 """A key, or the beginning of keys up to a dot, and the end of "without effect ..."."""
 
 NO_TRAINING = (
-    *("name", "rounds", "prune.", "align."),
+    *("name", "rounds", "prune.", "align.", "metrics."),
     *("model.revision", "data.source", "data.configuration", "data.revision"),
     *("data.public", "data.num_test", "data.num_public"),
     *("data.partition", "data.dirichlet_alpha", "data.max_tokens", "data.too_long"),
@@ -45,10 +47,22 @@ READ_OF_OWNED = ("data.source", "data.partition", "data.columns")
 """What planning reads where the rows say whose they are."""
 
 RADIO_OF_LINKS = (
-    *("server_power_w", "path_loss_db", "fading"),
+    *("server_power_w", "fading"),
     *("noise_psd_dbm_per_hz", "noise_figure_db"),
 )
 """Keys of `radio` that a table with both links leaves without effect."""
+
+
+BY_DISTANCE = tuple(
+    f"radio.{key}"
+    for key in ("path_loss_model", "line_of_sight", "carrier_hz", "distance_m")
+)
+"""Keys of the path loss by distance."""
+
+OF_THE_BAND = (
+    *("radio.noise", "radio.max_spectral_efficiency", "cell.total_bandwidth_hz"),
+)
+"""Keys that only clients with a share of the band read."""
 
 
 def idle_keys(
@@ -76,6 +90,7 @@ def idle_keys(
     for rules, keys in (
         (_unread_by(command, config), list(named)),
         (_beside_fleet(command, config), written),
+        (_beside_trace(config, written), written),
         (_under_others(config), written),
         (_of_the_method(config) if command not in SEVERAL else (), written),
     ):
@@ -123,6 +138,12 @@ def _beside_fleet(command: Command, config: Config) -> Iterator[Idle]:
         keys += [f"radio.{key}" for key in RADIO_OF_LINKS] + ["--round"]
         if command == "plan" and fleet.gives("memory_bytes"):
             keys.append("seed")
+    if all(fleet.links.values()):
+        keys += ["radio.path_loss_db", "radio.distance_m"]
+        if not fleet.gives("distance_m"):
+            keys += BY_DISTANCE
+    if fleet.gives_rates:
+        keys += [*OF_THE_BAND]
     for key in keys:
         yield key, f"beside {fleet.found.path.name}, which gives the clients"
 
@@ -141,6 +162,27 @@ def _of_rows(config: Config) -> Iterator[Idle]:
             yield key, f"while `data.partition` is {data.partition}"
 
 
+def _beside_trace(config: Config, written: Collection[str]) -> Iterator[Idle]:
+    """Yield what a trace, or that there is none, leaves without effect."""
+    if not config.radio.trace:
+        if "radio.trace" not in written:  # else a sweep varies it
+            yield "radio.trace_holes", "without `radio.trace`"
+        return
+    keys = [*BY_DISTANCE, "radio.path_loss_db", "radio.fading"]
+    try:
+        trace, _ = trace_of(config)
+    except InputError:
+        trace = None  # told when the trace is read
+    if trace and trace.kind != "gain_db":
+        keys += ["radio.client_power_w", *(f"radio.{one}" for one in RADIO_OF_LINKS)]
+    if trace and trace.kind == "rate_bps":
+        keys += [*OF_THE_BAND]
+    if trace and trace.speed_flops_per_s is not None:
+        keys += ["cell.base_speed_flops_per_s", "cell.speed_factor"]
+    for key in keys:
+        yield key, "while `radio.trace` gives that"
+
+
 def _under_others(config: Config) -> Iterator[Idle]:
     """Yield what other settings of the same config leave without effect."""
     yield from _of_rows(config)
@@ -150,11 +192,13 @@ def _under_others(config: Config) -> Iterator[Idle]:
     known = KNOWN_MODELS.get(config.model.name)
     if known.hub is None if known else local_path(config.model.name):
         yield "model.revision", "while `model.name` is no model of the hub"
+    if config.radio.path_loss_model == "fixed":
+        for key in ("line_of_sight", "carrier_hz", "distance_m"):
+            yield f"radio.{key}", "while `radio.path_loss_model` is fixed"
     if config.radio.fading == "none" and not config.radio.trace:
         yield "--round", "while `radio.fading` is none"
-    if config.radio.trace:
-        for key in ("radio.path_loss_db", "radio.fading"):
-            yield key, "while `radio.trace` gives the gains"
+    if config.radio.path_loss_model != "fixed" and not config.radio.trace:
+        yield "radio.path_loss_db", "while `radio.path_loss_model` goes by distance"
     prune, align = config.prune, config.align
     if prune.criterion != "fisher":
         for key in ("prune.num_sequences", "prune.batch_size"):
@@ -167,11 +211,20 @@ def _under_others(config: Config) -> Iterator[Idle]:
     if not (align.initial_steps or align.every_rounds):
         never = "while `align.initial_steps` and `align.every_rounds` are 0"
         yield "align.kl_weight", never
+    yield from _of_metrics(config.metrics)
+
+
+def _of_metrics(metrics: MetricsConfig) -> Iterator[Idle]:
+    if not metrics.every_rounds:
+        for key in ("num_rows", "max_new_tokens", "names"):
+            yield f"metrics.{key}", "while `metrics.every_rounds` is 0"
+    if metrics.names and not {*metrics.names} & {"exact_match", "tokens_per_s"}:
+        yield "metrics.max_new_tokens", "while `metrics.names` has nothing to generate"
 
 
 def _of_the_method(config: Config) -> Iterator[Idle]:
     """Yield what the one method that runs or is planned leaves without effect."""
-    name = config.method.partition(":")[0]
+    name = name_of(config.method)
     try:
         method = parse_method(config.method, config.options)
     except InputError:
@@ -192,7 +245,10 @@ def _of_the_method(config: Config) -> Iterator[Idle]:
     if getattr(method, rate, None) is not None:
         for key in (f"train.{rate}", f"train.lora_{rate}"):
             yield key, f"while `{name}` has a `learning_rate` of its own"
-    if getattr(method, "adapter", "lora") == "lora":
+    trained = getattr(method, "adapter", "lora" if name in METHODS else None)
+    if trained is None:
+        return  # a rule of the user's own, whose training is not known here
+    if trained == "lora":
         yield f"train.{rate}", f"on `{name}`, which trains LoRA factors"
         return
     for key in (f"lora_{rate}", "lora_rank", "lora_alpha"):
@@ -208,3 +264,21 @@ def keys_of(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
         else:
             found.append(f"{prefix}{key}")
     return found
+
+
+SAID = {"seed": "--seed", "--round": "--round"}
+"""What a user calls keys that are options of the command line."""
+
+
+def warn_of_keys(
+    command: Command,
+    config: Config,
+    named: Collection[str],
+    in_recipe: Collection[str] = (),
+    *,
+    stacklevel: int = 3,
+) -> None:
+    """Warn of written keys that have no effect; parameters as of `idle_keys`."""
+    for why, keys in idle_keys(command, config, named, in_recipe).items():
+        words = ", ".join(SAID.get(key, f"`{key}`") for key in keys)
+        warnings.warn(f"without effect {why}: {words}.", stacklevel=stacklevel)

@@ -1,6 +1,7 @@
 """Recipes: TOML files and `key=value` overrides into a `Config`, checked key by key."""
 
 import os
+import re
 import tomllib
 import warnings
 from collections.abc import Mapping, Sequence
@@ -40,16 +41,21 @@ def find_recipe(name: str) -> Path:
     path = Path(name)
     if path.suffix.lower() == ".toml" or is_table_name(name) or os.path.isfile(name):
         return path
-    known = {
-        str(recipe.relative_to(folder).with_suffix("")): recipe
-        for folder in FOLDERS
-        for recipe in folder.rglob("*.toml")
-    }
+    known = known_recipes()
     if name not in known:
         if os.path.exists(name):
             return path
         raise InputError(f"no recipe `{printable(name)}`; {nearest(name, known)}")
     return known[name]
+
+
+def known_recipes() -> dict[str, Path]:
+    """Return the recipes of this package by name."""
+    return {
+        recipe.relative_to(folder).with_suffix("").as_posix(): recipe
+        for folder in FOLDERS
+        for recipe in folder.rglob("*.toml")
+    }
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
@@ -156,9 +162,20 @@ def merge_overrides(config: Config, overrides: Sequence[str]) -> Config:
     InputError
         If a key or value is wrong.
     """
+    return with_changes(config, _merged(overrides), "--set")
+
+
+def with_changes(config: Config, changes: Mapping[str, Any], where: str) -> Config:
+    """Apply a nested dict of changes to a config that is built already.
+
+    Raises
+    ------
+    InputError
+        If a key or value is wrong; `where` names the source.
+    """
     tree = config.to_dict()
-    lay_over(tree, _merged(overrides))
-    return config_from_dict(tree, "--set")
+    lay_over(tree, changes)
+    return config_from_dict(tree, where)
 
 
 def config_from_dict(tree: Mapping[str, Any], where: str) -> Config:
@@ -175,9 +192,21 @@ def _parse_override(text: str) -> dict[str, Any]:
     if not text.isascii() and text != text.encode(errors="replace").decode():
         raise InputError(f"--set {printable(text)}: holds bytes that are no UTF-8.")
     parsed = parse_value(value)
-    for part in reversed(key.strip().split(".")):
-        parsed = {part: parsed}
-    return absolute_paths(parsed, Path())
+    return nested({key.strip(): parsed})
+
+
+def nested(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a dict of dotted keys as a nested one, its paths made absolute.
+
+    A part that holds dots itself stands in quotes: ``options."a.b:Rule".rate``. Paths
+    are relative to the working directory.
+    """
+    tree: dict[str, Any] = {}
+    for key, value in changes.items():
+        for part in reversed(re.findall(r'"[^"]*"|[^.]+|(?<=\.)(?=\.|$)', key)):
+            value = {part.strip('"'): value}
+        merge(tree, value)
+    return absolute_paths(tree, Path())
 
 
 def parse_value(text: str) -> Any:

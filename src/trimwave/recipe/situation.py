@@ -124,7 +124,9 @@ def sizes_of(config: Config, num_rows: int) -> IntArray:
         raise InputError(f"`data.client_sizes`: {error}") from None
 
 
-def situate(config: Config, *, round_: int = 1) -> Situation:
+def situate(
+    config: Config, *, round_: int = 1, time_s: float | None = None
+) -> Situation:
     """Return what a method sees in one round.
 
     Parameters
@@ -133,14 +135,37 @@ def situate(config: Config, *, round_: int = 1) -> Situation:
         Cell, model, limits, training lengths.
     round_ : int
         Which round's fading, from 1.
+    time_s : float, optional
+        The second of a trace in seconds that the round begins in; the first in which
+        somebody is there, if left out.
 
     Raises
     ------
     InputError
-        If the config or the cell is wrong.
+        If the config or the cell is wrong, or there is nothing to tell the rounds or
+        seconds asked for by.
     """
     if round_ < 1:
         raise InputError(f"--round must be at least 1, got {round_}.")
+    if time_s is not None and not 0 <= time_s < np.inf:
+        raise InputError(f"--time must be at least 0 and finite, got {time_s}.")
     costs = costs_from(config, shape_named(config.model.name))
     environment = Environment.from_config(config)
-    return environment.situation(round_ - 1, costs, num_samples_of(config))
+    _check_moment(environment, round_, time_s)
+    clock_s = environment.start_s(0.0) if time_s is None else time_s
+    samples = num_samples_of(config)
+    return environment.situation(round_ - 1, costs, samples, clock_s=clock_s)
+
+
+def _check_moment(environment: Environment, round_: int, time_s: float | None) -> None:
+    """Refuse a round number over seconds, and a second over round numbers."""
+    if environment.replay is None and time_s is not None:
+        raise InputError(
+            "--time is a second of a trace with `time_s`, and there is none; use "
+            "--round."
+        )
+    if environment.replay is not None and round_ != 1:
+        raise InputError(
+            f"--round {round_}: over a trace in seconds, when a round begins depends "
+            "on the rounds before; say the second with --time."
+        )

@@ -14,6 +14,7 @@ from trimwave.report.console import print_whole
 from trimwave.report.picture import save_picture
 from trimwave.report.summary import numbers_of, summary_json, table
 from trimwave.report.target import Records, choose_target, target_lines
+from trimwave.report.task_metrics import task_table
 from trimwave.runs.records import Run
 
 
@@ -45,6 +46,9 @@ def close_report(
     print_whole(console, table(methods, target))
     for line in target_lines(results, target):
         console.print(line, soft_wrap=True)
+    if tasks := task_table(methods):
+        console.print()
+        print_whole(console, tasks)
     summary = summary_json(methods, target, title)
     text = json.dumps(summary, indent=2, allow_nan=False)
     caption = _title(config, facts, local=lambda path: path.name)

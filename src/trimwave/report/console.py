@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from rich.console import Console
 from rich.table import Table
@@ -13,9 +14,11 @@ NARROWEST, WIDEST = 40, 1000
 """Columns that a line is laid out for, whatever the terminal says."""
 
 
-def plain_console(stderr: bool = False) -> Console:
+def plain_console(stderr: bool = False, file: IO[str] | None = None) -> Console:
     """Return a console that prints names as they are, whatever is in them."""
-    console = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    console = Console(
+        stderr=stderr, file=file, markup=False, emoji=False, highlight=False
+    )
     console.width = max(console.width, NARROWEST)  # COLUMNS=0 would print nothing
     return console
 

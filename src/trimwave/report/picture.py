@@ -82,12 +82,12 @@ def draw(results: Results, title: str, target: Target | None = None) -> Any:
     except ModuleNotFoundError as missing:
         raise MissingExtraError("report", str(missing.name)) from missing
 
-    drawn = {name: _methods_with(results, name) for name in PANELS}
+    drawn = {name: methods_with(results, name) for name in PANELS}
     names = [name for name in PANELS if drawn[name]]
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     axes: list[Any] = figure.subplots(1, len(names), squeeze=False)[0].tolist()
     for axis, name in zip(axes, names, strict=True):
-        _draw_panel(axis, results, name, drawn[name])
+        draw_panel(axis, results, name, drawn[name])
     num_seeds = max(len(runs) for runs in results.values())
     if num_seeds > 1:
         bands = f"mean of {num_seeds} seeds; band: lowest to highest seed"
@@ -103,7 +103,7 @@ def draw(results: Results, title: str, target: Target | None = None) -> Any:
     return figure
 
 
-def _draw_panel(axis: Any, results: Results, name: str, drawn: Sequence[str]) -> None:
+def draw_panel(axis: Any, results: Results, name: str, drawn: Sequence[str]) -> None:
     """Draw one loss of the methods that have it, and name those that do not."""
     upon = _upon(results, name, drawn)
     for number, (label, runs) in enumerate(results.items()):
@@ -165,7 +165,7 @@ def _names_of(results: Results, name: str, drawn: Sequence[str]) -> list[Name]:
     ]
 
 
-def _methods_with(results: Results, name: str) -> list[str]:
+def methods_with(results: Results, name: str) -> list[str]:
     """Return the methods that a panel shows."""
     if name == "loss_full":
         return list(results)

@@ -53,7 +53,7 @@ def plan_table(plan: Plan) -> Table:
 
 def _who(plan: Plan, client: int) -> str:
     """Return a client's number, and as much of its id as fits."""
-    if plan.client_ids is None:
+    if plan.client_ids is None or plan.client_ids[client] == str(client):
         return str(client)
     name = f"{client} {plan.client_ids[client]}"
     return name if len(name) <= WIDEST_NAME else name[: WIDEST_NAME - 1] + "…"

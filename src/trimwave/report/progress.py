@@ -12,6 +12,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from trimwave.report.task_metrics import task_words
+
 
 class RoundProgress:
     """Shows round, losses, virtual seconds, the straggler and the time left."""
@@ -71,3 +73,6 @@ class RoundProgress:
             if prune_rate > 0:
                 line += f", beta {prune_rate:.2f}"
         self._console.print(line, soft_wrap=True)
+        if record.get("metrics"):
+            words = task_words(record["metrics"])
+            self._console.print(f"{'':<8} {words}", soft_wrap=True)

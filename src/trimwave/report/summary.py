@@ -9,6 +9,7 @@ from rich.table import Table
 
 from trimwave.base.units import MIB_BYTES
 from trimwave.report.target import Records, Results, Target, first_at_or_below
+from trimwave.report.task_metrics import task_numbers
 
 TO_TARGET = {"target_rounds": "target\nround", "target_s": "target\ns"}
 """Columns of a comparison that has a target."""
@@ -76,7 +77,7 @@ def summarise(records: Records) -> dict[str, float]:
         "loss_full_start": float(records[0]["loss_full"]),
         "loss_emulator": float(records[-1]["loss_emulator"]),
         "loss_full": float(records[-1]["loss_full"]),
-    }
+    } | task_numbers(records)
     if not rounds:
         return summary
     plans = [record["plan"] for record in rounds]

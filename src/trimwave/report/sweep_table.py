@@ -16,7 +16,7 @@ from trimwave.sweep.draws import PLANNED
 
 Row = Mapping[str, Any]
 
-NEEDED = ("method", "seed", "status", "latency_s")
+NEEDED = ("method", "seed", "status", "round_s")
 """Columns that are read, besides the keys that vary."""
 
 MOST_REASONS = 5
@@ -43,7 +43,7 @@ class Summary:
     num_rows: int
     """Rounds, over all draws."""
     round_s: tuple[float, ...] | None
-    """Median, 5 % and 95 % quantile over draws of the mean latency of a draw's rounds
+    """Median, 5 % and 95 % quantile over draws of the mean time of a draw's rounds
     [s]; None where nothing could be planned."""
     reason: str
     """Why the first round without a plan has none."""
@@ -62,7 +62,7 @@ def _summary(varied: Sequence[Any], method: str, rows: Sequence[Row]) -> Summary
     reasons = []
     for row in rows:
         if row["status"] == PLANNED:
-            draws[row["seed"]].append(row["latency_s"])
+            draws[row["seed"]].append(row["round_s"])
         else:
             reasons.append(row["status"])
     means = [float(np.mean(latencies)) for latencies in draws.values()]

@@ -33,14 +33,14 @@ RunAll = Callable[[Mapping[Path, Config], Sequence[Path]], Mapping[Path, Records
 
 
 def method_texts(
-    text: str, options: Mapping[str, Mapping[str, Any]]
+    text: str | Sequence[str], options: Mapping[str, Mapping[str, Any]]
 ) -> tuple[str, ...]:
     """Read ``all``, or methods between commas, each ``name[:option=value]``.
 
     Parameters
     ----------
-    text : str
-        What the user wrote.
+    text : str or sequence of str
+        What the user wrote; a sequence has one method each.
     options : mapping
         The recipe's options of methods.
 
@@ -49,14 +49,21 @@ def method_texts(
     InputError
         If a method or an option is unknown, or two of them are the same.
     """
-    names = [name.strip() for name in text.split(",") if name.strip()]
+    listed = text.split(",") if isinstance(text, str) else text
+    names = [name.strip() for name in listed if name.strip()]
     names = list(ALL) if names == ["all"] else names
     distinct = {parse_method(name, options) for name in names}
-    labels = {label_of(name, options) for name in names}
+    labels = {name: label_of(name, options) for name in names}
     if not names:
         raise InputError(f"--methods names none; known: all, {', '.join(METHODS)}.")
-    if min(len(distinct), len(labels)) < len(names):
+    if len(distinct) < len(names):
         raise InputError(f"--methods must name each method once, got {text!r}.")
+    if len(set(labels.values())) < len(names):
+        told = ", ".join(f"{name} as {label}" for name, label in labels.items())
+        raise InputError(
+            f"--methods must name each method once: tables would show {told}; give a "
+            "rule of your own another `label`."
+        )
     return tuple(names)
 
 
@@ -77,7 +84,9 @@ class Comparison:
     """Each method runs with each seed."""
 
     @classmethod
-    def of(cls, config: Config, methods: str | None, seeds: int | None) -> "Comparison":
+    def of(
+        cls, config: Config, methods: str | Sequence[str] | None, seeds: int | None
+    ) -> "Comparison":
         """Read `--methods` and `--seeds`; None is their default.
 
         Raises
@@ -133,7 +142,11 @@ class Comparison:
         self._write(folder)
 
     def continued(
-        self, folder: Path, config: Config, methods: str | None, seeds: int | None
+        self,
+        folder: Path,
+        config: Config,
+        methods: str | Sequence[str] | None,
+        seeds: int | None,
     ) -> "Comparison":
         """Go on with a config that may have more rounds, and note that in the folder.
 

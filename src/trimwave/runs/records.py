@@ -160,12 +160,17 @@ class Run:
         return records, None
 
     def commit(
-        self, record: Mapping[str, Any], save: Callable[[Path], None], elapsed_s: float
+        self,
+        record: Mapping[str, Any],
+        save: Callable[[Path], None],
+        elapsed_s: float,
+        speeds: Mapping[str, float] | None = None,
     ) -> None:
         """Append a round's record and write its checkpoint, or neither to any harm.
 
         The line goes first: a kill between the two leaves a line without a checkpoint,
         which `restore` drops. Signals to stop are held back until both are on disk.
+        `speeds` are what else was measured by the clock.
 
         Raises
         ------
@@ -180,7 +185,7 @@ class Run:
             of = self._owner(record)
             _append(self.folder / RECORDS, record)
             timing = {"round": number, "wall_s": round(elapsed_s, 3)}
-            _append(self.folder / TIMING, timing)
+            _append(self.folder / TIMING, {**timing, **(speeds or {})})
             self._checkpoints.write(number, save, of)
 
     @property

@@ -1,13 +1,13 @@
 """The round loop: plan, exchange, aggregate, evaluate, record. Knows no framework.
 
 `Server` owns the model; `Backend` runs a plan. The ``local`` backend trains in this
-process and takes time from the latency model; another may send messages and measure.
-The same loop, records and checkpoints serve both.
+process, and the environment says what that takes on the virtual clock; another may send
+messages and measure. The same loop, records and checkpoints serve both.
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,13 +15,15 @@ import numpy as np
 
 from trimwave.base.errors import RunError
 from trimwave.base.units import BITS_PER_BYTE, FloatArray
-from trimwave.methods import Method
+from trimwave.methods import Method, ask_plan, ask_scheme
 from trimwave.model.costs import Costs
 from trimwave.model.submodel import Submodel
-from trimwave.plan.check import check_plan
 from trimwave.plan.plan import Plan
 from trimwave.recipe.environment import Environment
 from trimwave.runs.records import Run
+
+OWN = "client_test_loss"
+"""In a record: the full model's loss on each client's own test rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +45,19 @@ class Exchange:
     """One update per client that took part, in whatever form the server aggregates."""
     train_loss: Sequence[float | None]
     """K mean losses over the local steps; None for who did not take part."""
-    round_s: float
-    """How long the round took on the run's clock [s]."""
+    round_s: float | None = None
+    """How long the round took, where the backend measured it [s]; None = what the
+    environment says of the plan: the latency model, over a trace if there is one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """Task metrics after a round; both empty where none are due."""
+
+    record: Mapping[str, Any] = field(default_factory=dict)
+    """What goes into the record: ``metrics``."""
+    speeds: Mapping[str, float] = field(default_factory=dict)
+    """Measured by the clock, so never the same: beside the round's seconds."""
 
 
 class Backend(Protocol):
@@ -74,8 +87,14 @@ class Server(Protocol):
     def align(self, round_index: int) -> None:
         """Fine-tune the emulator on public data if it is due after this round."""
 
-    def evaluate(self) -> dict[str, float]:
-        """Test losses: ``loss_emulator`` and ``loss_full``."""
+    def evaluate(self) -> dict[str, Any]:
+        """Test losses: ``loss_emulator`` and ``loss_full``.
+
+        And ``client_test_loss``, K losses or None, where clients have their own rows.
+        """
+
+    def measure(self, round_index: int, is_last: bool) -> "Measured":
+        """Task metrics if they are due after this round; 0 is before the first."""
 
     def save(self, folder: Path) -> None:
         """Write what a resumed run needs."""
@@ -115,53 +134,90 @@ def run_rounds(
         started = time.monotonic()
         server.align(0)
         record = {"round": 0, "virtual_s": 0.0, **server.evaluate()}
-        run.commit(record, server.save, time.monotonic() - started)
+        measured = server.measure(0, is_last=False)
+        record |= measured.record
+        elapsed_s = time.monotonic() - started
+        run.commit(record, server.save, elapsed_s, measured.speeds)
         records.append(record)
         on_record(record)
-    scheme = method.scheme(server.costs, environment.limits)
+    scheme = ask_scheme(method, server.costs, environment.limits)
     for number in range(len(records), num_rounds + 1):
         started = time.monotonic()
         carried = records[-1].get("plan", {}).get("carry", {})
+        start_s = environment.start_s(records[-1]["virtual_s"])
         situation = environment.situation(
-            number - 1, server.costs, server.num_samples, carried
+            number - 1, server.costs, server.num_samples, carried, start_s
         )
-        plan = method.plan(situation)
-        check_plan(situation, plan, method.label, scheme)
+        plan = ask_plan(method, situation, scheme)
+        clock = _Clock.of(environment, plan, start_s)
         exchange = backend.exchange(plan, number)
         server.aggregate(exchange.updates)
         server.align(number)
-        clock_s = records[-1]["virtual_s"] + exchange.round_s
-        record = _record(number, clock_s, plan, exchange, server.evaluate())
+        record = _record(number, clock, plan, exchange, server.evaluate())
         _check_finite(record)
-        run.commit(record, server.save, time.monotonic() - started)
+        measured = server.measure(number, is_last=number == num_rounds)
+        record |= measured.record
+        elapsed_s = time.monotonic() - started
+        run.commit(record, server.save, elapsed_s, measured.speeds)
         records.append(record)
         on_record(record)
     return records
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Clock:
+    """A round on the virtual clock."""
+
+    start_s: float
+    """When it begins: when the last one ended, or somebody is there again [s]."""
+    client_s: FloatArray
+    """[K] T_k: as planned, or played over a trace in seconds [s]."""
+    is_played: bool
+    """Whether it is played over a trace, and so may differ from the plan."""
+
+    @classmethod
+    def of(cls, environment: Environment, plan: Plan, start_s: float) -> "_Clock":
+        return cls(
+            start_s=start_s,
+            client_s=environment.client_s(plan, start_s),
+            is_played=environment.replay is not None,
+        )
+
+    def record(self) -> dict[str, Any]:
+        """Return what a record has beside the plan's predictions."""
+        if not self.is_played:
+            return {}
+        return {"start_s": self.start_s, "client_s": self.client_s.tolist()}
+
+
 def _check_finite(record: Mapping[str, Any]) -> None:
     """Raise before a diverged model is saved over a sound one."""
-    losses = ("train_loss", *(name for name in record if name.startswith("loss_")))
-    for name in losses:
-        if not np.isfinite(record[name]):
+    names = ("train_loss", *(name for name in record if name.startswith("loss_")))
+    own = [loss for loss in record.get(OWN, ()) if loss is not None]
+    for name, losses in {**{one: record[one] for one in names}, OWN: own}.items():
+        if not np.all(np.isfinite(losses)):
             raise RunError(
                 f"training diverged in round {record['round']}: `{name}` is "
-                f"{record[name]}. The round is not saved; start a new run with a lower "
+                f"{losses}. The round is not saved; start a new run with a lower "
                 "`train.learning_rate`."
             )
 
 
 def _record(
     number: int,
-    clock_s: float,
+    clock: _Clock,
     plan: Plan,
     exchange: Exchange,
-    losses: dict[str, float],
+    losses: dict[str, Any],
 ) -> dict[str, Any]:
+    round_s = exchange.round_s
+    if round_s is None:
+        round_s = float(np.max(clock.client_s))
     return {
         "round": number,
-        "virtual_s": clock_s,
-        "round_s": exchange.round_s,
+        "virtual_s": clock.start_s + round_s,
+        "round_s": round_s,
+        **clock.record(),
         **losses,
         "train_loss": float(np.mean([x for x in exchange.train_loss if x is not None])),
         "down_bytes": int(np.sum(plan.down_bits)) // BITS_PER_BYTE,

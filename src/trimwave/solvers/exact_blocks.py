@@ -97,18 +97,23 @@ class _Search:
     problem: Problem
     grid: BlockGrid
 
+    @property
+    def fewest(self) -> int:
+        """Blocks in the first of `shares_hz`: 0 where some clients need no band."""
+        return int(np.min(self.grid.least) > 0)
+
     @cached_property
     def shares_hz(self) -> FloatArray:
         """[M, 1] all that any client may have."""
         least, total = self.grid.least, self.grid.total
         spare = total - np.sum(least)
         most = np.max(np.minimum(self.grid.most, least + spare))
-        return self.grid.block_hz * np.arange(1.0, int(most) + 1)[:, None]
+        return self.grid.block_hz * np.arange(self.fewest, most + 1)[:, None]
 
     @cached_property
     def legal(self) -> NDArray[np.bool_]:
         """[M, K] whether a client may have so many blocks."""
-        blocks = np.arange(1, len(self.shares_hz) + 1)[:, None]
+        blocks = self.fewest + np.arange(len(self.shares_hz))[:, None]
         return (blocks >= self.grid.least) & (blocks <= self.grid.most)
 
     @cached_property
@@ -144,18 +149,18 @@ class _Search:
         worth = self._worth(deadline_s)
         possible = np.isfinite(worth)
         first = np.argmax(possible, axis=0)
-        spare = self.grid.total - int(np.sum(first + 1))
+        spare = self.grid.total - int(np.sum(first + self.fewest))
         if not np.all(np.any(possible, axis=0)) or spare < 0:
             return None
-        last = np.minimum(self.grid.most.astype(int), len(worth)) - 1
+        last = np.minimum(self.grid.most.astype(int) - self.fewest, len(worth) - 1)
         more = np.arange(spare + 1)[:, None]
         worth = np.take_along_axis(worth, np.minimum(first + more, last), axis=0)
         given = _best_given(worth.T[self.order], self._enough)
         if given is None:
             return None
-        blocks = first + 1
+        blocks = first + self.fewest
         blocks[self.order] += given
-        return self.grid.block_hz * np.minimum(blocks, last + 1)
+        return self.grid.block_hz * np.minimum(blocks, last + self.fewest)
 
     def _worth(self, deadline_s: float) -> FloatArray:
         """[M, K] what C5 counts for each client by a deadline; -inf if it is late."""

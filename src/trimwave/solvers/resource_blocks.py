@@ -29,7 +29,7 @@ class BlockGrid:
     total: int
     """Whole ones in the band."""
     least: FloatArray
-    """[K] fewest of a client, one or more: C2."""
+    """[K] fewest of a client: C2; none only for who needs no band."""
     most: FloatArray
     """[K] most of a client: C2."""
 
@@ -46,8 +46,9 @@ class BlockGrid:
         block_hz = cell.resource_block_hz
         assert block_hz is not None
         total = int(np.floor(cell.total_bandwidth_hz / block_hz * (1 + ROUNDING)))
-        least_hz = cell.share_min_hz
-        least_hz = np.zeros(cell.shape) if least_hz is None else least_hz
+        least_hz = (
+            np.zeros(cell.shape) if cell.share_min_hz is None else cell.share_min_hz
+        )
         one = 1.0 if cell.needs_band is None else np.where(cell.needs_band, 1.0, 0.0)
         least = np.maximum(np.ceil(least_hz / block_hz * (1 - ROUNDING)), one)
         most = np.floor(problem.share_max_hz() / block_hz * (1 + ROUNDING))

@@ -7,8 +7,7 @@ import numpy as np
 
 from trimwave.base.errors import InputError
 from trimwave.base.units import BITS_PER_BYTE
-from trimwave.methods import label_of, parse_method
-from trimwave.plan.check import check_plan
+from trimwave.methods import ask_plan, label_of, parse_method
 from trimwave.plan.plan import Plan
 from trimwave.recipe.config import Config
 from trimwave.recipe.environment import Environment
@@ -24,7 +23,9 @@ COLUMNS = {
     "seed": "int64",
     "round": "int64",
     "status": "string",  # PLANNED, or why there is no plan and no number below
-    "latency_s": "float64",
+    "latency_s": "float64",  # as planned
+    "start_s": "float64",  # when the round begins on the draw's clock
+    "round_s": "float64",  # what it takes: as planned, or over a trace in seconds
     "mean_prune_rate": "float64",  # over scheduled clients
     "num_scheduled": "int64",
     "down_bytes": "int64",  # of all clients together
@@ -47,7 +48,8 @@ def plan_draw(config: Config, methods: Sequence[str], rounds: int) -> list[Row]:
     """Plan the rounds of the draw that is the config's seed, with every method.
 
     Any emulator size is allowed. After a round without a plan the next one begins with
-    what the last plan carried.
+    what the last plan carried. Over a trace in seconds a round begins when the last one
+    ended, or where there was no plan, with the next sample.
     """
     rows: list[Row] = [
         {
@@ -68,18 +70,26 @@ def plan_draw(config: Config, methods: Sequence[str], rounds: int) -> list[Row]:
         return [row | {"status": _one_line(error)} for row in rows]
     speeds = environment.speed_flops_per_s
     carried: Mapping[str, Any] = {}
+    clock_s = 0.0
     for row in rows:
         row["speed_cv"] = float(np.std(speeds) / np.mean(speeds))
         if row["round"] == 1:
             method, carried = parse_method(row["method_text"], config.options), {}
+            clock_s = 0.0
         try:
-            situation = environment.situation(row["round"] - 1, costs, samples, carried)
-            plan = method.plan(situation)
-            check_plan(situation, plan, row["method"])
+            clock_s = row["start_s"] = environment.start_s(clock_s)
+            situation = environment.situation(
+                row["round"] - 1, costs, samples, carried, clock_s
+            )
+            plan = ask_plan(method, situation, label=row["method"])
         except InputError as error:
             row["status"] = _one_line(error)
+            if environment.replay is not None:
+                clock_s = environment.replay.next_sample_s(clock_s)
             continue
+        row["round_s"] = float(np.max(environment.client_s(plan, clock_s)))
         row |= _measures(plan)
+        clock_s += row["round_s"]
         carried = plan.carry
     return rows
 

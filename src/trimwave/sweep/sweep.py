@@ -28,6 +28,7 @@ from trimwave.base.errors import InputError, MissingExtraError, RunError
 from trimwave.base.provenance import hardware_and_versions
 from trimwave.base.receipt import file_sha256
 from trimwave.base.stored import disk_errors, read_sealed, write_sealed
+from trimwave.methods import inputs_of_rules
 from trimwave.recipe.config import Config
 from trimwave.recipe.recipe import differences
 from trimwave.recipe.situation import files_of
@@ -93,7 +94,8 @@ def _run(
     jobs: int,
     on_draw: Callable[[int, int], None],
 ) -> list[Path]:
-    _claim(sweep, _inputs(points), folder)
+    rules = inputs_of_rules(sweep.methods)
+    _claim(sweep, {**_inputs(points), **rules}, folder)
     held = Parts(folder)
     parts = [held.path_of(point.file) for point in points]
     seeds = range(sweep.config.seed, sweep.config.seed + sweep.draws)

@@ -9,6 +9,7 @@ import numpy as np
 from trimwave.base.errors import InputError
 from trimwave.base.streams import stream
 from trimwave.cell.partition import partition
+from trimwave.lm.data.asked import Asked, asked_of
 from trimwave.lm.data.encode import Encoded, Encoder
 from trimwave.lm.data.owned import load_owned
 from trimwave.lm.data.parts import UNFIT
@@ -33,6 +34,8 @@ class Dealt:
     """The server's own."""
     facts: dict[str, Any]
     """For the manifest: what the rows are, and what was passed over."""
+    asked: Asked | None = None
+    """What task metrics are taken on; None where there are none."""
     client_test: tuple[tuple[Encoded, ...], ...] | None = None
     """Test rows of each client's own, in the order of `clients`; empty for one that
     has none, None where no client has any."""
@@ -65,6 +68,12 @@ def deal_rows(config: Config, tokenizer: Any) -> Dealt:
         ),
         test=tuple(encoded["test"]),
         public=tuple(encoded["public"]),
+        asked=asked_of(
+            config,
+            tokenizer,
+            list(zip(task.test, encoded["test"], strict=True)),
+            task.train,
+        ),
         client_test=None
         if task.own_test is None
         else tuple(tuple(next(own_test) for _ in rows) for rows in own),
@@ -95,8 +104,6 @@ def _drawn(config: Config, encoder: Encoder) -> Splits:
         num_test=data.num_test or FEW,
         num_public=data.num_public or FEW,
         seed=config.seed,
-        configuration=data.configuration,
-        revision=data.revision,
         fits=encoder.fits,
         reading=Reading.of(data),
     )

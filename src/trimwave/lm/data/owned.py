@@ -136,13 +136,7 @@ def _of_files(config: Config) -> _Draws:
 
 def _of_column(config: Config) -> _Draws:
     data = config.data
-    drawn = load_rows(
-        data.source,
-        seed=config.seed,
-        configuration=data.configuration,
-        revision=data.revision,
-        reading=Reading.of(data),
-    )
+    drawn = load_rows(data.source, seed=config.seed, reading=Reading.of(data))
     own = _by_client(drawn.train)
     ids = ordered(sorted(own, key=natural), config)
     train = [_draw_of(own[name], f"{data.source}, client {name}") for name in ids]

@@ -1,4 +1,4 @@
-"""What a recipe says of the columns of its rows: class, client, names."""
+"""What a recipe says of its source of rows: which of the hub's, which columns."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from trimwave.recipe.config import DataConfig
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
-    """How the columns of one source are read."""
+    """How one source is read."""
 
     columns: tuple[str, ...] = ()
     """Names of the columns of tables that have no header."""
@@ -21,6 +21,10 @@ class Reading:
     """Names of classes 0, 1, and so on."""
     client_column: str = ""
     """Column that says whose row it is."""
+    configuration: str = ""
+    """Of a data set of the hub that has several."""
+    revision: str = ""
+    """Commit, branch or tag of a data set of the hub."""
 
     @classmethod
     def of(cls, data: DataConfig) -> "Reading":
@@ -30,6 +34,8 @@ class Reading:
             label_column=data.label_column,
             label_names=data.label_names,
             client_column=data.client_column,
+            configuration=data.configuration,
+            revision=data.revision,
         )
 
     @property

@@ -92,8 +92,6 @@ def load_task(
     num_test: int | UpTo | None = None,
     num_public: int | UpTo | None = None,
     seed: int,
-    configuration: str = "",
-    revision: str = "",
     fits: Fits | None = None,
     reading: Reading = AS_IS,
 ) -> Splits:
@@ -112,12 +110,10 @@ def load_task(
         rows; of a source that has no other use all may be taken.
     seed : int
         The run's seed.
-    configuration, revision : str
-        Of `data`, where it is a data set of the hub, as in `read_hub`.
     fits : callable, optional
         Says of each of some rows whether it may be taken; without it all may.
     reading : Reading
-        What is said of the columns of `data`.
+        What is said of `data`.
 
     Raises
     ------
@@ -130,13 +126,7 @@ def load_task(
         Once of what was passed over in which part and of what is there twice, once of
         characters that had to be replaced, once per source of columns without a use.
     """
-    own = load_rows(
-        data,
-        seed=seed,
-        configuration=configuration,
-        revision=revision,
-        reading=reading,
-    )
+    own = load_rows(data, seed=seed, reading=reading)
     server = own if public in (None, "same", data) else load_rows(public, seed=seed)
     if own.test is None and num_test is None:
         raise InputError(f"`{data}` has no test rows of its own; set `num_test`.")
@@ -170,14 +160,7 @@ def load_task(
     )
 
 
-def load_rows(
-    source: str,
-    *,
-    seed: int,
-    configuration: str = "",
-    revision: str = "",
-    reading: Reading = AS_IS,
-) -> Draws:
+def load_rows(source: str, *, seed: int, reading: Reading = AS_IS) -> Draws:
     """Open a source of rows; what is no row (see `Lack`) is passed over and counted.
 
     Parameters
@@ -186,10 +169,8 @@ def load_rows(
         ``"gsm_symbolic"``, a name in `HUB`, ``owner/name`` on the hub, or a path.
     seed : int
         Decides the order, and what is generated.
-    configuration, revision : str
-        Of a data set of the hub, as in `read_hub`.
     reading : Reading
-        What is said of its columns.
+        What is said of it.
 
     Raises
     ------
@@ -208,7 +189,9 @@ def load_rows(
     if path.exists() or kind_of(path) or source[:1] in ("/", "~", "."):
         train, test, version_read = read_local(path, reading)
     elif source in HUB or source.count("/") == 1:
-        train, test, version_read = read_hub(source, configuration, revision)
+        train, test, version_read = read_hub(
+            source, reading.configuration, reading.revision
+        )
     else:
         hint = nearest(source, ["gsm_symbolic", *HUB])
         raise InputError(

@@ -117,6 +117,22 @@ class SplitModel:
             adapter=nn.ModuleList(blocks[len(below) :]),
         )
 
+    def joined(self) -> Any:
+        """Return both halves as one causal LM of transformers, sharing all parameters.
+
+        For what needs more than a forward, such as decoding with a cache of keys; it
+        takes padding with a mask on either side.
+        """
+        model = _shallow_copy(self.shell)
+        blocks = nn.ModuleList([*self.emulator, *self.adapter]).eval()
+        # The cache of keys goes by a block's number.
+        assert block_sources(blocks, self.arch) == list(range(len(blocks)))
+        base = model._modules[self.arch.base] = _shallow_copy(
+            getattr(self.shell, self.arch.base)
+        )
+        base._modules[self.arch.blocks] = blocks
+        return model.eval()
+
     def _run(self, blocks: nn.ModuleList, *, lower: bool, **inputs: Tensor) -> Tensor:
         # Made afresh each time (microseconds): it then follows what the caller does
         # to the shell, such as another device or attention implementation.

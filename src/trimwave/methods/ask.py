@@ -1,0 +1,97 @@
+"""Ask a method for its scheme and its plans: checked, and faults named as its own."""
+
+from copy import deepcopy
+from dataclasses import fields, replace
+
+import numpy as np
+
+from trimwave.base.errors import InputError
+from trimwave.methods.method import Method
+from trimwave.methods.own import fault, is_own
+from trimwave.model.costs import Costs
+from trimwave.plan.check import check_plan
+from trimwave.plan.plan import Plan, Scheme, Situation
+from trimwave.plan.present import numbered, spread
+from trimwave.problem.limits import Limits
+
+
+def ask_scheme(method: Method, costs: Costs, limits: Limits) -> Scheme:
+    """Return what stays fixed over a run.
+
+    Raises
+    ------
+    InputError
+        If an option does not fit the model, or a rule of the user's own failed: where.
+    """
+    try:
+        scheme = method.scheme(costs, limits)
+    except InputError:
+        raise
+    except Exception as error:
+        raise _of(method, error, "failed in `scheme`") from error
+    if not isinstance(scheme, Scheme):
+        raise InputError(
+            f"the scheme of method {method.label} is {type(scheme).__name__} instead "
+            "of a `Scheme`."
+        )
+    return scheme
+
+
+def ask_plan(
+    method: Method,
+    situation: Situation,
+    scheme: Scheme | None = None,
+    *,
+    label: str | None = None,
+) -> Plan:
+    """Return a plan that can be run, of all clients of the run.
+
+    The method plans for those who are there; this is the one place where its plan is
+    checked and spread over all.
+
+    Parameters
+    ----------
+    method : Method
+        This package's or a user's.
+    situation : Situation
+        What it plans for.
+    scheme : Scheme, optional
+        What the server was built from.
+    label : str, optional
+        What messages call the method, if not its own label.
+
+    Raises
+    ------
+    InfeasibleError
+        If the situation has no solution.
+    InputError
+        If the method cannot serve it, its plan cannot be run, or a rule of the user's
+        own failed: where.
+    """
+    given = _sealed(situation) if is_own(type(method)) else situation
+    try:
+        plan = method.plan(given)
+        check_plan(situation, plan, label or method.label, scheme)
+    except InputError as error:
+        if situation.present is None:
+            raise
+        said = f"{error} {numbered(situation.present.clients)}"
+        raise InputError(said) from error
+    except Exception as error:
+        raise _of(method, error, "failed in `plan`") from error
+    return spread(plan, situation.present) if situation.present else plan
+
+
+def _sealed(situation: Situation) -> Situation:
+    """Return what a rule of others can change nothing of for who comes after it."""
+    for field in fields(situation.cell):
+        value = getattr(situation.cell, field.name)
+        if isinstance(value, np.ndarray):
+            value.flags.writeable = False
+    return replace(situation, carried=deepcopy(dict(situation.carried)))
+
+
+def _of(method: Method, error: Exception, doing: str) -> Exception:
+    """Return the error of a user's rule as one line; one of ours as it is."""
+    kind = type(method)
+    return fault(error, kind, doing) if is_own(kind) else error

@@ -1,0 +1,103 @@
+"""Options of a method: its dataclass's fields, whose types say the legal values."""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from math import isfinite
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from trimwave.base.errors import InputError, nearest
+from trimwave.base.quantity import LARGEST_WHOLE
+
+KINDS = {int: "a whole number", float: "a number", bool: "true or false"}
+"""What an option may be beside one of several words or numbers (`Literal`)."""
+
+
+def kinds_of(kind: type[Any]) -> dict[str, Any]:
+    """Return the options of a method with their types; ``T | None`` is T.
+
+    Raises
+    ------
+    InputError
+        If an option is of a type that no text can be read as.
+    """
+    try:
+        hints = get_type_hints(kind)
+    except Exception as error:  # names that only a type checker knows
+        raise InputError(
+            f"the types of `{kind.__name__}`'s options cannot be read: {error}."
+        ) from error
+    kinds = {}
+    for field in fields(kind):
+        one = hints[field.name]
+        if get_origin(one) in (UnionType, Union):
+            one = get_args(one)[0]
+        if one not in KINDS and get_origin(one) is not Literal:
+            raise InputError(
+                f"option `{field.name}` of `{kind.__name__}` is of type {one}; options "
+                "are int, float, bool or Literal[...], or one of these with | None."
+            )
+        kinds[field.name] = one
+    return kinds
+
+
+def convert_all(
+    name: str, kind: type[Any], values: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Read options of a method, from text or from a recipe.
+
+    Raises
+    ------
+    InputError
+        If there is no such option, its value is wrong, or one without a default is
+        missing.
+    """
+    kinds, converted = kinds_of(kind), {}
+    for key, value in values.items():
+        if key not in kinds:
+            hint = nearest(key, kinds) if kinds else "it has none"
+            raise InputError(f"method `{name}` has no option `{key}`; {hint}")
+        converted[key] = _convert(kinds[key], value, f"option `{key}` of `{name}`")
+    return converted
+
+
+def require_all(name: str, kind: type[Any], values: Mapping[str, Any]) -> None:
+    """Refuse options that leave one out that has no default.
+
+    Raises
+    ------
+    InputError
+        Naming the option.
+    """
+    for field in fields(kind):
+        bare = field.default is MISSING and field.default_factory is MISSING
+        if bare and field.name not in values:
+            raise InputError(
+                f"option `{field.name}` of `{name}` has no default; give it one in the "
+                f"class, or write {name}:{field.name}=..."
+            )
+
+
+def _convert(kind: Any, value: Any, what: str) -> Any:
+    if get_origin(kind) is Literal:
+        for legal in get_args(kind):
+            if str(value) == str(legal):
+                return legal
+        legal = ", ".join(str(one) for one in get_args(kind))
+        raise InputError(f"{what} must be one of {legal}, got {value!r}.")
+    if kind is bool:
+        known = {"true": True, "false": False}
+        if str(value).lower() not in known:
+            raise InputError(f"{what} must be true or false, got {value!r}.")
+        return known[str(value).lower()]
+    try:
+        number = kind(value)
+        cut = isinstance(value, float) and number != value
+        if isinstance(value, bool) or cut or not isfinite(number):
+            raise ValueError
+    except (OverflowError, TypeError, ValueError):
+        kinds = {int: "a whole number", float: "a finite number"}
+        raise InputError(f"{what} must be {kinds[kind]}, got {value!r}.") from None
+    if kind is int and abs(number) > LARGEST_WHOLE:
+        raise InputError(f"{what} must be at most 2^53, got {number:.3g}.")
+    return number

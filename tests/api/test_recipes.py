@@ -1,0 +1,62 @@
+import pytest
+
+import trimwave as tw
+from trimwave.api.recipes import read_recipe
+from trimwave.recipe.config import Config
+from trimwave.recipe.recipe import find_recipe, load_config, merge_overrides, nested
+
+WANTED = merge_overrides(
+    load_config(find_recipe("default")), ["rounds=3", "cell.num_clients=4"]
+)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "changes"),
+    [
+        ("default", {"rounds": 3, "cell": {"num_clients": 4}}),
+        ("default", {"rounds": 3, "cell.num_clients": 4}),
+        (find_recipe("default"), {"rounds": 3, "cell.num_clients": 4}),
+        ({"extends": "default", "rounds": 3, "cell": {"num_clients": 4}}, {}),
+        ({"extends": "default", "cell.num_clients": 4}, {"rounds": 3}),
+        (WANTED, {}),
+    ],
+)
+def test_one_config_from_whatever_says_it(recipe, changes):
+    assert read_recipe(recipe, changes).config == WANTED
+
+
+def test_a_dict_holds_its_differences_from_the_defaults():
+    assert read_recipe({}, {}).config == Config()
+    assert read_recipe({"seed": 3}, {}).config == Config(seed=3)
+    assert read_recipe("gpt2-medium", {"seed": 3}).config.seed == 3
+
+
+def test_paths_are_relative_to_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.jsonl").write_text("{}")
+    config = read_recipe({"data": {"source": "rows.jsonl"}}, {}).config
+    assert config.data.source == str(tmp_path / "rows.jsonl")
+
+
+def test_dotted_keys_nest_and_quotes_keep_dots():
+    assert nested({"a.b": 1, "a": {"c": 2}, "d": 3}) == {"a": {"b": 1, "c": 2}, "d": 3}
+    rule = nested({'options."a.b:Rule".rate': 0.5})
+    assert rule == {"options": {"a.b:Rule": {"rate": 0.5}}}
+    same = merge_overrides(Config(), ['options."a.b:Rule".rate=0.5'])
+    assert same.options == rule["options"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "changes", "message"),
+    [
+        ("defalt", {}, "no recipe `defalt`; did you mean `default`"),
+        ("default", {"round": 3}, "the call: unknown key `round`; did you mean"),
+        ("default", {"cell.num_client": 3}, "the call: unknown key `cell.num_client`"),
+        ({"rounds": "three"}, {}, "the recipe: `rounds` must be a whole number"),
+        ({"extends": "nobody"}, {}, "no recipe `nobody`"),
+        (None, {}, "a recipe is a name, a path, a dict or a Config, got NoneType"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_place(recipe, changes, message):
+    with pytest.raises(tw.InputError, match=message):
+        read_recipe(recipe, changes)
