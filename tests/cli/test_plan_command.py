@@ -74,7 +74,7 @@ def test_json_has_what_the_table_has(trimwave, cell):
     plan = json.loads(out)
     per_client = (
         "prune_rate bandwidth_hz compute_s down_s up_s total_s down_bits up_bits "
-        "flops memory_bytes install_bits scheduled binding"
+        "flops energy_j memory_bytes install_bits scheduled binding"
     )
     assert all(len(plan[name]) == 3 for name in per_client.split())
     single = (

@@ -37,6 +37,11 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 FETCH = "trimwave.lm.source.fetch"
 
 
+EXPORT = "trimwave.lm.export"
+LONG_EXAMPLES = ("before_and_after.py", "own_chat_to_model.py")
+"""Examples that train or load a real model."""
+
+
 class Stopped(BaseException):
     """Raised where the long part of a command would begin."""
 
@@ -44,6 +49,12 @@ class Stopped(BaseException):
 def stop(*_: object, **__: object) -> None:
     """Stand in for the long part."""
     raise Stopped
+
+
+WRITERS = dict.fromkeys(
+    ("write_merged", "write_pruned", "write_adapter", "licence_on_hub"), stop
+)
+"""What stands in for `lm.export`."""
 
 
 def call(function: Callable[[], object]) -> None:
@@ -68,6 +79,11 @@ def run_trimwave(
     if not whole:
         patch.setattr(sweeping, "run_sweep", _stop_before_a_sweep)
     patch.setitem(sys.modules, FETCH, types.SimpleNamespace(fetch=_stop_before_a_fetch))
+    if words[1:] == ["export"]:  # its name in a table
+        words.append("--help")
+    elif words[1] == "export":
+        _leave_rounds(Path(words[2]))
+        patch.setitem(sys.modules, EXPORT, types.SimpleNamespace(**WRITERS))
     if "--resume" in words:
         _begin(words[1], Path(words[words.index("--resume") + 1]))
     call(cli.main)
@@ -103,6 +119,19 @@ def _begin(verb: str, folder: Path) -> None:
         Comparison.of(config, None, None).create(folder)
 
 
+def _leave_rounds(folder: Path) -> None:
+    """Leave in a folder a run of a few rounds, of which every checkpoint is there."""
+    if folder.exists():
+        return
+    recipe, method, _ = folder.name.split("-")
+    config = arguments.load(recipe, [f'method="{method}"'])
+    assert folder.name == f"{config.name}-{run_name(config)}"
+    run = Run.create(folder, config, {})
+    for number in range(5):
+        record = {"round": number, "loss_full": 1.0}
+        run.commit(record, lambda draft: (draft / "x").write_text(""), 0.0, None)
+
+
 def run_python(command: Command, patch: pytest.MonkeyPatch) -> None:
     """Run the script; read a benchmark's options with its own parser."""
     first, *rest = command.words[1:]
@@ -111,7 +140,7 @@ def run_python(command: Command, patch: pytest.MonkeyPatch) -> None:
         return
     script = ROOT / first
     patch.setattr(sys, "argv", [str(script), *rest])
-    if script.parent.name == "benchmarks":
+    if script.parent.name == "benchmarks" or script.name in LONG_EXAMPLES:
         patch.setattr(argparse.ArgumentParser, "parse_args", _parse_and_stop)
         _only_main(script)
     else:

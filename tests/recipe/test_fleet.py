@@ -249,3 +249,22 @@ def test_measured_rates_need_no_band(fleet):
     assert plan.bandwidth_hz.tolist() == [0, 0]
     np.testing.assert_allclose(plan.up_s, plan.up_bits / np.array([29851e3, 20891e3]))
     assert plan.client_ids == ("0", "1")
+
+
+def test_energy_is_that_of_sending_and_of_computing(fleet):
+    path = fleet(
+        "speed_tflops,memory_gb,snr_down_db,snr_up_db,power_tx_mw,joule_per_flop\n"
+        "1,4,40,30,200,1e-11\n2,8,50,40,100,0\n"
+    )
+    plan = parse_method("jcpba").plan(situate(with_clients(Config(), path)))
+    sending_j = np.array([0.2, 0.1]) * plan.up_s
+    computing_j = np.array([1e-11, 0]) * plan.flops
+    np.testing.assert_allclose(plan.energy_j, sending_j + computing_j, rtol=1e-12)
+    assert plan.record()["energy_j"] == plan.energy_j.tolist()
+    # Without a price of computing it is left out; a recipe's powers are its own.
+    config = merge_overrides(Config(), ["cell.num_clients=3"])
+    plan = parse_method("jcpba").plan(situate(config))
+    np.testing.assert_allclose(plan.energy_j, 0.2 * plan.up_s)
+    priced = merge_overrides(config, ["cell.joule_per_flop=1e-12"])
+    plan = parse_method("lora").plan(situate(priced))
+    np.testing.assert_allclose(plan.energy_j, 0.2 * plan.up_s + 1e-12 * plan.flops)

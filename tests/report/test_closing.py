@@ -36,6 +36,8 @@ def test_the_end_of_a_comparison(tmp_path):
     assert title.endswith("20 rounds (quantised)")
     expected = summary_json(numbers_of(results, target), target, title)
     said = json.loads(paths[1].read_text())
+    stopped = said.pop("stopped")
+    assert stopped == {label: ["", ""] for label in results}
     assert said == json.loads(json.dumps(expected))
     order = ["20 rounds", "method", "Personalised", "target: loss, full", "loss.png"]
     places = [text.index(words) for words in order]

@@ -26,6 +26,8 @@ def test_a_run_in_numbers():
             "loss_full_start": 2.5,
             "loss_emulator": 1.5,
             "loss_full": 1.25,
+            "best_round": 2.0,
+            "loss_full_best": 1.25,
             "round_s": 3.0,  # of 2 and 4
             "install_s": 7.5,
             "prune_rate": 0.3,  # of 0.1, 0.3, 0.2, 0.6

@@ -1,6 +1,12 @@
 import pytest
 
-from trimwave.report.sweep_table import NEEDED, reason_lines, summarise
+from trimwave.report.sweep_table import (
+    NEEDED,
+    reason_lines,
+    summarise,
+    sweep_meanings,
+    sweep_table,
+)
 from trimwave.sweep.draws import PLANNED
 
 
@@ -32,3 +38,20 @@ def test_reasons_are_said_once_and_not_without_end():
     assert lines[1] == "no plan: A at k 1: why 2"
     assert lines[5:] == ["and 3 more reasons, in the column `status`"]
     assert reason_lines(summarise([row("A", 0, 1.0)], ["k"]), ["k"]) == []
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_sweep_fits_and_every_title_is_explained(width):
+    keys = ["cell.total_bandwidth_hz", "radio.path_loss_db", "cell.speed_factor"]
+    values = {keys[0]: 1e8, keys[1]: 60.0, keys[2]: "[1.0, 1.5]"}
+    rows = [
+        {key: one for key, one in row("budget pruning", 0, 1.3e9).items() if key != "k"}
+        | values
+    ]
+    lines = sweep_table(summarise(rows, keys), keys, width)
+    assert max(map(len, lines)) <= max(width, 72)
+    assert lines[-1].split()[:2] == ["1e8", "60"]
+    assert "[1.0, 1.5]" in lines[-1] and lines[-1].count("1.3e9") == 3
+    meanings = ", ".join(sweep_meanings(keys)).replace(",", "").replace("_", "")
+    titles = " ".join(" ".join(line.split()) for line in lines[:-2]).replace("_", "")
+    assert sorted(meanings.replace(" ", "")) == sorted(titles.replace(" ", ""))

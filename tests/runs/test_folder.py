@@ -8,7 +8,14 @@ import pytest
 
 from trimwave.base.errors import InputError, RunError
 from trimwave.runs import folder as folders
-from trimwave.runs.folder import LOCK, locked, new_folder, quoted, require_lock
+from trimwave.runs.folder import (
+    LOCK,
+    locked,
+    new_folder,
+    quoted,
+    require_lock,
+    whole_folder,
+)
 
 HOLDER = """
 import sys
@@ -141,3 +148,39 @@ def test_a_shell_reads_a_quoted_name_back(name):
         ["bash", "-c", f"printf %s {text}"], capture_output=True, check=True
     )
     assert done.stdout.decode() == name
+
+
+def test_a_whole_folder_is_there_or_not(tmp_path):
+    final = tmp_path / "a" / "b"
+    with whole_folder(final) as draft:
+        assert not final.exists()
+        (draft / "x").write_text("1")
+    assert [one.name for one in final.iterdir()] == ["x"]
+    assert [one.name for one in final.parent.iterdir()] == ["b"]
+    other = tmp_path / "c" / "d"
+    with pytest.raises(KeyboardInterrupt), whole_folder(other) as draft:
+        (draft / "x").write_text("1")
+        (draft / "y").mkdir()
+        raise KeyboardInterrupt
+    assert not other.parent.exists()
+
+
+def test_what_a_kill_left_of_a_draft_goes(tmp_path):
+    left = tmp_path / ".b.draft"
+    left.mkdir()
+    (left / "half").write_text("1")
+    with whole_folder(tmp_path / "b") as draft:
+        (draft / "x").write_text("1")
+    assert [one.name for one in tmp_path.iterdir()] == ["b"]
+    assert [one.name for one in (tmp_path / "b").iterdir()] == ["x"]
+
+
+def test_a_folder_that_somebody_else_filled_stays(tmp_path):
+    final = tmp_path / "b"
+    with pytest.raises(RunError, match="nothing was written"):
+        with whole_folder(final) as draft:
+            (draft / "x").write_text("1")
+            final.mkdir()
+            (final / "theirs").write_text("2")
+    assert [one.name for one in tmp_path.iterdir()] == ["b"]
+    assert (final / "theirs").read_text() == "2"

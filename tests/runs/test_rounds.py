@@ -12,6 +12,7 @@ from trimwave.model.costs import Costs
 from trimwave.model.shape import SHAPES
 from trimwave.recipe.config import CellConfig, Config
 from trimwave.recipe.environment import Environment
+from trimwave.runs.best import best_round, has_stopped, why_stopped
 from trimwave.runs.records import Run
 from trimwave.runs.rounds import Exchange, Measured, run_rounds
 
@@ -339,3 +340,108 @@ def test_a_plan_that_cannot_be_run_never_reaches_the_backend(go):
         go(method=Bad())
     _, _, _, backend = go(method=Alternating(), num_rounds=1)
     assert backend.plans == []  # the first round of the bad one was kept
+
+
+class Wavering(FakeServer):
+    """Its test loss falls to round 2, and is higher ever after."""
+
+    def evaluate(self):
+        number = round(self.state / 1.5)  # every round adds 0.25 + 1.25
+        loss = [5.0, 4.0, 3.0, 3.5, 3.0, 3.25, 3.125][number]
+        return {"loss_emulator": loss, "loss_full": loss}
+
+
+@pytest.fixture
+def waver(tmp_path):
+    """Run or resume a run whose best round is 2: records, and the checkpoints left."""
+
+    def _waver(num_rounds=6, folder="run", fail_in=0, **options):
+        folder = tmp_path / folder
+        run = Run.open(folder) if folder.exists() else Run.create(folder, CONFIG, {})
+        records = run_rounds(
+            Environment.from_config(CONFIG),
+            parse_method("ubfp"),
+            Wavering([]),
+            FakeBackend([], seconds=[1.0] * 6, fail_in=fail_in),
+            run,
+            num_rounds=num_rounds,
+            **options,
+        )
+        return records, run
+
+    return _waver
+
+
+def test_the_best_rounds_checkpoint_stays_beside_the_two_newest(waver):
+    expected = {2: [1, 2], 3: [2, 3], 4: [2, 3, 4], 5: [2, 4, 5], 6: [2, 5, 6]}
+    for num_rounds, rounds in expected.items():
+        records, run = waver(num_rounds)
+        assert best_round(records) == 2  # the first of two equal ones
+        assert run.checkpoints.rounds() == rounds
+        for number in rounds:
+            owner = run.owner_of(records[number])
+            assert run.checkpoints.of_round(number).flaw(owner) == ""
+
+
+def test_all_checkpoints_stay_where_that_is_asked_for(waver):
+    _, run = waver(4, keep_all=True)
+    assert run.checkpoints.rounds() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 4, 5])
+def test_a_resumed_run_keeps_the_same_best(waver, at):
+    whole, _ = waver(folder="whole")
+    with pytest.raises(KeyboardInterrupt):
+        waver(fail_in=at)
+    records, run = waver()
+    assert records == whole
+    assert run.checkpoints.rounds() == [2, 5, 6]
+
+
+def test_where_the_newest_are_damaged_the_best_is_gone_on_from(waver):
+    whole, _ = waver(5, folder="whole")
+    _, run = waver(5)
+    for number in (4, 5):
+        (run.checkpoints.of_round(number).folder / "state.txt").write_text("9.0")
+    lines = (run.folder / "rounds.jsonl").read_bytes()
+    with pytest.warns(UserWarning, match="goes on from round 2|cannot be used"):
+        again, _ = waver(5)
+    assert again == whole
+    assert (run.folder / "rounds.jsonl").read_bytes() == lines
+    assert run.checkpoints.rounds() == [2, 4, 5]
+
+
+def test_a_damaged_line_does_not_take_a_run_back_to_its_best(waver):
+    _, run = waver(6)
+    path = run.folder / "rounds.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:4], b"x" + lines[4], *lines[5:]]))
+    before = path.read_bytes()
+    with pytest.raises(RunError, match="no checkpoint in .* is sound for rounds up to"):
+        waver(6)
+    assert path.read_bytes() == before
+    assert run.checkpoints.rounds() == [2, 5, 6]
+
+
+@pytest.mark.parametrize(("patience", "last"), [(0, 6), (1, 3), (2, 4), (4, 6), (9, 6)])
+def test_patience_ends_a_run(waver, patience, last):
+    records, run = waver(patience=patience)
+    assert len(records) - 1 == last
+    stopped = patience in (1, 2, 4)
+    assert has_stopped(records) == has_stopped(run.records()) == stopped
+    if stopped:
+        why = {"by": "train.patience", "best_round": 2}
+        assert records[-1]["stopped"] == why
+        assert f"after round {last}: none of the last {patience} " in (
+            why_stopped(records)
+        )
+    again, _ = waver(patience=patience)  # a finished run is only read
+    assert again == records
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 4])
+def test_a_resumed_run_is_as_patient_as_an_unbroken_one(waver, at):
+    whole, _ = waver(patience=2, folder="whole")
+    with pytest.raises(KeyboardInterrupt):
+        waver(patience=2, fail_in=at)
+    assert waver(patience=2)[0] == whole

@@ -7,13 +7,14 @@ from variants import NOISES, NOISES_PSD_SLOW, brute_force, random_variant
 
 from trimwave.analysis import prices_of
 from trimwave.base.errors import InfeasibleError, InputError
+from trimwave.decision.check import check_plan
 from trimwave.methods import METHODS, parse_method
-from trimwave.plan.check import check_plan
 from trimwave.problem.latency import RoundLatency
 from trimwave.problem.problem import Problem
 from trimwave.problem.solution import Status, solve
 from trimwave.solvers import get_solver
-from trimwave.solvers.integers import whole_blocks
+from trimwave.solvers.integers import realise
+from trimwave.solvers.resource_blocks import whole_blocks
 
 EXACT = get_solver("exact")
 
@@ -180,6 +181,11 @@ def test_whole_blocks_go_to_those_on_the_band():
     needs = problem.cell.needs_band
     assert np.all(shares_hz[~needs] == 0) and np.all(shares_hz[needs] >= 1e6)
     assert np.sum(shares_hz) <= 100e6
+    free = solve(problem, EXACT)
+    real = realise(problem, free)
+    assert np.all(real.bandwidth_hz[~needs] == 0)
+    np.testing.assert_allclose(real.bandwidth_hz % 1e6, 0, atol=1e-3)
+    assert free.latency_s <= real.latency_s <= free.latency_s * 1.05
 
 
 def test_rates_and_two_bands_do_not_go_together():

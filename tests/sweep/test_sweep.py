@@ -1,5 +1,6 @@
 import builtins
 import errno
+import itertools
 import json
 import warnings
 from dataclasses import replace
@@ -307,3 +308,27 @@ def test_a_disk_that_fails_at_any_moment_loses_no_point(tmp_path, reads_fail):
         assert saved <= set(folder.glob("parts/point-*.parquet"))
         after += 1
     assert after > 4
+
+
+def test_a_sweep_plays_rounds_over_a_trace(tmp_path):
+    trace = tmp_path / "trace.csv"
+    snr = [[(20, 14), (25, 20), (9, 4)], [None, (12, 6), (16, 10)]]
+    rows = [
+        f"{second},{k},{one[0]},{one[1]}"
+        for second, clients in enumerate(snr)
+        for k, one in enumerate(clients)
+        if one
+    ]
+    trace.write_text("\n".join(["time_s,client,snr_down_db,snr_up_db", *rows]))
+    changes = [f"radio.trace={trace}", "radio.trace_holes=absent", "cell.num_clients=3"]
+    config = merge_overrides(CONFIG, changes)
+    asked = make_sweep(config=config, vary={}, rounds=3)
+    found = sweep.read_rows(sweep.run_sweep(asked, tmp_path / "s", 1), tuple(COLUMNS))
+    for before, row in itertools.pairwise(found):
+        assert row["status"] == PLANNED
+        if row["round"] == 1:
+            assert row["start_s"] == 0.0
+            continue
+        assert row["start_s"] == before["start_s"] + before["round_s"]
+        assert row["num_scheduled"] == (3 if int(row["start_s"]) % 2 == 0 else 2)
+    assert any(row["round_s"] > 1.01 * row["latency_s"] for row in found)

@@ -81,12 +81,13 @@ def select_clients(problem: Problem, deadline_s: float) -> Selection:
         raise InputError(f"`deadline_s` must be positive and finite, got {deadline_s}.")
     band = problem.cell.total_bandwidth_hz * (1 + ROUNDING)
     low, high = 0, problem.cell.num_clients
+    middle = high  # often everyone
     while low < high:  # the most that the bound lets pass
-        middle = (low + high + 1) // 2
         if cheapest(problem, deadline_s, middle)[0] > band:
             high = middle - 1
         else:
             low = middle
+        middle = (low + high + 1) // 2
     most = low
     if low and not bound_holds(problem, deadline_s):
         most = who_could(problem, deadline_s).size
@@ -222,7 +223,7 @@ def _nobody(problem: Problem, deadline_s: float) -> Violation:
     message = (
         f"deadline: nobody can end within {deadline_s:g} s with C5; client "
         f"{first}, alone, needs {alone_s[first] * (1 + 5e-6):.6g} s; raise "
-        "`deadline_s`."
+        "the deadline to that or more."
     )
     return Violation.of("deadline", first, alone_s[first] - deadline_s, message)
 

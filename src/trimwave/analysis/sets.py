@@ -67,19 +67,18 @@ def cheapest(
     low_s, high_s = low_s / BEYOND, high_s * BEYOND
     free_hz = at_it.required_hz(at_it.low)  # at no price
     best_hz = float(np.sum(np.sort(free_hz)[:size]))
-    orders = [np.argsort(free_hz, kind="stable")]
+    costs = [free_hz]
     for _ in range(ZOOMS):
         tried = np.geomspace(low_s, high_s, PRICE_STEPS)
         cost = _costs(at_it, tried)
-        order = np.argsort(cost, axis=1, kind="stable")
-        total = np.sum(np.take_along_axis(cost, order[:, :size], axis=1), axis=1)
+        total = np.sum(np.partition(cost, size - 1, axis=1)[:, :size], axis=1)
         at = int(np.argmax(total))
         before, after = max(at - 1, 0), min(at + 1, PRICE_STEPS - 1)
         if total[at] > best_hz:
-            best_hz, orders = float(total[at]), [order[at], order[before], order[after]]
+            best_hz, costs = float(total[at]), [*cost[[at, before, after]]]
         low_s, high_s = tried[before], tried[after]
-    orders.append(np.argsort(-_surplus(part, at_it.high), kind="stable"))
-    return best_hz, [clients[one] for one in orders]
+    costs.append(-_surplus(part, at_it.high))
+    return best_hz, [clients[np.argsort(one, kind="stable")] for one in costs]
 
 
 def _costs(at_it: AtDeadline, tried: FloatArray) -> FloatArray:

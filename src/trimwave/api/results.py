@@ -5,12 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from trimwave.plan.check import PER_CLIENT
-from trimwave.plan.plan import Plan, Situation
+from trimwave.decision.check import PER_CLIENT
+from trimwave.decision.plan import Plan, Situation
 from trimwave.recipe.config import Config
+from trimwave.report.aligned import legend, wrapped
 from trimwave.report.axes import frame_of, plot_losses, plot_plan
-from trimwave.report.plan_table import plan_json, plan_lines, plan_table
-from trimwave.report.sheet import Sheet
+from trimwave.report.plan_table import (
+    plan_json,
+    plan_lines,
+    plan_meanings,
+    plan_table,
+)
+from trimwave.report.sheet import COLUMNS, Sheet
 from trimwave.report.summary import numbers_of, table
 from trimwave.report.target import Records, choose_target, target_lines
 
@@ -126,8 +132,10 @@ class Planned(Shown):
 
     def table(self) -> Sheet:
         """Return the table that `trimwave plan` prints."""
-        lines = tuple(plan_lines(self.situation, self.plan))
-        return Sheet(content=plan_table(self.plan), lines=lines)
+        told = legend(plan_meanings(self.plan), COLUMNS)
+        for line in plan_lines(self.situation, self.plan):
+            told += wrapped(line, COLUMNS)
+        return Sheet(content=["", *plan_table(self.plan, COLUMNS), ""], lines=told)
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the seconds of every client; returns matplotlib axes.

@@ -143,10 +143,7 @@ def read_columns(
                 f"{path}, line {row.line}: every cell is empty; take the line out."
             )
     kept = [(column, at) for column, at in places if not column.is_text]
-    written = {
-        column.key: np.array([_number(table, row, at, column) for row in rows])
-        for column, at in kept
-    }
+    written = {column.key: _numbers(table, rows, at, column) for column, at in kept}
     found = Columns(
         path=path,
         lines=tuple(row.line for row in rows),
@@ -196,11 +193,8 @@ def _places(
                 f"{where}: {two}, the {first + 1}. and the {at + 1}.; keep one."
             )
         places[column.key] = column, at
-    missing = [
-        name
-        for name, column in known.items()
-        if column.required and column.key not in places
-    ]
+    absent = (one for one in known.values() if one.key not in places)
+    missing = [one.name for one in absent if one.required]
     if missing:
         given = ", ".join(f"`{column.name}`" for column, _ in places.values()) or "none"
         raise InputError(
@@ -240,6 +234,16 @@ def _unknown(
         f"{where}: unknown column {shown(name)} ({nearest(_bare(name), known)}); take "
         f"it out, or name it `{COMMENT}{shown(name)[1:-1]}` to keep it unread."
     )
+
+
+def _numbers(table: Table, rows: Sequence[Row], at: int, column: Column) -> FloatArray:
+    """Return a column as numbers: at once, or cell by cell if one is not plain."""
+    cells = [row.cells[at].strip() for row in rows]
+    if all(map(NUMBER.fullmatch, cells)):
+        values = np.array([*map(float, cells)])
+        if np.isfinite(values).all():
+            return values
+    return np.array([_number(table, row, at, column) for row in rows])
 
 
 def _number(table: Table, row: Row, at: int, column: Column) -> float:
@@ -287,9 +291,10 @@ def _check(found: Columns, column: Column, values: FloatArray) -> None:
     `values` are in the unit of the column.
     """
     doubts = []
-    for row, value in enumerate(values.tolist()):
-        if value != value:  # missing, as far as that may be
-            continue
+    plain = values % 1 == 0 if column.quantity is None else column.quantity.has(values)
+    plain |= np.isnan(values)  # missing, as far as that may be
+    for row in np.flatnonzero(~plain).tolist():
+        value = float(values[row])
         if column.quantity is None:
             fault = None if value % 1 == 0 else f"must be whole, got {value:g}"
         else:

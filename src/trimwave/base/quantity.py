@@ -5,7 +5,11 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from trimwave.base.errors import InputError
+from trimwave.base.units import FloatArray
 
 MARKERS = frozenset(
     {
@@ -68,6 +72,14 @@ class Quantity:
         if low <= value <= high:
             return None
         return f"is {plain(value)}, unusual in {self.unit}{self._meant(value)}"
+
+    def has(self, values: FloatArray) -> NDArray[np.bool_]:
+        """Whether `fault` and `doubt` have nothing to say of a value, for many."""
+        low, high = self._usual
+        inside = (values >= max(low, self.least)) & (values <= min(high, self.most))
+        if self.has_markers:
+            inside &= ~np.isin(values, [*MARKERS])
+        return inside if self.none_is is None else inside | (values == self.none_is)
 
     def require(self, name: str, *values: float) -> None:
         """Check values of a key; of unusual ones the first is warned of.

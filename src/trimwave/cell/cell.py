@@ -21,7 +21,7 @@ MAY_BE_UNKNOWN = "server_speed_flops_per_s", "resource_block_hz", "up_bandwidth_
 
 OPTIONAL = (
     *("held", "bandwidth_min_hz", "bandwidth_max_hz"),
-    *("rate_down_bps", "rate_up_bps"),
+    *("rate_down_bps", "rate_up_bps", "power_tx_w", "joule_per_flop"),
 )
 """Fields that may have one."""
 
@@ -35,16 +35,18 @@ class Rule(NamedTuple):
 
 POSITIVE = Rule(lambda x: np.isfinite(x) & (x > 0), "positive and finite")
 
+NOT_NEGATIVE = Rule(lambda x: np.isfinite(x) & (x >= 0), "at least 0 and finite")
+
 RULES = dict.fromkeys((*ARRAYS, *MAY_BE_UNKNOWN), POSITIVE) | {
     "held": Rule(lambda x: (x >= 0) & (x <= 1), "in [0, 1]"),
-    "bandwidth_min_hz": Rule(
-        lambda x: np.isfinite(x) & (x >= 0), "at least 0 and finite"
-    ),
+    "bandwidth_min_hz": NOT_NEGATIVE,
     "bandwidth_max_hz": Rule(lambda x: x > 0, "positive"),
     **dict.fromkeys(
         ("rate_down_bps", "rate_up_bps"),
         Rule(lambda x: np.isnan(x) | POSITIVE.holds(x), "positive and finite, or nan"),
     ),
+    "power_tx_w": POSITIVE,
+    "joule_per_flop": NOT_NEGATIVE,
     "total_bandwidth_hz": Rule(POSITIVE.holds, "positive"),
     "max_spectral_efficiency": Rule(lambda x: x > 0, "positive"),
 }
@@ -92,6 +94,11 @@ class Cell:
     the band's share gives it. Where there is one the SNR is not read. None = no one."""
     rate_up_bps: FloatArray | None = None
     """[K] the same of the uplinks."""
+    power_tx_w: FloatArray | None = None
+    """[K] power while a client sends [W], for its energy alone: `snr_up` has it in it.
+    None = no energy is told."""
+    joule_per_flop: FloatArray | None = None
+    """[K] what a client takes to compute [J/FLOP]; None = not counted."""
     resource_block_hz: float | None = None
     """Granularity of the shares [Hz], such as 180 kHz; `realise` rounds to it. None =
     any share."""
@@ -111,6 +118,11 @@ class Cell:
         if self.noise not in NOISE_MODES:
             raise InputError(
                 f"`noise` must be one of {NOISE_MODES}, got {self.noise!r}."
+            )
+        if self.up_bandwidth_hz is not None and self.needs_band is not None:
+            raise InputError(
+                "links of a given rate stand beside one band; leave out "
+                "`up_bandwidth_hz`, or the rates."
             )
         if self.emulator_time is not None:
             self._check_emulator_time(self.emulator_time)
@@ -264,8 +276,9 @@ class Cell:
         if self.up_bandwidth_hz is not None:
             raise InputError(
                 f"{what} takes one band for both directions, got `up_bandwidth_hz` = "
-                f"{self.up_bandwidth_hz:g}; set it to None, or use `solve` with the "
-                "exact solver."
+                f"{self.up_bandwidth_hz:g}; leave it out, or take what serves FDD: "
+                "jcpba (exact), ubfp, lora, fedqlora, fedbiot, or `tw.solve` with "
+                "`tw.Exact`."
             )
 
     def require_one_cell(self, what: str) -> None:

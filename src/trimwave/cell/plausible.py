@@ -68,6 +68,13 @@ BAND = Quantity(
 )
 """The whole band."""
 
+BLOCK = replace(
+    BAND,
+    usual=(15e3, 20e6),  # a subcarrier of LTE; above 12 of 1,440 kHz, NR's widest
+    others={"in MHz": _times(1e6), "in kHz": _times(1e3)},
+)
+"""A resource block."""
+
 SHARE_MIN = replace(BAND, usual=None, none_is=0.0)
 """A client's least share; 0 = none."""
 SHARE_MAX = replace(BAND, usual=None, none_is=float("inf"))
@@ -140,6 +147,18 @@ POWER = Quantity(
 
 HANDHELD_POWER = replace(POWER, usual=(1e-9, 10.0))  # handhelds stay below 2 W
 """What a client sends."""
+
+JOULE_PER_FLOP = Quantity(
+    unit="J/FLOP",
+    least=1e-16,
+    too_low="no processor is so frugal",
+    most=1e-3,
+    too_high="no processor needs so much",
+    usual=(1e-14, 1e-7),  # accelerators of today some 1e-12, microcontrollers 1e-9
+    none_is=0.0,
+    others={"in pJ/FLOP": _times(1e-12), "in nJ/FLOP": _times(1e-9)},
+)
+"""What a device takes to compute; 0 = it is not counted."""
 
 NOISE_PSD = Quantity(
     unit="dBm/Hz",
@@ -233,3 +252,22 @@ HELD = Quantity(
     others={"in percent": _times(0.01)},
 )
 """The part of the emulator that lies on the device already."""
+
+PASS_TIME = Quantity(
+    unit="s",
+    least=1e-9,
+    too_low="a clock tick takes 1e-9",
+    most=1e7,
+    too_high="nobody measures for 1e7",
+    others={"in ms": _times(1e-3), "in us": _times(1e-6)},
+)
+"""How long a pass of the emulator took."""
+
+DAMAGE = Quantity(
+    unit="units of loss",
+    least=-1e6,
+    too_low="no loss falls by 1e6",
+    most=1e6,
+    too_high="no loss rises by 1e6",
+)
+"""What pruning costs: a loss, or how much it rose."""

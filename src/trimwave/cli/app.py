@@ -12,7 +12,9 @@ import typer
 from trimwave.base.errors import InputError, MissingExtraError, printable
 from trimwave.base.signals import stop_alike
 from trimwave.cli.crash import outside, report_of
+from trimwave.cli.export import export
 from trimwave.cli.lists import keys, methods, recipes
+from trimwave.cli.measure import measure
 from trimwave.cli.models import models_app
 from trimwave.cli.plan import plan, sweep
 from trimwave.cli.train import compare, run
@@ -27,8 +29,10 @@ app = typer.Typer(
 EXAMPLES: dict[Callable[..., None], str] = {
     run: "trimwave run my.toml --method ubfp --rounds 3",
     compare: "trimwave compare --methods jcpba,lora --seeds 3",
+    export: "trimwave export runs/default-jcpba-s0 --to my-model",
     plan: "trimwave plan gpt2-medium --method jcpba:solver=bcd",
     sweep: "trimwave sweep --vary radio.path_loss_db=60,94 --draws 5",
+    measure: "trimwave measure --points 5 --repeats 3",
     methods: "trimwave plan --method fedbiot:drop=0.5",
     recipes: "trimwave run letter/small-gsm8k",
     keys: "trimwave keys cell",

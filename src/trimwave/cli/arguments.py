@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from trimwave.base.errors import InputError, nearest
+from trimwave.base.table import TABLE_SUFFIXES, is_table_name
 from trimwave.methods import parse_method
 from trimwave.recipe.config import Config
 from trimwave.recipe.idle import Command, warn_of_keys
@@ -88,8 +89,55 @@ def planned_method(method: str | None, solver: str | None, recipe: str) -> str:
     return SOLVERS[solver]
 
 
-def check_pareto(method: str | None, solver: str | None) -> None:
-    """Refuse a solver on the command line that the trade-off is not solved with.
+def planned_cell(source: str, cell: Path | None) -> tuple[str, str | None]:
+    """Return the recipe of a plan and the table of its cell, if there is one.
+
+    Raises
+    ------
+    InputError
+        If two tables are named, or one that is none by its name.
+    """
+    if not is_table_name(source):
+        if cell is not None and not is_table_name(cell.name):
+            raise InputError(
+                f"--cell takes a table, {', '.join(TABLE_SUFFIXES)}, got {cell}; a "
+                "recipe is named without --cell."
+            )
+        return source, None if cell is None else str(cell)
+    if cell is not None:
+        raise InputError(
+            f"{source} is a table and so is --cell {cell}; name a recipe, or one table."
+        )
+    return "default", source
+
+
+def check_question(
+    pareto: bool, deadline_s: float | None, drop: int | None, every: bool
+) -> str | None:
+    """Return the option that asks for more than a plan, if there is one.
+
+    Raises
+    ------
+    InputError
+        If two of them do, or one cannot be.
+    """
+    given = {
+        "--pareto": pareto,
+        "--deadline": deadline_s is not None,
+        "--drop": drop is not None,
+    }
+    asked = [option for option, is_given in given.items() if is_given]
+    if len(asked) > 1:
+        raise InputError(f"{' and '.join(asked)} ask for different things; drop one.")
+    if pareto and every:
+        raise InputError("--all is of a plan's table; drop it, or drop --pareto.")
+    if deadline_s is not None and not 0 < deadline_s < float("inf"):
+        raise InputError(f"--deadline must be positive, in s, got {deadline_s:g}.")
+    return asked[0] if asked else None
+
+
+def check_exact(asked: str, method: str | None, solver: str | None) -> None:
+    """Refuse a solver on the command line that a question is not solved with.
 
     Raises
     ------
@@ -99,7 +147,7 @@ def check_pareto(method: str | None, solver: str | None) -> None:
     named = f"--solver {solver}" if solver else f"the solver of `{method}`"
     own = getattr(parse_method(method or "jcpba"), "solver", "exact")
     if (solver or own) != "exact":
-        raise InputError(f"--pareto is solved exactly; drop {named}, or drop --pareto.")
+        raise InputError(f"{asked} is solved exactly; drop {named}, or drop {asked}.")
 
 
 def warn_of_idle(

@@ -1,15 +1,20 @@
 """The commands that plan without training: `trimwave plan`, `trimwave sweep`."""
 
-import json
 import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
+from rich.console import Console
 
 from trimwave.cli.options import METHODS_HELP, Overrides, Recipe, Seed
-from trimwave.report.console import plain_console, print_whole, stopped_hint
+from trimwave.report.aligned import legend, wrapped
+from trimwave.report.console import plain_console, stopped_hint
+
+if TYPE_CHECKING:
+    from trimwave.recipe.config import Config
 
 
 def plan(
@@ -30,42 +35,125 @@ def plan(
         float | None,
         typer.Option("--time", help="Which second of a trace in seconds."),
     ] = None,
+    cell: Annotated[
+        Path | None, typer.Option(help="CELL.csv, in place of the recipe's clients.")
+    ] = None,
     pareto: Annotated[
         bool, typer.Option("--pareto", help="Latency against beta_bar, and prices.")
+    ] = False,
+    deadline_s: Annotated[
+        float | None,
+        typer.Option(
+            "--deadline",
+            metavar="S",
+            help="Serve as many clients as end within S seconds.",
+        ),
+    ] = None,
+    drop: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Drop the N clients that save the most time."),
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Print all clients, however many.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Plan one round without training: who gets how much band and model."""
-    from trimwave.base.table import is_table_name
     from trimwave.cli import arguments
-    from trimwave.report import tradeoff_table as tradeoff
-    from trimwave.report.plan_table import plan_json, plan_lines, plan_table
-    from trimwave.sweep.one_round import plan_cell, tradeoff_cell
 
-    clients, recipe = (source, "default") if is_table_name(source) else (None, source)
+    asked = arguments.check_question(pareto, deadline_s, drop, every)
+    recipe, clients = arguments.planned_cell(source, cell)
     changes = arguments.overrides(set_, {"seed": seed, "cell.clients": clients})
     config = arguments.load(recipe, changes)
     text = arguments.planned_method(method, solver, config.method)
     also = [] if round_ == 1 else ["--round"]
     also += [] if time_s is None else ["--time"]
     arguments.warn_of_idle("plan", recipe, changes, replace(config, method=text), also)
-    if pareto:
-        arguments.check_pareto(method, solver)
-        found = tradeoff_cell(config, text, round_=round_, time_s=time_s)
-        as_dict = tradeoff.tradeoff_json(*found)
-        table = tradeoff.tradeoff_table(found[0])
-        lines = tradeoff.price_lines(*found[1:])
-    else:
-        planned = plan_cell(config, text, round_=round_, time_s=time_s)
-        as_dict, table = plan_json(*planned), plan_table(planned[1])
-        lines = plan_lines(*planned)
+    if asked:
+        arguments.check_exact(asked, method, solver)
+    where = _Where(config, text, round_, time_s)
+    shown = _tradeoff(where) if pareto else _plan(where, deadline_s, drop, every)
     if as_json:
-        print(json.dumps(as_dict, indent=2))
+        print(shown.json())
         return
     console = plain_console()
-    print_whole(console, table)
-    for line in lines:
-        console.print(line, soft_wrap=True)
+    _print_table(console, shown.table(console.width), shown.legend)
+    for line in shown.lines:
+        print("\n".join(wrapped(line, console.width)))
+
+
+class _Where(NamedTuple):
+    """What round is planned, and how."""
+
+    config: "Config"
+    method: str
+    round_: int
+    time_s: float | None
+
+
+class _Shown(NamedTuple):
+    """What is printed of it, the table for a width of the screen."""
+
+    json: Callable[[], str]
+    table: Callable[[int], list[str]]
+    legend: Mapping[str, str]
+    lines: list[str]
+
+
+def _tradeoff(where: _Where) -> _Shown:
+    """Return what `--pareto` prints."""
+    from trimwave.report import tradeoff_table as report
+    from trimwave.report.plan_table import json_text
+    from trimwave.sweep.one_round import tradeoff_cell
+
+    config, method, round_, time_s = where
+    found = tradeoff_cell(config, method, round_=round_, time_s=time_s)
+    return _Shown(
+        json=lambda: json_text(report.tradeoff_json(*found)),
+        table=lambda width: report.tradeoff_table(found[0], width),
+        legend=report.tradeoff_meanings(found[0]),
+        lines=report.price_lines(*found[1:]),
+    )
+
+
+def _plan(
+    where: _Where, deadline_s: float | None, drop: int | None, every: bool
+) -> _Shown:
+    """Return what a plan prints, of all clients or of those who are served."""
+    from trimwave.report import plan_table as report
+    from trimwave.sweep.one_round import plan_cell, served_cell
+
+    config, method, round_, time_s = where
+    more: dict[str, Any] = {}
+    told: list[str] = []
+    if deadline_s is None and drop is None:
+        situation, plan = plan_cell(config, method, round_=round_, time_s=time_s)
+    else:
+        situation, plan, selection = served_cell(
+            config,
+            method,
+            deadline_s=deadline_s,
+            num_dropped=drop or 0,
+            round_=round_,
+            time_s=time_s,
+        )
+        more = report.selection_json(selection, deadline_s)
+        told = report.selection_lines(selection, deadline_s, plan.client_ids)
+    return _Shown(
+        json=lambda: report.json_text(report.plan_json(situation, plan) | more),
+        table=lambda width: report.plan_table(plan, width, every=every),
+        legend=report.plan_meanings(plan),
+        lines=[*told, *report.plan_lines(situation, plan, every=every)],
+    )
+
+
+def _print_table(
+    console: Console, table: Sequence[str], meanings: Mapping[str, str]
+) -> None:
+    """Print a table as fast as any text, and below it what its titles mean."""
+    print("\n".join(["", *table, ""]))
+    for line in legend(meanings, console.width):
+        console.print(line, soft_wrap=True, style="dim")
 
 
 def sweep(
@@ -115,7 +203,8 @@ def sweep(
             parts = run_sweep(asked, folder, cores if jobs is None else jobs, told)
         keys = tuple(asked.vary)
         summaries = report.summarise(read_rows(parts, (*keys, *report.NEEDED)), keys)
-    print_whole(console, report.sweep_table(summaries, keys))
+    table = report.sweep_table(summaries, keys, console.width)
+    _print_table(console, table, report.sweep_meanings(keys))
     for line in report.reason_lines(summaries, keys):
         console.print(line, soft_wrap=True)
     console.print(f"rows  {folder / 'parts'}", soft_wrap=True)

@@ -82,7 +82,7 @@ def check_beside(bench: Workbench, folders: Iterable[Path]) -> None:
             same = {"model": facts["model"], "data": read}
         else:
             same = facts
-        _check_same_facts(run, {**same, **facts_of_rule(run.config.method)})
+        check_same_facts(run, {**same, **facts_of_rule(run.config.method)})
 
 
 def run_method(
@@ -125,11 +125,11 @@ def _run(
     environment = Environment.from_config(config)
     environment.check_rounds(config.rounds)
     facts = {**bench.facts, **environment.facts, **facts_of_rule(config.method)}
-    machine = {**hardware_and_versions(PACKAGES), "torch": _torch_facts(config)}
+    machine = {**hardware_and_versions(PACKAGES), "torch": torch_facts(config)}
     if resume:
         run = Run.open(folder)
         run.check_same(config)
-        _check_same_facts(run, facts)
+        check_same_facts(run, facts)
         run.grow(config.rounds)
         _warn_of_another_machine(run, machine)
     else:
@@ -146,11 +146,13 @@ def _run(
         LocalBackend(server, clients, on_client),
         run,
         num_rounds=config.rounds,
+        patience=config.train.patience,
+        keep_all=config.train.keep_checkpoints == "all",
         on_record=on_record,
     )
 
 
-def _torch_facts(config: Config) -> dict[str, Any]:
+def torch_facts(config: Config) -> dict[str, Any]:
     """Say what the last bits of a result depend on beside the versions."""
     return {
         "device": str(pick_device(config.train.device)),
@@ -158,7 +160,7 @@ def _torch_facts(config: Config) -> dict[str, Any]:
     }
 
 
-def _check_same_facts(run: Run, facts: Mapping[str, Any]) -> None:
+def check_same_facts(run: Run, facts: Mapping[str, Any]) -> None:
     """Raise if anything read is other than when the run was started."""
     manifest = run.manifest
     old = {name: _like(manifest.get(name), facts[name]) for name in facts}

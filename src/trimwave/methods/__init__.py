@@ -5,7 +5,7 @@ fields of the method's dataclass, and their types say the legal values. A rule o
 own is ``module:Class``, see docs/extend.md.
 """
 
-from trimwave.methods.ask import ask_plan, ask_scheme
+from trimwave.methods.ask import ask_plan, ask_scheme, ready
 from trimwave.methods.deft import Deft
 from trimwave.methods.fedbiot import FedBiot
 from trimwave.methods.fedqlora import FedQlora
@@ -52,5 +52,6 @@ __all__ = [
     "label_of",
     "name_of",
     "parse_method",
+    "ready",
     "text_of",
 ]

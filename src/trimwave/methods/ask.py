@@ -1,17 +1,19 @@
 """Ask a method for its scheme and its plans: checked, and faults named as its own."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import fields, replace
 
 import numpy as np
 
 from trimwave.base.errors import InputError
+from trimwave.decision.check import check_plan
+from trimwave.decision.plan import Plan, Scheme, Situation
+from trimwave.decision.present import numbered, spread
 from trimwave.methods.method import Method
 from trimwave.methods.own import fault, is_own
 from trimwave.model.costs import Costs
-from trimwave.plan.check import check_plan
-from trimwave.plan.plan import Plan, Scheme, Situation
-from trimwave.plan.present import numbered, spread
 from trimwave.problem.limits import Limits
 
 
@@ -70,16 +72,39 @@ def ask_plan(
     """
     given = _sealed(situation) if is_own(type(method)) else situation
     try:
-        plan = method.plan(given)
-        check_plan(situation, plan, label or method.label, scheme)
+        with _named_clients(situation):
+            plan = method.plan(given)
+            return ready(situation, plan, label or method.label, scheme)
+    except InputError:
+        raise
+    except Exception as error:
+        raise _of(method, error, "failed in `plan`") from error
+
+
+def ready(
+    situation: Situation, plan: Plan, label: str, scheme: Scheme | None = None
+) -> Plan:
+    """Check a plan of the clients who are there, and spread it over all.
+
+    Raises
+    ------
+    InputError
+        If it cannot be run.
+    """
+    check_plan(situation, plan, label, scheme)
+    return spread(plan, situation.present) if situation.present else plan
+
+
+@contextmanager
+def _named_clients(situation: Situation) -> Iterator[None]:
+    """Say who is meant where an error numbers the clients that are there."""
+    try:
+        yield
     except InputError as error:
         if situation.present is None:
             raise
         said = f"{error} {numbered(situation.present.clients)}"
         raise InputError(said) from error
-    except Exception as error:
-        raise _of(method, error, "failed in `plan`") from error
-    return spread(plan, situation.present) if situation.present else plan
 
 
 def _sealed(situation: Situation) -> Situation:

@@ -5,9 +5,10 @@ from typing import Literal
 
 import numpy as np
 
+from trimwave.decision.bands import best_shares, even_shares
+from trimwave.decision.plan import Plan, Situation
+from trimwave.decision.predict import latency_of, plan_of
 from trimwave.model.submodel import Submodel
-from trimwave.plan.plan import Plan, Situation
-from trimwave.plan.predict import best_band, latency_of, plan_of
 
 Bandwidth = Literal["optimal", "uniform"]
 """How the band is split: so that all end together, or evenly."""
@@ -23,10 +24,12 @@ def fixed_plan(
     InfeasibleError
         If a sub-model does not fit its client's memory, C3.
     """
-    bills = [situation.costs.bill(submodel) for submodel in submodels]
+    bills = situation.costs.bills(submodels)
     if bandwidth == "uniform":
-        share_hz = situation.cell.even_shares_hz()
+        shares = even_shares(situation.cell)
     else:
         clients = np.arange(len(submodels))
-        share_hz = best_band(latency_of(situation, bills, clients), situation.cell)
-    return plan_of(situation, submodels, share_hz, bills=bills)
+        latency = latency_of(situation, bills, clients)
+        shares = best_shares(latency, situation.cell)
+    down_hz, up_hz = shares
+    return plan_of(situation, submodels, down_hz, up_bandwidth_hz=up_hz, bills=bills)

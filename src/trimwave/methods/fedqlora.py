@@ -1,17 +1,18 @@
 """FedQLoRA: LoRA over a base that each client holds quantised to its memory."""
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from trimwave.base.errors import InputError
+from trimwave.decision.plan import Plan, Scheme, Situation
 from trimwave.methods.bands import Bandwidth, fixed_plan
 from trimwave.methods.common import CommonOptions, require_not_negative
 from trimwave.model.costs import QUANTISED_BITS, Costs
 from trimwave.model.submodel import Submodel
-from trimwave.plan.plan import Plan, Scheme, Situation
 from trimwave.problem.limits import Limits
 from trimwave.problem.violation import at_least
 
@@ -67,23 +68,30 @@ class FedQlora(CommonOptions):
     def plan(self, situation: Situation) -> Plan:
         """Choose each client's width."""
         costs = situation.costs
-        widths = self._widths(situation)
-        submodels = [self._submodel(costs, width) for width in widths]
+        of_width = {width: self._submodel(costs, width) for width in WIDTHS}
+        submodels = [of_width[width] for width in self._widths(situation)]
         return fixed_plan(situation, submodels, self.bandwidth)
 
     def _widths(self, situation: Situation) -> list[int]:
         memory = situation.cell.memory_bytes
         if self.bits == "memory":
-            return [self._fitting(situation.costs, float(have)) for have in memory]
+            costs = situation.costs
+            needs = {
+                width: costs.bill(self._submodel(costs, width)).memory_bytes
+                for width in WIDTHS
+            }
+            return [self._fitting(needs, have) for have in memory.tolist()]
         if self.bits == "mixed":
             rank = np.argsort(np.argsort(memory, kind="stable"), kind="stable")
             return np.where(rank < memory.size / 2, 4, 8).tolist()
         return [int(self.bits)] * memory.size
 
-    def _fitting(self, costs: Costs, memory_bytes: float) -> int:
-        """Return the widest that fits, or the narrowest, which C3 then refuses."""
-        for width in WIDTHS:
-            need = costs.bill(self._submodel(costs, width)).memory_bytes
+    def _fitting(self, needs: Mapping[int, float], memory_bytes: float) -> int:
+        """Return the widest that fits, or the narrowest, which C3 then refuses.
+
+        `needs` is the memory that each width takes, the widest first [byte].
+        """
+        for width, need in needs.items():
             if need <= memory_bytes * self.memory_share:
                 return width
         if need <= memory_bytes:

@@ -1,18 +1,21 @@
 """JCPBA, the letter's method: client-specific pruning and bandwidth, jointly."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+
+from trimwave.base.units import FloatArray, IntArray
+from trimwave.decision.bands import realised
+from trimwave.decision.plan import Plan, Scheme, Situation
 from trimwave.methods.common import CommonOptions
 from trimwave.methods.pruning import pruned_plan, pruned_scheme
 from trimwave.model.costs import Costs
 from trimwave.model.submodel import Trained
-from trimwave.plan.plan import Plan, Scheme, Situation
 from trimwave.problem.limits import Limits
 from trimwave.problem.problem import Problem
-from trimwave.problem.solution import solve
+from trimwave.problem.solution import Solution, solve
 from trimwave.solvers import get_solver
-from trimwave.solvers.integers import realise
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,12 +45,46 @@ class Jcpba(CommonOptions):
         """Solve P1, round to real sub-models, and split the band again for those."""
         problem = self.problem(situation)
         solution = solve(problem, get_solver(self.solver))
-        real = realise(problem, solution)
+        return self.plan_for(situation, problem, solution)
+
+    def plan_for(
+        self,
+        situation: Situation,
+        problem: Problem,
+        solution: Solution,
+        clients: IntArray | None = None,
+    ) -> Plan:
+        """Return the plan that an answer to P1 comes to in real sub-models.
+
+        Parameters
+        ----------
+        problem : Problem
+            P1 of all clients.
+        solution : Solution
+            Of `clients`, in their order.
+        clients : IntArray, optional
+            Who takes part, ascending; everyone if left out.
+        """
+        everyone = np.arange(problem.cell.num_clients)
+        chosen = everyone if clients is None else clients
+        part = problem
+        if clients is not None:
+            part = replace(problem, cell=problem.cell.take(clients))
+        real = realised(part, solution)
+
+        def spread(values: FloatArray, rest: float) -> FloatArray:
+            full = np.full(everyone.size, rest)
+            full[chosen] = values
+            return full
+
+        up_hz = real.up_bandwidth_hz
         return pruned_plan(
             situation,
             self.adapter,
-            real.kept,
-            real.bandwidth_hz,
+            spread(real.kept, np.nan),
+            spread(real.bandwidth_hz, 0.0),
             solution,
+            up_bandwidth_hz=None if up_hz is None else spread(up_hz, 0.0),
             problem=problem,
+            scheduled=np.isin(everyone, chosen),
         )

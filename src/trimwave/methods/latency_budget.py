@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 
 from trimwave.base.errors import InfeasibleError
 from trimwave.base.units import FloatArray
+from trimwave.decision.bands import best_shares
+from trimwave.decision.plan import Plan, Scheme, Situation
 from trimwave.methods.common import CommonOptions, require_positive
 from trimwave.methods.pruning import pruned_plan, pruned_scheme
 from trimwave.methods.ubfp import Ubfp
 from trimwave.model.costs import Costs
 from trimwave.model.submodel import Trained
-from trimwave.plan.plan import Plan, Scheme, Situation
 from trimwave.problem.limits import Limits
 from trimwave.problem.problem import Problem
 from trimwave.problem.violation import ROUNDING
@@ -58,10 +59,7 @@ class LatencyBudget(CommonOptions):
         clients = np.flatnonzero(scheduled)
         part = replace(problem, cell=problem.cell.take(clients))
         kept, bandwidth_hz = np.full(scheduled.size, np.nan), np.zeros(scheduled.size)
-        kept[clients] = most_kept(part, budget_s)
-        bandwidth_hz[clients] = bandwidth_block(
-            part.latency, kept[clients], *part.cell.share_bounds_hz
-        )
+        kept[clients], bandwidth_hz[clients] = kept_by(part, budget_s)
         return pruned_plan(
             situation, self.adapter, kept, bandwidth_hz, scheduled=scheduled
         )
@@ -83,7 +81,10 @@ def without_c5(situation: Situation, trained: Trained) -> Problem:
     ------
     InfeasibleError
         If C3 and C4 contradict each other.
+    InputError
+        If the uplink has its own band.
     """
+    situation.cell.require_one_band("this method")
     problem = situation.problem(trained)
     limits = replace(problem.limits, beta_bar=problem.limits.beta_max)
     problem = replace(problem, limits=limits)
@@ -117,6 +118,31 @@ def most_kept(problem: Problem, deadline_s: float) -> FloatArray:
     return round_to_sizes(problem, kept, share_hz)
 
 
+def kept_by(problem: Problem, deadline_s: float) -> tuple[FloatArray, FloatArray]:
+    """Return `most_kept` and the split of the band for it, both [K].
+
+    In whole resource blocks that is no optimum: each keeps what its blocks allow, which
+    are the best for `most_kept` or, where with those somebody ends late, for the least
+    that each may keep.
+
+    Raises
+    ------
+    InfeasibleError
+        As `most_kept`; or if there are fewer blocks than clients.
+    """
+    kept, cell = most_kept(problem, deadline_s), problem.cell
+    if cell.resource_block_hz is None:
+        return kept, best_shares(problem.latency, cell, kept).down_hz
+    low = least_kept(problem)
+    for wanted in (kept, low):
+        share_hz = best_shares(problem.latency, cell, wanted).down_hz
+        kept = problem.latency.kept_at(share_hz, deadline_s)
+        if np.all(kept >= low * (1 - ROUNDING)):
+            break
+    kept = np.clip(kept, low, problem.kept_max)
+    return round_to_sizes(problem, kept, share_hz), share_hz
+
+
 def least_kept(problem: Problem) -> FloatArray:
     """Smallest attainable x_k, [K]; `beta_max` where any size is."""
     return round_to_sizes(problem, problem.kept_min, np.zeros_like(problem.kept_min))
@@ -124,15 +150,24 @@ def least_kept(problem: Problem) -> FloatArray:
 
 def fits(problem: Problem, deadline_s: float) -> bool:
     """Whether the band lets everyone meet a deadline."""
-    bounds = problem.cell.share_bounds_hz
-    need = band_needed(problem.latency, least_kept(problem), deadline_s, *bounds)
+    need = _needed(problem, deadline_s)
     return float(np.sum(need)) <= problem.cell.total_bandwidth_hz * (1 + ROUNDING)
+
+
+def _needed(problem: Problem, deadline_s: float) -> FloatArray:
+    """Band with which each meets a deadline at the least kept, [K] [Hz]."""
+    cell = problem.cell
+    bounds = cell.share_bounds_hz
+    need = band_needed(problem.latency, least_kept(problem), deadline_s, *bounds)
+    if (block_hz := cell.resource_block_hz) is None:
+        return need
+    return np.maximum(np.ceil(need / block_hz * (1 - ROUNDING)), 1.0) * block_hz
 
 
 def _in_time(problem: Problem, budget_s: float) -> NDArray[np.bool_]:
     """Leave out whoever needs the most band to be in time until the rest fits, [K]."""
     band, low = problem.cell.total_bandwidth_hz, least_kept(problem)
-    need = band_needed(problem.latency, low, budget_s, *problem.cell.share_bounds_hz)
+    need = _needed(problem, budget_s)
     order = np.argsort(need, kind="stable")
     count = int(np.sum(np.cumsum(need[order]) <= band * (1 + ROUNDING)))
     if not count:

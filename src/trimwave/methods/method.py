@@ -2,10 +2,12 @@
 
 from typing import Protocol, runtime_checkable
 
+from trimwave.base.units import IntArray
+from trimwave.decision.plan import Plan, Scheme, Situation
 from trimwave.model.costs import Costs
-from trimwave.plan.plan import Plan, Scheme, Situation
 from trimwave.problem.limits import Limits
 from trimwave.problem.problem import Problem
+from trimwave.problem.solution import Solution
 
 
 class Method(Protocol):
@@ -42,3 +44,12 @@ class SolvesP1(Protocol):
 
     def problem(self, situation: Situation) -> Problem:
         """Return P1 of a round, as the method solves it."""
+
+    def plan_for(
+        self,
+        situation: Situation,
+        problem: Problem,
+        solution: Solution,
+        clients: IntArray | None = None,
+    ) -> Plan:
+        """Return the plan of an answer to P1 of some clients, or of all."""

@@ -5,20 +5,20 @@ from typing import Literal
 
 import numpy as np
 
+from trimwave.decision.bands import even_shares, in_blocks
+from trimwave.decision.plan import Plan, Scheme, Situation
 from trimwave.methods.common import CommonOptions, require_positive
 from trimwave.methods.latency_budget import (
     deadline_of,
     fits,
+    kept_by,
     least_kept,
-    most_kept,
     without_c5,
 )
 from trimwave.methods.pruning import pruned_plan, pruned_scheme
 from trimwave.model.costs import Costs
 from trimwave.model.submodel import Trained
-from trimwave.plan.plan import Plan, Scheme, Situation
 from trimwave.problem.limits import Limits
-from trimwave.solvers.blocks import bandwidth_block
 from trimwave.solvers.integers import round_to_sizes
 
 
@@ -62,11 +62,10 @@ class Personalised(CommonOptions):
         problem = without_c5(situation, self.adapter)
         latency = problem.latency
         if self.bandwidth == "kkt" and fits(problem, threshold_s):
-            kept = most_kept(problem, threshold_s)
-            bounds = problem.cell.share_bounds_hz
-            bandwidth_hz = bandwidth_block(latency, kept, *bounds)
+            kept, bandwidth_hz = kept_by(problem, threshold_s)
         else:
-            bandwidth_hz = problem.cell.even_shares_hz()
+            cell = problem.cell
+            bandwidth_hz = in_blocks(cell, even_shares(cell)).down_hz
             kept = latency.kept_at(bandwidth_hz, threshold_s)
             kept = np.clip(kept, least_kept(problem), problem.kept_max)
             kept = round_to_sizes(problem, kept, bandwidth_hz)

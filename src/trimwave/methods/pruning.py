@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from trimwave.base.errors import InputError
 from trimwave.base.units import FloatArray
+from trimwave.decision.plan import Plan, Scheme, Situation
+from trimwave.decision.predict import plan_of
 from trimwave.methods.common import CommonOptions
 from trimwave.model.costs import Costs
 from trimwave.model.submodel import Trained
-from trimwave.plan.plan import Plan, Scheme, Situation
-from trimwave.plan.predict import plan_of
 from trimwave.problem.limits import Limits
 from trimwave.problem.problem import Problem
 from trimwave.problem.solution import Solution
@@ -114,6 +114,7 @@ def pruned_plan(
     bandwidth_hz: FloatArray,
     solution: Solution | None = None,
     *,
+    up_bandwidth_hz: FloatArray | None = None,
     problem: Problem | None = None,
     scheduled: NDArray[np.bool_] | None = None,
     carry: Mapping[str, Any] | None = None,
@@ -124,6 +125,8 @@ def pruned_plan(
     ----------
     kept, bandwidth_hz : [K]
         x_k and B_k [Hz].
+    up_bandwidth_hz : [K], optional
+        Shares of the uplink's own band under FDD [Hz].
     problem : Problem, optional
         P1 of the situation, where the caller has it at hand.
     scheduled : [K] of bool, optional
@@ -131,8 +134,8 @@ def pruned_plan(
     """
     chosen = np.ones(kept.size, dtype=bool) if scheduled is None else scheduled
     submodels = [
-        situation.costs.pruned(float(x), trained) if taken else None
-        for x, taken in zip(kept, chosen, strict=True)
+        situation.costs.pruned(x, trained) if taken else None
+        for x, taken in zip(kept.tolist(), chosen.tolist(), strict=True)
     ]
     problem, cell = problem or situation.problem(trained), situation.cell
     measured = cell.held is not None or cell.emulator_time is not None
@@ -140,6 +143,7 @@ def pruned_plan(
         situation,
         submodels,
         bandwidth_hz,
+        up_bandwidth_hz=up_bandwidth_hz,
         binding=_binding(problem, np.where(chosen, kept, np.nan)),
         solution=solution,
         carry=carry,
@@ -153,14 +157,9 @@ def _binding(problem: Problem, kept: FloatArray) -> tuple[str, ...]:
     near = 1e-7
     if sizes is not None and sizes.size > 1:
         near = float(np.max(np.diff(sizes)) / problem.workload.emulator_params)
-    names, fitting = [], problem.memory_kept_max
-    for k, x in enumerate(kept):
-        if x >= fitting[k] - near:
-            names.append("memory")
-        elif x <= problem.kept_min[k] + near:
-            names.append("beta_max")
-        elif x >= 1 - problem.limits.beta_min - near:
-            names.append("beta_min")
-        else:
-            names.append("-")
-    return tuple(names)
+    held = {
+        "memory": kept >= problem.memory_kept_max - near,
+        "beta_max": kept <= problem.kept_min + near,
+        "beta_min": kept >= 1 - problem.limits.beta_min - near,
+    }
+    return tuple(np.select([*held.values()], [*held], default="-").tolist())

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
+from trimwave.decision.bands import one_band
+from trimwave.decision.plan import Plan, Scheme, Situation
 from trimwave.methods.common import CommonOptions
 from trimwave.methods.pruning import pruned_plan, pruned_scheme
 from trimwave.model.costs import Costs
 from trimwave.model.submodel import Trained
-from trimwave.plan.plan import Plan, Scheme, Situation
 from trimwave.problem.limits import Limits
 from trimwave.problem.solution import solve
 from trimwave.solvers import get_solver
@@ -33,12 +34,14 @@ class Ubfp(CommonOptions):
         """Give everyone the same."""
         problem = situation.problem(self.adapter)
         solution = solve(problem, get_solver("uniform"))
-        kept = round_to_sizes(problem, solution.kept, solution.bandwidth_hz)
+        down_hz, up_hz = solution.bandwidth_hz, solution.up_bandwidth_hz
+        kept = round_to_sizes(one_band(problem, up_hz), solution.kept, down_hz)
         return pruned_plan(
             situation,
             self.adapter,
             kept,
-            solution.bandwidth_hz,
+            down_hz,
             solution,
+            up_bandwidth_hz=up_hz,
             problem=problem,
         )

@@ -5,10 +5,16 @@ travel and lie installed is the sub-model's to say (`submodel.py`); the bill cou
 them. `Workload`, the linear piece that P1 is made of, is read off two bills.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
 
 from trimwave.base.errors import InputError
-from trimwave.base.units import BITS_PER_BYTE, IntArray
+from trimwave.base.units import BITS_PER_BYTE, FloatArray, IntArray
 from trimwave.model.shape import ModelShape
 from trimwave.model.submodel import Bill, Submodel, Trained
 from trimwave.model.tally import Tally, tallies_of
@@ -22,6 +28,15 @@ WEIGHT_BYTES_PER_PARAM = 2
 
 QUANTISED_BITS = {4: 4 + 32 / 64, 8: 8 + 32 / 256, 16: 16.0}
 """Bits per stored weight by number format: blockwise scales in fp32 included."""
+
+BUT_KEPT = attrgetter(
+    *(
+        one.name
+        for one in fields(Submodel)
+        if one.name not in ("kept_fraction", "emulator_params")
+    )
+)
+"""What of a sub-model has one bill as a function of the kept fraction."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,12 +96,12 @@ class Costs:
         """Blocks of the whole model, L."""
         return self.shape.num_blocks
 
-    @property
+    @cached_property
     def emulator_params(self) -> int:
         """Parameters of the unpruned emulator."""
         return self.split_index * self.shape.block_params
 
-    @property
+    @cached_property
     def adapter_blocks(self) -> tuple[int, ...]:
         """Blocks from the split up."""
         return tuple(range(self.split_index, self.num_blocks))
@@ -181,11 +196,44 @@ class Costs:
         self._check(submodel)
         return self._bill(submodel, self.shape.lora_params(self.lora_rank))
 
-    def _bill(self, submodel: Submodel, factor_params: float) -> Bill:
-        """Price a sub-model whose blocks have `factor_params` LoRA factors each."""
+    def bills(self, submodels: Sequence[Submodel]) -> list[Bill]:
+        """Price many; those that differ in what they keep alone, at once.
+
+        Raises
+        ------
+        InputError
+            As `bill`.
+        """
+        groups: dict[tuple[object, ...], list[int]] = {}
+        for at, one in enumerate(submodels):
+            groups.setdefault(BUT_KEPT(one), []).append(at)
+        found: list[Bill | None] = [None] * len(submodels)
+        factor_params = self.shape.lora_params(self.lora_rank)
+        for places in groups.values():
+            first = submodels[places[0]]
+            self._check(first)
+            kept = np.array([submodels[at].kept_fraction for at in places])
+            priced = self._bill(first, factor_params, kept)
+            amounts = (getattr(priced, one.name) for one in fields(Bill))
+            lists = (np.broadcast_to(one, kept.shape).tolist() for one in amounts)
+            for at, *numbers in zip(places, *lists, strict=True):
+                found[at] = Bill(*numbers)
+        return [one for one in found if one is not None]
+
+    def _bill(
+        self,
+        submodel: Submodel,
+        factor_params: float,
+        kept_fraction: FloatArray | None = None,
+    ) -> Bill:
+        """Price a sub-model whose blocks have `factor_params` LoRA factors each.
+
+        With `kept_fraction`, [N], in place of its own a bill's numbers are [N] too.
+        """
         shape, split = self.shape, submodel.runs == "split"
         tallies = tallies_of(submodel, self.split_index, self.num_blocks)
-        x, bits = submodel.kept_fraction, self.bits_per_param
+        x: Any = submodel.kept_fraction if kept_fraction is None else kept_fraction
+        bits = self.bits_per_param
         held = tallies.held.blocks(x)
         installed = tallies.installed.blocks(x)
         steps = submodel.num_local_steps or self.num_local_steps
@@ -266,9 +314,8 @@ class Costs:
         if submodel.weight_bits == 16 and on_air:
             return params * self.bits_per_param
         stored = QUANTISED_BITS[submodel.weight_bits] * params
-        if not params:
-            return stored
-        return stored + 16 * self._compensation_params(submodel.compensation_rank)
+        terms = 16 * self._compensation_params(submodel.compensation_rank)
+        return stored + terms * (params > 0)
 
     def _compensation_params(self, rank: int) -> int:
         """Low-rank terms on every matrix of every block."""

@@ -91,7 +91,7 @@ class Submodel:
         return on_device and self.trains(part, kind)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Bill:
     """What one sub-model costs in a round. Floats, since any x_k may be priced."""
 

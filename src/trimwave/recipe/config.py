@@ -39,6 +39,11 @@ class CellConfig:
     """A table of clients, one line each, in place of the drawn ones."""
     total_bandwidth_hz: float = 100e6
     """The band that all of them share, B [Hz]."""
+    up_bandwidth_hz: float | None = None
+    """The uplink's own band under FDD [Hz], beside `total_bandwidth_hz` for the
+    downlink; left out = a share serves both directions."""
+    resource_block_hz: float | None = None
+    """Shares are whole blocks of this width [Hz], such as 180e3; left out = any."""
     base_speed_flops_per_s: float = 1e12
     """Speed that every client's is a factor of, f_0 [FLOP/s]."""
     speed_factor: tuple[float, float] = (0.5, 2.0)
@@ -47,8 +52,14 @@ class CellConfig:
     """Uniform range of the memory limit, drawn once per run [byte]."""
     flops_per_sample: float | None = None
     """What a column `compute_ms_per_sample` of `clients` was measured on [FLOP]."""
+    joule_per_flop: float | None = None
+    """What a client takes to compute [J/FLOP]; left out = only sending is counted in a
+    plan's energy."""
     server_speed_flops_per_s: float = 50e12
     """The server's speed, shared by the clients it computes for [FLOP/s]. # assumed."""
+    emulator_time: str = ""
+    """Table of the emulator's measured time by the kept fraction (kept, time_s) in
+    place of eq. (5); left out = in proportion. `trimwave measure` makes one."""
 
     def __post_init__(self) -> None:
         _require("cell.", self, 1, "num_clients")
@@ -56,16 +67,35 @@ class CellConfig:
         _require("cell.", self, 0, "server_speed_flops_per_s")
         if self.flops_per_sample is not None:
             _require("cell.", self, 1, "flops_per_sample")
+        if self.joule_per_flop is not None:
+            joules = self.joule_per_flop
+            plausible.JOULE_PER_FLOP.require("cell.joule_per_flop", joules)
         _require_range("cell.", "speed_factor", self.speed_factor)
         _require_range("cell.", "memory_bytes", self.memory_bytes)
         plausible.BAND.require("cell.total_bandwidth_hz", self.total_bandwidth_hz)
         plausible.MEMORY.require("cell.memory_bytes", *self.memory_bytes)
+        if self.up_bandwidth_hz is not None:
+            plausible.BAND.require("cell.up_bandwidth_hz", self.up_bandwidth_hz)
+        self._check_blocks()
         for name in ("base_speed_flops_per_s", "server_speed_flops_per_s"):
             plausible.SPEED.require(f"cell.{name}", getattr(self, name))
         speeds = [self.base_speed_flops_per_s * one for one in self.speed_factor]
         plausible.SPEED.require(
             "cell.speed_factor` times `cell.base_speed_flops_per_s", *speeds
         )
+
+    def _check_blocks(self) -> None:
+        block_hz = self.resource_block_hz
+        if block_hz is None:
+            return
+        for name in ("total_bandwidth_hz", "up_bandwidth_hz"):
+            band_hz = getattr(self, name)
+            if band_hz is not None and block_hz > band_hz:
+                raise InputError(
+                    f"`cell.resource_block_hz` = {block_hz:g} is more than "
+                    f"`cell.{name}` = {band_hz:g}."
+                )
+        plausible.BLOCK.require("cell.resource_block_hz", block_hz)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,6 +165,11 @@ class LimitsConfig:
     """Most pruning of any client. # assumed."""
     beta_bar: float | None = None
     """Largest mean pruning rate; 0.5 if C5's constants are not given. # assumed."""
+    damage: str = ""
+    """Table of what pruning costs (prune_rate, damage), which C5 then bounds in place
+    of the rate; left out = the rate itself. `trimwave measure` makes one."""
+    weighted: bool = False
+    """C5 weighs clients by their rows, as aggregation does; False = alike."""
     c5_xi: float | None = None
     """xi of C5, in place of `beta_bar`."""
     c5_phi: float | None = None
@@ -281,6 +316,11 @@ class TrainConfig:
     """LoRA rank r, in methods that train LoRA factors."""
     lora_alpha: float = 16.0
     """LoRA scaling alpha."""
+    patience: int = 0
+    """Rounds without a lower test loss on the full model after which a run ends; 0 =
+    never."""
+    keep_checkpoints: Literal["last", "all"] = "last"
+    """`last`: of the two newest rounds and the best one; `all`: of every round."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`auto`: bf16 on a GPU, fp32 on a CPU."""
     device: str = "auto"
@@ -291,6 +331,10 @@ class TrainConfig:
         _require("train.", self, 1, *counts)
         _require("train.", self, 0, "learning_rate", "lora_learning_rate")
         _require("train.", self, 0, "max_grad_norm", "lora_alpha")
+        if self.patience < 0:
+            raise InputError(
+                f"`train.patience` must be at least 0, got {self.patience}; 0 = never."
+            )
         if not 0 <= self.weight_decay < float("inf"):
             raise InputError(
                 "`train.weight_decay` must be at least 0 and finite, got "

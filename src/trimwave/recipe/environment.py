@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from trimwave.base.curve import PiecewiseLinear
 from trimwave.base.errors import InputError
 from trimwave.base.stored import sha256_of
 from trimwave.base.streams import stream
@@ -17,14 +18,15 @@ from trimwave.cell.cell import Cell
 from trimwave.cell.fading import Rayleigh
 from trimwave.cell.reach import OutOfReach, out_of_reach
 from trimwave.cell.trace import WORDS, Samples, Trace
+from trimwave.decision.plan import Plan, Present, Situation
+from trimwave.decision.played import Replay
 from trimwave.model.costs import Costs
-from trimwave.plan.plan import Plan, Present, Situation
-from trimwave.plan.played import Replay
 from trimwave.problem.limits import Limits
 from trimwave.recipe.config import Config
 from trimwave.recipe.distance import mean_loss_db
 from trimwave.recipe.fleet import Fleet, fleet_of, warn_of_drawn_memory
 from trimwave.recipe.limits import limits_of
+from trimwave.recipe.measured import measured_facts, measured_time
 from trimwave.recipe.traces import as_in_cell, nobody_there, replay_of, trace_of
 
 
@@ -55,7 +57,7 @@ class Environment:
         factor = rng.uniform(*cell.speed_factor, cell.num_clients)
         memory = rng.uniform(*cell.memory_bytes, cell.num_clients)
         speed = factor * cell.base_speed_flops_per_s
-        facts: dict[str, Any] = {}
+        facts: dict[str, Any] = {**measured_facts(config)}
         fleet = fleet_of(config)
         if fleet is not None:
             speed = fleet.speed_flops_per_s(config)
@@ -127,9 +129,8 @@ class Environment:
         start_s : float
             When it begins on the run's clock [s].
         """
-        if self.replay is None:
-            return plan.total_s
-        return self.replay.client_s(plan, start_s)
+        replay = self.replay
+        return plan.total_s if replay is None else replay.client_s(plan, start_s)
 
     def present(self, round_index: int, clock_s: float = 0.0) -> Present | None:
         """Return who can be planned in a round; None = everyone.
@@ -182,7 +183,8 @@ class Environment:
         if present is not None:
             heard = heard.take(present.clients)
         if (lost := out_of_reach(heard)) is not None:
-            raise InputError(self._lost(round_index, clock_s, lost, present))
+            client = int(present.clients[lost.client]) if present else lost.client
+            raise InputError(self._lost(round_index, clock_s, lost, client))
         return heard
 
     def _cell(self, heard: Mapping[str, Any], num_samples: FloatArray) -> Cell:
@@ -194,20 +196,27 @@ class Environment:
             **fields | {name: one for name, one in given.items() if one is not None},
             memory_bytes=self.memory_bytes,
             num_samples=num_samples,
+            power_tx_w=np.broadcast_to(self.power_tx_w, cell.num_clients),
+            joule_per_flop=self.joule_per_flop,
             total_bandwidth_hz=cell.total_bandwidth_hz,
+            up_bandwidth_hz=cell.up_bandwidth_hz,
+            resource_block_hz=cell.resource_block_hz,
             noise=radio.noise,
             max_spectral_efficiency=radio.max_spectral_efficiency or np.inf,
             server_speed_flops_per_s=cell.server_speed_flops_per_s,
+            emulator_time=self.emulator_time,
         )
 
     def _snr(self, gains: Mapping[Any, FloatArray]) -> dict[str, Any]:
         """Return the SNRs of gains, noise of the whole band."""
         radio = self.config.radio
         density_w_per_hz = dbm_to_w(radio.noise_psd_dbm_per_hz + radio.noise_figure_db)
-        noise_w = density_w_per_hz * self.config.cell.total_bandwidth_hz
+        down_hz = self.config.cell.total_bandwidth_hz
+        up_hz = self.config.cell.up_bandwidth_hz or down_hz
+        sent_down_w, sent_up_w = radio.server_power_w, self.power_tx_w
         return {
-            "snr_down": radio.server_power_w * gains["down"] / noise_w,
-            "snr_up": self.power_tx_w * gains["up"] / noise_w,
+            "snr_down": sent_down_w * gains["down"] / (density_w_per_hz * down_hz),
+            "snr_up": sent_up_w * gains["up"] / (density_w_per_hz * up_hz),
         }
 
     def _traced(self, trace: Trace, sample: Samples) -> dict[str, Any]:
@@ -231,25 +240,32 @@ class Environment:
         given = None if self.fleet is None else self.fleet.get("power_tx_w")
         return self.config.radio.client_power_w if given is None else given
 
+    @property
+    def joule_per_flop(self) -> FloatArray | None:
+        """What clients take to compute, [K] [J/FLOP]; None = it is not counted."""
+        given = None if self.fleet is None else self.fleet.get("joule_per_flop")
+        own, clients = self.config.cell.joule_per_flop, self.config.cell.num_clients
+        return np.full(clients, own) if given is None and own is not None else given
+
     def _lost(
-        self,
-        round_index: int,
-        clock_s: float,
-        lost: OutOfReach,
-        present: Present | None,
+        self, round_index: int, clock_s: float, lost: OutOfReach, client: int
     ) -> str:
         channel, fleet = self.channel, self.fleet
-        if fleet and (place := fleet.place_of_link(lost.client, lost.direction)):
+        if fleet and (place := fleet.place_of_link(client, lost.direction)):
             remedy = "correct the value, or take the line out of the file"
             return f"{place}: {lost}; {remedy}."
         if isinstance(channel, Trace) and channel.places:
             sample = channel.sample_of(round_index, clock_s)
-            client = int(present.clients[lost.client]) if present else lost.client
             place = channel.places.of(sample, client, lost.direction)
             remedy = f"correct the {WORDS[channel.kind]}, or take this client out of"
             return f"{place} {lost.why}; {remedy} every round."
         remedy = "lower `radio.path_loss_db`, or raise the powers"
         return f"in round {round_index + 1}, {lost}; {remedy}."
+
+    @cached_property
+    def emulator_time(self) -> PiecewiseLinear | None:
+        """The emulator's measured time, where the config names a table."""
+        return measured_time(self.config, self.config.cell.num_clients)
 
     @cached_property
     def limits(self) -> Limits:
@@ -286,13 +302,11 @@ class Environment:
         """
         cell = self.cell(round_index, num_samples, clock_s)
         present = self.present(round_index, clock_s)
-        limits = self.limits
-        if present is not None:  # C5 counts the clients at hand
-            limits = limits_of(self.config, cell.num_clients)
+        own = present and limits_of(self.config, cell.num_clients)  # C5 counts these
         return Situation(
             cell=cell,
             costs=costs,
-            limits=limits,
+            limits=own or self.limits,
             carried=carried or {},
             present=present,
         )

@@ -9,6 +9,7 @@ from trimwave.cell.plausible import (
     DISTANCE,
     HANDHELD_POWER,
     HELD,
+    JOULE_PER_FLOP,
     LOSS,
     MEMORY,
     RATE,
@@ -69,7 +70,8 @@ FLEET_COLUMNS = (
     Column("held", HELD, required=False),
     *_columns("bandwidth_min", "hz", SHARE_MIN, HERTZ),
     *_columns("bandwidth_max", "hz", SHARE_MAX, HERTZ),
-    Column("power_tx_w", HANDHELD_POWER, required=False),
+    *_columns("power_tx", "w", HANDHELD_POWER, {"mw": ("mW", 1e-3)}),
+    Column("joule_per_flop", JOULE_PER_FLOP, required=False),
 )
 """What a table of clients may have; `fleet.py` says what it must have."""
 

@@ -20,7 +20,7 @@ from trimwave.recipe.traces import trace_of
 GENERATED = "gsm_symbolic"
 """The source of rows that needs no file."""
 
-Command = Literal["run", "compare", "plan", "sweep"]
+Command = Literal["run", "compare", "plan", "sweep", "measure"]
 """What was asked for."""
 
 WITHOUT_LIMITS = ("deft", "fedbiot", "fedqlora", "lora", "split_lora")
@@ -40,11 +40,19 @@ NO_TRAINING = (
     *("data.columns", "data.label_column", "data.label_names", "data.template"),
     *("train.learning_rate", "train.lora_learning_rate", "train.weight_decay"),
     *("train.max_grad_norm", "train.lora_alpha", "train.precision", "train.device"),
+    *("train.patience", "train.keep_checkpoints"),
 )
 """What planning never reads, but for `READ_OF_OWNED`."""
 
 READ_OF_OWNED = ("data.source", "data.partition", "data.columns")
 """What planning reads where the rows say whose they are."""
+
+NOT_MEASURED = (
+    *("method", "rounds", "radio.", "align.", "options.", "train.num_local_steps"),
+    *("train.learning_rate", "train.lora_learning_rate", "train.weight_decay"),
+    *("train.max_grad_norm", "train.lora_rank", "train.lora_alpha"),
+)
+"""What `trimwave measure` never reads."""
 
 RADIO_OF_LINKS = (
     *("server_power_w", "fading"),
@@ -61,6 +69,7 @@ BY_DISTANCE = tuple(
 
 OF_THE_BAND = (
     *("radio.noise", "radio.max_spectral_efficiency", "cell.total_bandwidth_hz"),
+    "cell.resource_block_hz",
 )
 """Keys that only clients with a share of the band read."""
 
@@ -113,6 +122,9 @@ def _unread_by(command: Command, config: Config) -> Iterator[Idle]:
                 continue
             if not (config.data.is_owned and key in READ_OF_OWNED):
                 yield key, "on a plan, which trains nothing"
+    if command == "measure":
+        for key in NOT_MEASURED:
+            yield key, "on a measurement, which plans and trains nothing"
     if command in ("compare", "sweep"):
         yield "method", "here, where --methods says which"
 
@@ -132,8 +144,10 @@ def _beside_fleet(command: Command, config: Config) -> Iterator[Idle]:
         keys.append("cell.memory_bytes")
     if command in ("plan", "sweep") and fleet.gives("num_samples"):
         keys += ["data.client_sizes", "data.num_train"]
-    if fleet.gives("power_tx_w") or fleet.fixes_links:
+    if fleet.gives("power_tx_w"):
         keys.append("radio.client_power_w")
+    if fleet.gives("joule_per_flop"):
+        keys.append("cell.joule_per_flop")
     if fleet.fixes_links:
         keys += [f"radio.{key}" for key in RADIO_OF_LINKS] + ["--round"]
         if command == "plan" and fleet.gives("memory_bytes"):

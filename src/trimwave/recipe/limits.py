@@ -3,6 +3,7 @@
 from trimwave.base.errors import InputError
 from trimwave.problem.limits import Limits, beta_bar_from_c5
 from trimwave.recipe.config import Config, LimitsConfig
+from trimwave.recipe.measured import measured_damage
 
 DEFAULT_BETA_BAR = 0.5
 
@@ -29,6 +30,8 @@ def limits_of(config: Config, num_clients: int | None = None) -> Limits:
         beta_bar=_beta_bar(
             limits, num_clients or config.cell.num_clients, config.train.batch_size
         ),
+        damage=measured_damage(config),
+        weighted=limits.weighted,
     )
 
 

@@ -17,6 +17,8 @@ SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".parquet", ".gz")
 NAMES: dict[tuple[str, str], frozenset[str]] = {
     ("cell", "clients"): frozenset({""}),
     ("radio", "trace"): frozenset({""}),
+    ("cell", "emulator_time"): frozenset({""}),
+    ("limits", "damage"): frozenset({""}),
     ("data", "source"): frozenset({"gsm_symbolic"}),
     ("data", "public"): frozenset({"same", "gsm_symbolic"}),
     ("model", "name"): frozenset(KNOWN_MODELS),

@@ -7,13 +7,14 @@ import numpy as np
 from trimwave.base.errors import InputError, nearest
 from trimwave.base.units import FloatArray, IntArray
 from trimwave.cell.partition import client_sizes
+from trimwave.decision.plan import Situation
 from trimwave.model.config_file import CONFIG, local_path, read_config
 from trimwave.model.costs import Costs
 from trimwave.model.shape import SHAPES, ModelShape
-from trimwave.plan.plan import Situation
 from trimwave.recipe.config import Config
 from trimwave.recipe.environment import Environment
 from trimwave.recipe.fleet import fleet_of
+from trimwave.recipe.measured import measured_files
 from trimwave.recipe.owned import owned_sizes, warn_of_unknown_sizes
 from trimwave.recipe.row_files import client_folder, split_files
 
@@ -44,6 +45,7 @@ def files_of(config: Config) -> list[Path]:
     """Return the files beside the recipe that a plan depends on."""
     brought = config.radio.trace, config.cell.clients
     files = [Path(name) for name in brought if name]
+    files += measured_files(config).values()
     source = Path(config.data.source).expanduser()
     if config.data.partition == "files":
         files += client_folder(source).files

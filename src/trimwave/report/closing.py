@@ -15,6 +15,8 @@ from trimwave.report.picture import save_picture
 from trimwave.report.summary import numbers_of, summary_json, table
 from trimwave.report.target import Records, choose_target, target_lines
 from trimwave.report.task_metrics import task_table
+from trimwave.runs.best import LOSS, best_round, why_stopped
+from trimwave.runs.folder import quoted
 from trimwave.runs.records import Run
 
 
@@ -49,7 +51,10 @@ def close_report(
     if tasks := task_table(methods):
         console.print()
         print_whole(console, tasks)
-    summary = summary_json(methods, target, title)
+    stopped = {label: [*map(why_stopped, runs)] for label, runs in results.items()}
+    for label, why in ((one, why) for one in stopped for why in stopped[one] if why):
+        console.print(f"{label} {why}.", soft_wrap=True)
+    summary = summary_json(methods, target, title) | {"stopped": stopped}
     text = json.dumps(summary, indent=2, allow_nan=False)
     caption = _title(config, facts, local=lambda path: path.name)
     with disk_errors(folder, "the records are whole", "resume, for the summary"):
@@ -62,6 +67,18 @@ def close_report(
             console.print(f"picture  {folder / 'loss.png'}", soft_wrap=True)
     console.print(f"numbers  {folder / 'summary.json'}", soft_wrap=True)
     console.print(f"records  {folder}", soft_wrap=True)
+    if best := _best_run(folder):
+        to = f"--to {quoted(best / 'model')}"
+        console.print(f"model    trimwave export {quoted(best)} {to}", soft_wrap=True)
+
+
+def _best_run(folder: Path) -> Path | None:
+    """Return the run with the least test loss on the full model, if one is begun."""
+    losses = {}
+    for manifest in sorted(folder.rglob("manifest.json")):
+        if records := Run.open(manifest.parent).records():
+            losses[manifest.parent] = records[best_round(records)][LOSS]
+    return min(losses, key=losses.__getitem__, default=None)
 
 
 def _title(

@@ -1,73 +1,175 @@
 """A plan as a table and as JSON."""
 
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
-from trimwave.base.units import BITS_PER_BYTE, MIB_BYTES
-from trimwave.plan.plan import Plan, Situation
+from trimwave.analysis import Selection
+from trimwave.base.units import BITS_PER_BYTE, MIB_BYTES, FloatArray, IntArray
+from trimwave.decision.plan import Plan, Situation
+from trimwave.report.aligned import aligned, narrow
 
-COLUMNS = "client", "beta", "MHz", "T s", "compute", "down", "up", "MiB", "GB"
+MOST_ROWS = 20
+"""Clients of which all are shown without being asked for."""
 
-WIDEST = 5
-"""Characters of a number in the table: with more, nine of them and what holds x_k do
-not fit into 80 columns. `plan_json` has all digits."""
+FIRST_ROWS = 8
+"""Clients that are shown of more, besides the one that ends last."""
 
+DIGITS = 5, 4
+"""Characters of a number: the first with which the table fits the screen. With more,
+ten of them and what holds x_k do not fit into 80 columns; `plan_json` has them all."""
 
 WIDEST_NAME = 12
 """Characters of a client in the table, for the same reason."""
 
+MEANINGS = {
+    "client": "its number in the cell, from 0, and its id",
+    "beta": "the part of the emulator that it leaves out",
+    "MHz": "its share of the band",
+    "up MHz": "its share of the uplink's band",
+    "T s": "seconds of its round, the sum of the next three",
+    "compute": "local fine-tuning",
+    "down": "download",
+    "up": "upload",
+    "MiB": "download in the round",
+    "GB": "peak memory, by the model",
+    "held by": "what keeps beta from going on: memory (C3), beta_max or beta_min (C4)",
+}
+"""Every title that a plan's table may have."""
 
-def plan_table(plan: Plan) -> Table:
-    """Lay out who gets what: one row per client."""
-    shown = Table(
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        caption="MiB: download in the round. GB: peak memory, by the model.",
-        caption_justify="left",
-        caption_style="dim",
-    )
-    for title in COLUMNS:
-        shown.add_column(title, justify="right", no_wrap=True)
-    shown.add_column("held by", no_wrap=True)
-    for k, takes_part in enumerate(plan.scheduled):
-        if not takes_part:
-            shown.add_row(_who(plan, k), *[""] * (len(COLUMNS) - 1), "not scheduled")
-            continue
-        shown.add_row(
-            _who(plan, k),
-            f"{plan.prune_rate[k]:.3f}",
-            _narrow(plan.bandwidth_hz[k] / 1e6, 2),
-            _narrow(plan.total_s[k], 2),
-            _narrow(plan.compute_s[k], 2),
-            _narrow(plan.down_s[k], 2),
-            _narrow(plan.up_s[k], 2),
-            _narrow(_mib(plan.down_bits[k]), 1),
-            _narrow(plan.memory_bytes[k] / 1e9, 2),
-            plan.binding[k],
-        )
-    return shown
+DECIMALS = dict.fromkeys(MEANINGS, 2) | {"beta": 3, "MiB": 1}
 
 
-def _who(plan: Plan, client: int) -> str:
-    """Return a client's number, and as much of its id as fits."""
-    if plan.client_ids is None or plan.client_ids[client] == str(client):
+def plan_meanings(plan: Plan) -> dict[str, str]:
+    """Return the titles of a plan's table and what they mean."""
+    titles = ["client", *_numbers(plan), "held by"]
+    meanings = {title: MEANINGS[title] for title in titles}
+    if plan.up_bandwidth_hz is not None:
+        meanings["MHz"] = "its share of the downlink's band"
+    return meanings
+
+
+def plan_table(
+    plan: Plan,
+    width: int,
+    *,
+    every: bool = False,
+) -> list[str]:
+    """Lay out who gets what, one line per client, below the titles.
+
+    Of many clients the first and the one that ends last, and what lies between.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of any method.
+    width : int
+        Columns of the screen.
+    every : bool
+        Show all clients, however many.
+    """
+    lines: list[str] = []
+    for digits in DIGITS:
+        columns = _columns(plan, digits, every)
+        lines = aligned(columns, width, left=("held by",))
+        if max(map(len, lines)) <= width:
+            break
+    return lines
+
+
+def _columns(plan: Plan, digits: int, every: bool) -> dict[str, list[str]]:
+    """Return the cells of all that is shown, by title."""
+    numbers, clients = _numbers(plan), np.arange(plan.num_clients)
+    if every or plan.num_clients <= MOST_ROWS:
+        return _cells(plan, clients, digits)
+    columns = _cells(plan, clients[:FIRST_ROWS], digits)
+    if plan.straggler >= FIRST_ROWS:
+        _append(columns, {"client": "..."})
+        last = _cells(plan, clients[[plan.straggler]], digits)
+        _append(columns, {title: one for title, (one,) in last.items()})
+    _append(columns, {"client": "..."})
+    chosen = plan.scheduled
+    for name, of in (("least", np.min), ("median", np.median), ("most", np.max)):
+        found = {title: float(of(of_k[chosen])) for title, of_k in numbers.items()}
+        cells = {title: _cell(title, one, digits) for title, one in found.items()}
+        _append(columns, {"client": name} | cells)
+    return columns
+
+
+def _numbers(plan: Plan) -> dict[str, FloatArray]:
+    """Return the columns of numbers by their titles, [K] each, in their units."""
+    bands = {"MHz": plan.bandwidth_hz / 1e6}
+    if plan.up_bandwidth_hz is not None:
+        bands["up MHz"] = plan.up_bandwidth_hz / 1e6
+    return {
+        "beta": plan.prune_rate,
+        **bands,
+        "T s": plan.total_s,
+        "compute": plan.compute_s,
+        "down": plan.down_s,
+        "up": plan.up_s,
+        "MiB": _mib(plan.down_bits),
+        "GB": plan.memory_bytes / 1e9,
+    }
+
+
+def _cells(plan: Plan, clients: IntArray, digits: int) -> dict[str, list[str]]:
+    """Return the cells of some clients by title."""
+    chosen = plan.scheduled[clients].tolist()
+    at = clients.tolist()
+    columns = {"client": [_who(plan.client_ids, k) for k in at]}
+    for title, values in _numbers(plan).items():
+        columns[title] = [
+            _cell(title, one, digits) if taken else ""
+            for one, taken in zip(values[clients].tolist(), chosen, strict=True)
+        ]
+    columns["held by"] = [
+        plan.binding[k] if taken else "not scheduled"
+        for k, taken in zip(at, chosen, strict=True)
+    ]
+    return columns
+
+
+def _who(
+    names: Sequence[str] | None, client: int, widest: int | None = WIDEST_NAME
+) -> str:
+    """Return a client's number, and of its id, if it has one, as much as fits."""
+    if names is None or names[client] == str(client):
         return str(client)
-    name = f"{client} {plan.client_ids[client]}"
-    return name if len(name) <= WIDEST_NAME else name[: WIDEST_NAME - 1] + "…"
+    name = f"{client} {names[client]}"
+    if widest is None or len(name) <= widest:
+        return name
+    return f"{name[: widest - 1]}…"
 
 
-def plan_lines(situation: Situation, plan: Plan) -> list[str]:
+def _append(columns: dict[str, list[str]], cells: Mapping[str, str]) -> None:
+    for title, values in columns.items():
+        values.append(cells.get(title, ""))
+
+
+def _cell(title: str, value: float, digits: int) -> str:
+    return narrow(value, DECIMALS[title], digits)
+
+
+def plan_lines(
+    situation: Situation,
+    plan: Plan,
+    *,
+    every: bool = False,
+) -> list[str]:
     """Say what holds for the whole cell: latency, constraints, proof, preparation."""
     solution = plan.solution
     by = f" by {solution.solver} ({solution.status})" if solution else ""
-    last = situation.cell.who(plan.straggler)
+    last = _who(plan.client_ids, plan.straggler, None)
     lines = [
-        f"round {_seconds(plan.latency_s)} s{by}; {last} ends last",
+        f"round {_seconds(plan.latency_s)} s{by}; client {last} ends last",
         "; ".join(_constraints(situation, plan)),
     ]
+    if plan.num_clients > MOST_ROWS and not every:
+        lines.insert(0, _left_out(plan))
     if solution is not None:
         lines.append(_certificate(plan))
     if plan.install_bits.any():
@@ -80,33 +182,66 @@ def plan_lines(situation: Situation, plan: Plan) -> list[str]:
     return lines
 
 
+def _left_out(plan: Plan) -> str:
+    """Say what the table does not show of many clients."""
+    chosen = zip(plan.binding, plan.scheduled.tolist(), strict=True)
+    counts = Counter(name if taken else "not scheduled" for name, taken in chosen)
+    names = {"-": "nothing"}
+    held = ", ".join(
+        f"{names.get(one, one)} {number}" for one, number in counts.most_common()
+    )
+    shown = FIRST_ROWS + (plan.straggler >= FIRST_ROWS)
+    return (
+        f"{shown} of {plan.num_clients} clients, and the least, median and most of "
+        f"each column; --all prints every client. held by: {held}"
+    )
+
+
 def _constraints(situation: Situation, plan: Plan) -> list[str]:
-    total_hz = situation.cell.total_bandwidth_hz
+    cell = situation.cell
+    total_hz = cell.total_bandwidth_hz
     found = [f"C1 {plan.bandwidth_hz.sum() / 1e6:.4f} of {total_hz / 1e6:.4f} MHz"]
+    if plan.up_bandwidth_hz is not None and cell.up_bandwidth_hz is not None:
+        used_hz = plan.up_bandwidth_hz.sum()
+        found[0] += f" down, {used_hz / 1e6:.4f} of {cell.up_bandwidth_hz / 1e6:.4f} up"
+    if cell.resource_block_hz is not None:
+        blocks = round(plan.bandwidth_hz.sum() / cell.resource_block_hz)
+        found.append(f"{blocks} blocks of {cell.resource_block_hz / 1e3:g} kHz")
     takes_part = plan.scheduled
     if not takes_part.all():
         found.append(f"{takes_part.sum()} of {takes_part.size} clients scheduled")
     rates = plan.prune_rate[takes_part]
     # A method that sends whole models has nothing to keep C5 with.
     if plan.solution is not None or np.any(rates > 0):
-        mean, beta_bar = float(rates.mean()), situation.limits.beta_bar
-        state = "tight" if mean > beta_bar - 1e-3 else "slack"
-        if mean > beta_bar + 1e-6:
-            state = "exceeded: this method does not keep it"
-        found.append(f"C5 mean beta {mean:.4f} of {beta_bar:.4f}, {state}")
+        found.append(_mean_pruning(situation, rates, takes_part))
     used = plan.spectrum_utilisation
     found.append(f"spectrum carries bits {used:.1%} of the round")
     return found
+
+
+def _mean_pruning(
+    situation: Situation, rates: FloatArray, takes_part: np.ndarray[Any, Any]
+) -> str:
+    """Say what C5 comes to."""
+    limits = situation.limits
+    weights = situation.cell.num_samples[takes_part] if limits.weighted else None
+    mean, beta_bar = float(np.average(rates, weights=weights)), limits.beta_bar
+    state = "tight" if mean > beta_bar - 1e-3 else "slack"
+    if mean > beta_bar + 1e-6:
+        state = "exceeded: this method does not keep it"
+    what = "mean beta, by samples," if limits.weighted else "mean beta"
+    return f"C5 {what} {mean:.4f} of {beta_bar:.4f}, {state}"
 
 
 def _certificate(plan: Plan) -> str:
     solution = plan.solution
     assert solution is not None
     if solution.bound_s is not None and solution.gap is not None:
+        residual = solution.kkt_residual
         return (
             f"certificate: no plan is faster than {_seconds(solution.bound_s)} s "
-            f"(relative gap {solution.gap:.1e}); KKT residual "
-            f"{solution.kkt_residual:.1e}"
+            f"(relative gap {solution.gap:.1e})"
+            + ("" if residual is None else f"; KKT residual {residual:.1e}")
         )
     if solution.kkt_residual is None:
         return "certificate: none; only the exact solver of jcpba gives one"
@@ -118,15 +253,55 @@ def _certificate(plan: Plan) -> str:
 
 def plan_json(situation: Situation, plan: Plan) -> dict[str, Any]:
     """Everything of a plan in plain numbers, SI units in the names."""
-    solution = plan.solution
+    solution, cell = plan.solution, situation.cell
+    bands = {
+        "total_bandwidth_hz": cell.total_bandwidth_hz,
+        "total_up_bandwidth_hz": cell.up_bandwidth_hz,
+        "resource_block_hz": cell.resource_block_hz,
+    }
     return {
         **plan.record(),
-        "total_bandwidth_hz": situation.cell.total_bandwidth_hz,
+        **{name: value for name, value in bands.items() if value is not None},
         "beta_bar": situation.limits.beta_bar,
         "gap": solution.gap if solution else None,
         "price_hz": solution.price_hz if solution else None,
-        "noise": situation.cell.noise,
+        "noise": cell.noise,
     }
+
+
+def selection_json(selection: Selection, deadline_s: float | None) -> dict[str, Any]:
+    """Who is dropped, and whether more could be served, beside `plan_json`."""
+    found: dict[str, Any] = {"dropped": selection.dropped.tolist()}
+    if deadline_s is not None:
+        found |= {"deadline_s": deadline_s, "most_served": selection.most}
+    return found
+
+
+def selection_lines(
+    selection: Selection,
+    deadline_s: float | None,
+    names: Sequence[str] | None = None,
+) -> list[str]:
+    """Say who is dropped, and what of that is proven."""
+    dropped = selection.dropped.tolist()
+    called = [_who(names, k, None) for k in dropped[:MOST_ROWS]]
+    if len(dropped) > MOST_ROWS:
+        called.append(f"and {len(dropped) - MOST_ROWS} more")
+    who = f"dropped: {', '.join(called) or 'nobody'}"
+    served = selection.clients.size
+    of = f"{served} of {served + len(dropped)} clients served"
+    if deadline_s is None:
+        return [f"{of}; {who}"]
+    proof = "nobody could serve more"
+    if not selection.proven:
+        proof = f"no more than {selection.most} could be"
+    return [f"{of} within {deadline_s:g} s, {proof}; {who}"]
+
+
+def json_text(values: Mapping[str, Any]) -> str:
+    """Write JSON with a line for each key: of long lists many times faster."""
+    lines = (f"  {json.dumps(key)}: {json.dumps(one)}" for key, one in values.items())
+    return "{\n" + ",\n".join(lines) + "\n}"
 
 
 def _seconds(value: float) -> str:
@@ -134,15 +309,5 @@ def _seconds(value: float) -> str:
     return f"{value:.6f}" if value < 1e9 else f"{value:.6e}"
 
 
-def _narrow(value: float, decimals: int) -> str:
-    """Write a number with as many decimals as fit, or with an exponent: 1.2e8."""
-    for kept in range(decimals, -1, -1):
-        text = f"{value:.{kept}f}"
-        if len(text) <= WIDEST:
-            return text
-    mantissa, _, exponent = f"{value:.1e}".partition("e")
-    return f"{mantissa}e{int(exponent)}"
-
-
-def _mib(bits: float) -> float:
-    return float(bits) / BITS_PER_BYTE / MIB_BYTES
+def _mib(bits: Any) -> Any:
+    return bits / BITS_PER_BYTE / MIB_BYTES

@@ -18,7 +18,8 @@ COLUMNS = 80
 class Sheet:
     """What a command would print: ``print(sheet)``, or its name in a notebook cell."""
 
-    content: Table
+    content: Table | Sequence[str]
+    """A table, or its lines."""
     lines: Sequence[str] = ()
 
     def __str__(self) -> str:
@@ -29,7 +30,10 @@ class Sheet:
             emoji=False,
             highlight=False,
         )
-        print_whole(console, self.content)
+        if isinstance(self.content, Table):
+            print_whole(console, self.content)
+        else:
+            console.print("\n".join(self.content), soft_wrap=True)
         for line in self.lines:
             console.print(line, soft_wrap=True)
         assert isinstance(console.file, io.StringIO)
@@ -44,5 +48,8 @@ class Sheet:
     def __rich_console__(
         self, console: Console, options: ConsoleOptions
     ) -> RenderResult:
-        yield self.content
+        if isinstance(self.content, Table):
+            yield self.content
+        else:
+            yield from self.content
         yield from self.lines

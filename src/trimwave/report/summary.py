@@ -10,6 +10,7 @@ from rich.table import Table
 from trimwave.base.units import MIB_BYTES
 from trimwave.report.target import Records, Results, Target, first_at_or_below
 from trimwave.report.task_metrics import task_numbers
+from trimwave.runs.best import best_round
 
 TO_TARGET = {"target_rounds": "target\nround", "target_s": "target\ns"}
 """Columns of a comparison that has a target."""
@@ -67,9 +68,10 @@ Numbers = dict[str, Measure]
 def summarise(records: Records) -> dict[str, float]:
     """Reduce one run's records to numbers; losses are those of the last round.
 
-    Rates, bytes and FLOPs are means over the clients of all rounds that took part.
+    Rates, bytes, FLOPs and joules are means over the clients that took part, of all
+    rounds.
     """
-    rounds = records[1:]
+    rounds, best = records[1:], best_round(records)
     summary = {
         "rounds": float(len(rounds)),
         "virtual_s": float(records[-1]["virtual_s"]),
@@ -77,6 +79,8 @@ def summarise(records: Records) -> dict[str, float]:
         "loss_full_start": float(records[0]["loss_full"]),
         "loss_emulator": float(records[-1]["loss_emulator"]),
         "loss_full": float(records[-1]["loss_full"]),
+        "best_round": float(best),
+        "loss_full_best": float(records[best]["loss_full"]),
     } | task_numbers(records)
     if not rounds:
         return summary
@@ -87,6 +91,9 @@ def summarise(records: Records) -> dict[str, float]:
     def per_client(name: str) -> float:
         return float(sum(record[name] for record in rounds) / num_scheduled)
 
+    if all("energy_j" in plan for plan in plans):
+        spent_j = sum(sum(plan["energy_j"]) for plan in plans)
+        summary["energy_j"] = float(spent_j / num_scheduled)
     return summary | {
         "round_s": float(np.mean([record["round_s"] for record in rounds])),
         "install_s": float(plans[0]["install_s"]),

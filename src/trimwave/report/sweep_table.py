@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-from rich.table import Table
 
+from trimwave.base.quantity import plain
+from trimwave.report.aligned import aligned, narrow
 from trimwave.sweep.draws import PLANNED
 
 Row = Mapping[str, Any]
@@ -24,10 +24,16 @@ MOST_REASONS = 5
 
 QUANTILES = (0.5, 0.05, 0.95)
 
-CAPTION = (
-    "s per round: mean over a draw's rounds; median and 5-95 % interval over draws. "
-    "planned: rounds that have a plan, of all."
-)
+MEANINGS = {
+    "method": "who decides; `trimwave methods` lists them",
+    "s per round": "median over draws of the mean over a draw's rounds",
+    "5 %, 95 %": "of the draws are below",
+    "planned": "rounds that have a plan, of all",
+}
+"""Titles of the table besides the keys that vary."""
+
+WIDEST = 7
+"""Characters of a time in the table."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,25 +101,33 @@ def draw_progress(console: Console) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def sweep_table(summaries: Sequence[Summary], keys: Sequence[str]) -> Table:
+def sweep_table(
+    summaries: Sequence[Summary], keys: Sequence[str], width: int
+) -> list[str]:
     """Lay out what `summarise` says of the same keys."""
-    shown = Table(
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        caption=CAPTION,
-        caption_justify="left",
-        caption_style="dim",
-    )
-    for key in keys:
-        shown.add_column(_short(key), justify="right", overflow="fold")
-    shown.add_column("method", no_wrap=True)
-    for title in ("s per\nround", "5 %", "95 %", "planned"):
-        shown.add_column(title, justify="right", no_wrap=True)
-    for one in summaries:
-        numbers = [f"{value:.3f}" for value in one.round_s or ()] or [""] * 3
-        planned = f"{one.num_planned}/{one.num_rows}"
-        shown.add_row(*map(str, one.varied), one.method, *numbers, planned)
-    return shown
+    columns = {
+        _short(key): [_written(one.varied[at]) for one in summaries]
+        for at, key in enumerate(keys)
+    }
+    columns["method"] = [one.method for one in summaries]
+    for at, title in enumerate(("s per round", "5 %", "95 %")):
+        columns[title] = [
+            narrow(one.round_s[at], 3, WIDEST) if one.round_s else ""
+            for one in summaries
+        ]
+    columns["planned"] = [f"{one.num_planned}/{one.num_rows}" for one in summaries]
+    return aligned(columns, width, left=("method",))
+
+
+def sweep_meanings(keys: Sequence[str]) -> dict[str, str]:
+    """Return the titles of the table and what they mean."""
+    varied = {_short(key): f"`{key}` of the recipe" for key in keys}
+    return varied | MEANINGS
+
+
+def _written(value: Any) -> str:
+    """Write a value of a key as a user would."""
+    return plain(value) if isinstance(value, float) else str(value)
 
 
 def reason_lines(summaries: Sequence[Summary], keys: Sequence[str]) -> list[str]:
@@ -121,7 +135,7 @@ def reason_lines(summaries: Sequence[Summary], keys: Sequence[str]) -> list[str]
     places: dict[str, str] = {}
     for one in summaries:
         if one.reason and one.reason not in places:
-            values = zip(map(_short, keys), one.varied, strict=True)
+            values = zip(map(_short, keys), map(_written, one.varied), strict=True)
             point = ", ".join(f"{key} {value}" for key, value in values)
             place = f"{one.method} at {point}" if point else one.method
             places[one.reason] = f"no plan: {place}: {one.reason}"

@@ -3,39 +3,50 @@
 from typing import Any
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 from trimwave.analysis import Prices, TradeOff, WhatIf
+from trimwave.report.aligned import aligned, narrow
+
+MEANINGS = {
+    "beta_bar": "the mean pruning that C5 allows, * the nearest to `limits.beta_bar`",
+    "damage": "what C5 counts there, on average",
+    "round s": "when the slowest client ends",
+    "price s": "seconds that 0.01 more mean pruning saves",
+    "gap": "to the bound, relative",
+}
+"""Every title of the table."""
+
+WIDEST = 8
+"""Characters of a time in the table."""
 
 
-def tradeoff_table(curve: TradeOff) -> Table:
+def tradeoff_meanings(curve: TradeOff) -> dict[str, str]:
+    """Return the titles of the table and what they mean."""
+    meanings = dict(MEANINGS)
+    if not _is_damaged(curve):
+        del meanings["damage"]
+    return meanings
+
+
+def tradeoff_table(curve: TradeOff, width: int) -> list[str]:
     """Lay out one row per beta_bar; a star marks the nearest to the recipe's."""
-    damaged = not np.array_equal(curve.damage, curve.beta_bar)
-    shown = Table(
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        caption=(
-            "price: seconds that 0.01 more mean pruning saves. gap: to the bound. "
-            "*: nearest to `limits.beta_bar`."
-        ),
-        caption_justify="left",
-        caption_style="dim",
-    )
-    titles = ["beta_bar", *(["damage"] if damaged else []), "round s", "price s", "gap"]
-    for title in titles:
-        shown.add_column(title, justify="right", no_wrap=True)
     gaps = (curve.latency_s - curve.bound_s) / curve.latency_s
-    for at, value in enumerate(curve.beta_bar):
-        star = "*" if at == curve.nearest else ""
-        shown.add_row(
-            f"{star}{value:.3f}",
-            *([f"{curve.damage[at]:.4g}"] if damaged else []),
-            f"{curve.latency_s[at]:.3f}",
-            f"{0.01 * max(0.0, -curve.seconds_per_beta_bar[at]):.3f}",
-            "not proven" if np.isnan(gaps[at]) else f"{gaps[at]:.0e}",
-        )
-    return shown
+    prices_s = 0.01 * np.maximum(0.0, -curve.seconds_per_beta_bar) + 0.0  # no -0
+    columns = {
+        "beta_bar": [
+            f"{'*' if at == curve.nearest else ''}{value:.3f}"
+            for at, value in enumerate(curve.beta_bar)
+        ],
+        "damage": [f"{value:.4g}" for value in curve.damage],
+        "round s": [narrow(value, 3, WIDEST) for value in curve.latency_s],
+        "price s": [narrow(value, 3, WIDEST) for value in prices_s],
+        "gap": ["not proven" if np.isnan(gap) else f"{gap:.0e}" for gap in gaps],
+    }
+    return aligned({title: columns[title] for title in tradeoff_meanings(curve)}, width)
+
+
+def _is_damaged(curve: TradeOff) -> bool:
+    return not np.array_equal(curve.damage, curve.beta_bar)
 
 
 def price_lines(prices: Prices, changes: list[WhatIf]) -> list[str]:

@@ -3,7 +3,7 @@
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from trimwave.base.errors import RunError
 from trimwave.base.stored import read_sealed, sha256_of, sync_folder, write_sealed
 
 KEPT = 2
-"""Checkpoints that a run keeps, the newest."""
+"""Checkpoints that a run keeps, the newest, beside those that it is told to keep."""
 
 STATE = "state.json"
 
@@ -49,8 +49,14 @@ class Checkpoints:
 
     root: Path
 
-    def write(self, number: int, save: Callable[[Path], None], of: str) -> None:
-        """Write one, then drop those that are too old.
+    def write(
+        self,
+        number: int,
+        save: Callable[[Path], None],
+        of: str,
+        keep: Collection[int] | None = (),
+    ) -> None:
+        """Write one, then drop those that are too old, or of rounds that run again.
 
         Parameters
         ----------
@@ -60,6 +66,8 @@ class Checkpoints:
             Writes the server's files into a folder.
         of : str
             Digest of the run and its record, that it is not taken for another's.
+        keep : collection of int, optional
+            Rounds whose checkpoints stay however old they are; None is all.
         """
         draft, final = self.root / f".draft-{number:04d}", self._folder(number)
         for stale in (draft, final):
@@ -70,8 +78,24 @@ class Checkpoints:
         write_sealed(draft / STATE, {"round": number, "files": digests, "of": of})
         os.replace(draft, final)
         sync_folder(self.root)
-        for old in list(self._newest_first())[KEPT:]:
-            shutil.rmtree(old.folder)
+        there = self.rounds()
+        so_far = [one for one in there if one <= number]
+        stay = {*so_far[-KEPT:], *(so_far if keep is None else keep)}
+        self.drop({*there} - stay)
+
+    def drop(self, rounds: Collection[int]) -> None:
+        """Remove those of some rounds, which will be run again."""
+        for one in list(self._newest_first()):
+            if one.number in rounds:
+                shutil.rmtree(one.folder)
+
+    def of_round(self, number: int) -> Checkpoint | None:
+        """Return that of a round, sound or not; None if there is none."""
+        return next((one for one in self._newest_first() if one.number == number), None)
+
+    def rounds(self) -> list[int]:
+        """Return the rounds that have one, ascending."""
+        return sorted(one.number for one in self._newest_first())
 
     def newest(self) -> Checkpoint | None:
         """Return the newest one, sound or not."""

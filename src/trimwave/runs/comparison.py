@@ -19,6 +19,7 @@ from trimwave.base.stored import disk_errors, read_sealed, write_sealed
 from trimwave.methods import ALL, METHODS, label_of, parse_method
 from trimwave.recipe.config import Config
 from trimwave.recipe.recipe import config_from_dict
+from trimwave.runs.best import has_stopped
 from trimwave.runs.folder import quoted
 from trimwave.runs.records import Run
 
@@ -262,7 +263,7 @@ class Comparison:
 
 
 def _finished(runs: Mapping[Path, Config]) -> dict[Path, Records]:
-    """Read the runs that have all their rounds, up to the last that is compared.
+    """Read the runs that are at their end, up to the last round that is compared.
 
     A run that was resumed by itself may have gone on further than the others.
     """
@@ -270,6 +271,6 @@ def _finished(runs: Mapping[Path, Config]) -> dict[Path, Records]:
     for folder, config in runs.items():
         if (folder / "manifest.json").exists():
             found = Run.open(folder).records()[: config.rounds + 1]
-            if len(found) > config.rounds:
+            if len(found) > config.rounds or has_stopped(found):
                 records[folder] = found
     return records

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shlex
+import shutil
 import socket
 import threading
 import warnings
@@ -11,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from trimwave.base.errors import RunError
-from trimwave.base.stored import disk_errors
+from trimwave.base.stored import disk_errors, sync_folder
 
 LOCK = ".lock"
 """Locked by the system for whoever writes in a folder, and let go by it when that
@@ -55,7 +56,12 @@ def new_folder(out: Path | None, stem: str, own: str) -> Iterator[Path]:
             _remove_empty(made)
 
 
-KINDS = {"manifest.json": "run", "compare.json": "comparison", "sweep.json": "sweep"}
+KINDS = {
+    "manifest.json": "run",
+    "compare.json": "comparison",
+    "sweep.json": "sweep",
+    "measured.json": "measurement",
+}
 """What a folder holds, by the file that says what was asked for."""
 
 
@@ -77,6 +83,73 @@ def _own(folder: Path) -> Path:
             except FileExistsError:
                 folder = wanted.with_name(f"{wanted.name}-{number}")
                 number += 1
+
+
+def require_empty(folder: Path) -> None:
+    """Refuse a target that something lies in already.
+
+    Raises
+    ------
+    RunError
+        If it is a file, a link to nothing, or a folder that is not empty.
+    """
+    with disk_errors(folder, "nothing was written", "try again"):
+        if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+            raise RunError(f"{folder} is no folder; name one that is not there yet.")
+        if folder.exists() and any(folder.iterdir()):
+            raise RunError(
+                f"{folder} is not empty; name a folder that is not there yet, or "
+                "remove what lies in it."
+            )
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Have a folder written whole or not at all: in a draft beside it, then renamed.
+
+    Raises
+    ------
+    RunError
+        If something lies there already, another process writes it, or the disk
+        refuses.
+    """
+    require_empty(folder)
+    final = folder.absolute()
+    draft = final.with_name(f".{final.name}.draft")
+    made = [one for one in final.parents if not one.exists()]
+    with disk_errors(folder, "nothing was written", "try again"):
+        try:
+            with locked(draft), _emptied(draft):
+                yield draft
+            _put_in_place(draft, final)
+        finally:
+            _remove_empty([draft, *made])
+
+
+@contextmanager
+def _emptied(draft: Path) -> Iterator[None]:
+    """Clear a draft before it is written, of what a kill left, and if that fails."""
+    _clear(draft)
+    try:
+        yield
+    except BaseException:
+        _clear(draft)
+        raise
+
+
+def _put_in_place(draft: Path, final: Path) -> None:
+    try:
+        os.replace(draft, final)
+    except OSError:  # somebody else was faster
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    sync_folder(final.parent)
+
+
+def _clear(folder: Path) -> None:
+    for one in folder.iterdir():
+        if one.name != LOCK:
+            shutil.rmtree(one) if one.is_dir() else one.unlink()
 
 
 def _remove_empty(made: list[Path]) -> None:

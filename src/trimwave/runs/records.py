@@ -6,7 +6,7 @@
     ├── manifest.json             config, versions, hardware, model, data
     ├── rounds.jsonl              one line per round; the same bits for the same seed
     ├── timing.jsonl              measured seconds; not reproducible, so kept apart
-    └── checkpoints/round-0003/   the two newest: the server's files and state.json
+    └── checkpoints/round-0003/   two newest and best: the server's files and state.json
 
 Manifest, lines and state carry seals (`base.stored`): what is read back is what was
 written, or an error says which file and line is not.
@@ -15,7 +15,7 @@ written, or an error says which file and line is not.
 import json
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from trimwave.base.stored import (
 )
 from trimwave.recipe.config import Config
 from trimwave.recipe.recipe import config_from_dict, differences
-from trimwave.runs.checkpoints import ALIEN, Checkpoints
+from trimwave.runs.checkpoints import ALIEN, KEPT, Checkpoints
 from trimwave.runs.folder import quoted, require_lock
 
 RECORDS, TIMING = "rounds.jsonl", "timing.jsonl"
@@ -121,9 +121,9 @@ class Run:
             raise DamagedError(
                 f"{flaw.words}; put the file back as it was, or start a new run."
             )
-        newest = self._checkpoints.newest()
+        newest = self.checkpoints.newest()
         if newest and newest.number < len(records):
-            if newest.flaw(self._owner(records[newest.number])) == ALIEN:
+            if newest.flaw(self.owner_of(records[newest.number])) == ALIEN:
                 raise DamagedError(
                     f"{self.folder / RECORDS}: the checkpoint {newest.folder.name} "
                     f"cannot be of this run, {ALIEN}; put back what belongs here, or "
@@ -131,7 +131,7 @@ class Run:
                 )
         return records
 
-    def _owner(self, record: Mapping[str, Any]) -> str:
+    def owner_of(self, record: Mapping[str, Any]) -> str:
         """Return what the checkpoint of a record belongs to."""
         return digest_of([{**self.manifest["config"], "rounds": None}, record])
 
@@ -164,12 +164,14 @@ class Run:
         record: Mapping[str, Any],
         save: Callable[[Path], None],
         elapsed_s: float,
+        keep: Collection[int] | None = (),
         speeds: Mapping[str, float] | None = None,
     ) -> None:
         """Append a round's record and write its checkpoint, or neither to any harm.
 
         The line goes first: a kill between the two leaves a line without a checkpoint,
         which `restore` drops. Signals to stop are held back until both are on disk.
+        `keep` names the older checkpoints that stay, as in `Checkpoints.write`.
         `speeds` are what else was measured by the clock.
 
         Raises
@@ -182,14 +184,15 @@ class Run:
         resume = f"run again with --resume {quoted(self.folder)}"
         with disk_errors(self.folder, lost, resume), deferred_stop():
             require_lock(self.folder)
-            of = self._owner(record)
+            of = self.owner_of(record)
             _append(self.folder / RECORDS, record)
             timing = {"round": number, "wall_s": round(elapsed_s, 3)}
             _append(self.folder / TIMING, {**timing, **(speeds or {})})
-            self._checkpoints.write(number, save, of)
+            self.checkpoints.write(number, save, of, keep)
 
     @property
-    def _checkpoints(self) -> Checkpoints:
+    def checkpoints(self) -> Checkpoints:
+        """The server's files after some of its rounds."""
         return Checkpoints(self.folder / "checkpoints")
 
     def restore(self, load: Callable[[Path], None]) -> list[Record]:
@@ -211,21 +214,33 @@ class Run:
         records, flaw = self._lines()
         resume = f"run again with --resume {quoted(self.folder)}"
         with disk_errors(self.folder, "nothing of it was changed", resume):
-            found = self._checkpoints.newest_sound(
-                len(records) - 1, lambda number: self._owner(records[number])
+            found = self.checkpoints.newest_sound(
+                len(records) - 1, lambda number: self.owner_of(records[number])
             )
+            if found and not self._may_go_back(found.number, len(records) - 1):
+                found = None
             # A kill in round 0 leaves its line at most.
-            if found is None and (self._checkpoints.newest() or len(records) > 1):
+            if found is None and (self.checkpoints.newest() or len(records) > 1):
                 raise RunError(self._lost(records, flaw))
             number = -1
             if found is not None:
                 number = found.number
                 load(found.folder)
+            self.checkpoints.drop(range(number + 1, len(records)))
             self._cut(records, number, flaw)
         return records[: number + 1]
 
+    def _may_go_back(self, number: int, last: int) -> bool:
+        """Whether to go on from a checkpoint, with lines up to round `last`.
+
+        One of long ago, kept as the best, serves where newer ones are damaged, and not
+        where lines are: those can be put back.
+        """
+        there = self.checkpoints.rounds()
+        return there[-1] <= last or number in there[-KEPT:]
+
     def _lost(self, records: list[Record], flaw: "Flaw | None") -> str:
-        if self._checkpoints.newest():
+        if self.checkpoints.newest():
             why = (
                 f"no checkpoint in {self.folder} is sound for rounds up to "
                 f"{len(records) - 1}, which are in {RECORDS}"

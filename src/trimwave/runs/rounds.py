@@ -15,11 +15,12 @@ import numpy as np
 
 from trimwave.base.errors import RunError
 from trimwave.base.units import BITS_PER_BYTE, FloatArray
+from trimwave.decision.plan import Plan
 from trimwave.methods import Method, ask_plan, ask_scheme
 from trimwave.model.costs import Costs
 from trimwave.model.submodel import Submodel
-from trimwave.plan.plan import Plan
 from trimwave.recipe.environment import Environment
+from trimwave.runs.best import best_round, has_stopped, stop_after
 from trimwave.runs.records import Run
 
 OWN = "client_test_loss"
@@ -111,11 +112,15 @@ def run_rounds(
     run: Run,
     *,
     num_rounds: int,
+    patience: int = 0,
+    keep_all: bool = False,
     on_record: Callable[[dict[str, Any]], None] = lambda record: None,
 ) -> list[dict[str, Any]]:
     """Run or continue a run up to `num_rounds` rounds.
 
-    Record 0 is the state before training, at virtual second 0.
+    Record 0 is the state before training, at virtual second 0. After `patience` rounds
+    without a lower test loss the run ends (0 = never). The checkpoints of the two
+    newest rounds and of the best one stay, or those of all rounds.
 
     Returns
     -------
@@ -137,11 +142,13 @@ def run_rounds(
         measured = server.measure(0, is_last=False)
         record |= measured.record
         elapsed_s = time.monotonic() - started
-        run.commit(record, server.save, elapsed_s, measured.speeds)
+        run.commit(record, server.save, elapsed_s, speeds=measured.speeds)
         records.append(record)
         on_record(record)
     scheme = ask_scheme(method, server.costs, environment.limits)
     for number in range(len(records), num_rounds + 1):
+        if has_stopped(records):
+            break
         started = time.monotonic()
         carried = records[-1].get("plan", {}).get("carry", {})
         start_s = environment.start_s(records[-1]["virtual_s"])
@@ -155,11 +162,13 @@ def run_rounds(
         server.align(number)
         record = _record(number, clock, plan, exchange, server.evaluate())
         _check_finite(record)
-        measured = server.measure(number, is_last=number == num_rounds)
-        record |= measured.record
+        stop = stop_after([*records, record], patience)
+        measured = server.measure(number, is_last=bool(stop) or number == num_rounds)
+        record |= {**measured.record, **stop}
         elapsed_s = time.monotonic() - started
-        run.commit(record, server.save, elapsed_s, measured.speeds)
         records.append(record)
+        keep = None if keep_all else (best_round(records),)
+        run.commit(record, server.save, elapsed_s, keep=keep, speeds=measured.speeds)
         on_record(record)
     return records
 

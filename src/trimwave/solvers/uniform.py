@@ -3,7 +3,7 @@
 Shapes: K clients of one cell.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from trimwave.solvers.blocks import even_kept
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Uniform:
-    """B_k = B / K and beta_k = beta_bar.
+    """B_k = B / K and beta_k = beta_bar; under FDD an even share of either band.
 
     A client whose memory does not hold that prunes as much more as it must, and the
     others share what C5 then asks of them evenly.
@@ -33,16 +33,21 @@ class Uniform:
         ------
         InfeasibleError
             If the even share is outside a client's bounds.
-        InputError
-            If the uplink has its own band.
         """
-        kept, bandwidth_hz = even_kept(problem), even_shares(problem, self.name)
+        kept, latency, cell = even_kept(problem), problem.latency, problem.cell
+        alike = replace(problem, cell=replace(cell, up_bandwidth_hz=None))
+        bandwidth_hz, up_hz = even_shares(alike, self.name), None
+        if cell.up_bandwidth_hz is not None:
+            up_hz = np.full(cell.num_clients, cell.up_bandwidth_hz / cell.num_clients)
+        total_s = latency.compute_s(kept) + latency.down_s(kept, bandwidth_hz)
+        total_s = total_s + latency.up_s(bandwidth_hz if up_hz is None else up_hz)
         return Solution(
             solver=self.name,
             status=Status.FEASIBLE,
             kept=kept,
             bandwidth_hz=bandwidth_hz,
-            latency_s=float(np.max(problem.latency.total_s(kept, bandwidth_hz))),
+            up_bandwidth_hz=up_hz,
+            latency_s=float(np.max(total_s)),
         )
 
 

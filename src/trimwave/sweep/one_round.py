@@ -4,11 +4,22 @@ import warnings
 
 import numpy as np
 
-from trimwave.analysis import Prices, TradeOff, WhatIf, prices_of, trade_off, what_if
+from trimwave.analysis import (
+    Prices,
+    Selection,
+    TradeOff,
+    WhatIf,
+    drop_clients,
+    prices_of,
+    select_clients,
+    trade_off,
+    what_if,
+)
 from trimwave.base.errors import InputError
+from trimwave.base.tolerances import ROUNDING
 from trimwave.cell.link import DIRECTIONS
-from trimwave.methods import SolvesP1, ask_plan, parse_method
-from trimwave.plan.plan import Plan, Situation
+from trimwave.decision.plan import Plan, Situation
+from trimwave.methods import SolvesP1, ask_plan, parse_method, ready
 from trimwave.problem.solution import solve
 from trimwave.recipe.config import Config
 from trimwave.recipe.situation import situate
@@ -64,6 +75,69 @@ def _warn_of_hopeless(situation: Situation, plan: Plan) -> None:
         )
 
 
+def served_cell(
+    config: Config,
+    method: str,
+    *,
+    deadline_s: float | None = None,
+    num_dropped: int = 0,
+    round_: int = 1,
+    time_s: float | None = None,
+) -> tuple[Situation, Plan, Selection]:
+    """Plan one round without some of its clients.
+
+    Parameters
+    ----------
+    config, round_, time_s
+        As in `situate`.
+    method : str
+        ``jcpba`` with its options; P1 is solved exactly, whatever its solver.
+    deadline_s : float, optional
+        When the round must end [s]: as many clients as that allows.
+    num_dropped : int
+        Without a deadline, how many to drop: those without whom it ends soonest.
+
+    Raises
+    ------
+    InputError
+        If the config or the cell is wrong, nobody can be in time, there are not so many
+        clients, or the method does not solve P1.
+    """
+    asked = "--drop" if deadline_s is None else "--deadline"
+    rule = _solving_p1(config, method, asked)
+    situation = situate(config, round_=round_, time_s=time_s)
+    problem = rule.problem(situation)
+    if deadline_s is not None:
+        selection = select_clients(problem, deadline_s)
+    else:
+        clients = problem.cell.num_clients
+        if not 0 <= num_dropped < clients:
+            raise InputError(
+                f"--drop must be 0 to {clients - 1}, of {clients} clients, got "
+                f"{num_dropped}."
+            )
+        selection = drop_clients(problem, num_dropped)
+    plan = rule.plan_for(situation, problem, selection.solution, selection.clients)
+    plan = ready(situation, plan, method)
+    if deadline_s is not None and plan.latency_s > deadline_s * (1 + ROUNDING):
+        warnings.warn(
+            f"in whole blocks the round ends after the deadline, at "
+            f"{plan.latency_s:.6g} s; ask for an earlier one.",
+            stacklevel=2,
+        )
+    return situation, plan, selection
+
+
+def _solving_p1(config: Config, method: str, asked: str) -> SolvesP1:
+    """Return the method, if its plan is an answer to P1."""
+    rule = parse_method(method, config.options)
+    if not isinstance(rule, SolvesP1):
+        raise InputError(
+            f"{asked} is of P1, which `{method}` does not solve; use --method jcpba."
+        )
+    return rule
+
+
 def tradeoff_cell(
     config: Config, method: str, *, round_: int = 1, time_s: float | None = None
 ) -> tuple[TradeOff, Prices, list[WhatIf]]:
@@ -82,13 +156,8 @@ def tradeoff_cell(
         If the config or the cell is wrong, P1 has no solution, or the method does not
         solve P1.
     """
-    rule = parse_method(method, config.options)
-    if not isinstance(rule, SolvesP1):
-        raise InputError(
-            f"--pareto is of P1, which `{method}` does not solve; use --method jcpba."
-        )
-    situation = situate(config, round_=round_, time_s=time_s)
-    problem = rule.problem(situation)
+    rule = _solving_p1(config, method, "--pareto")
+    problem = rule.problem(situate(config, round_=round_, time_s=time_s))
     solution = solve(problem, Exact())
     curve = trade_off(problem)
     return curve, prices_of(problem, solution), what_if(problem, solution)

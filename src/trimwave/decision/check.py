@@ -13,9 +13,9 @@ import numpy as np
 
 from trimwave.base.errors import InputError
 from trimwave.base.tolerances import ROUNDING
-from trimwave.model.costs import QUANTISED_BITS, Costs
+from trimwave.decision.plan import Plan, Scheme, Situation
+from trimwave.model.costs import BUT_KEPT, QUANTISED_BITS, Costs
 from trimwave.model.submodel import Runs, Submodel, Trained
-from trimwave.plan.plan import Plan, Scheme, Situation
 
 PER_CLIENT = (
     *("bandwidth_hz", "compute_s", "down_s", "up_s", "down_bits", "up_bits"),
@@ -48,18 +48,31 @@ def check_plan(
     if not isinstance(plan, Plan):
         raise InputError(
             f"method {label} returned {type(plan).__name__} instead of a `Plan`; "
-            "`plan_of` of `trimwave.plan.predict` makes one."
+            "`plan_of` of `trimwave.decision.predict` makes one."
         )
     for wrong in chain(_shapes(situation, plan), _numbers(situation, plan)):
         raise InputError(f"the plan of {label} cannot be run: {wrong}.")
     if scheme is not None:
         for wrong in _blocks(situation.costs, scheme.submodel):
             raise InputError(f"the scheme of {label} cannot be run: it {wrong}.")
+    whole, passed = situation.costs.emulator_params, set()
     for k, submodel in enumerate(plan.submodels):
         if submodel is None:
             continue
-        for wrong in _parts(situation.costs, submodel, scheme):
+        checks = [_emulator(situation.costs, submodel)]
+        # Of many that differ in size alone the rest is checked once.
+        kind = submodel.emulator_params == whole, BUT_KEPT(submodel)
+        if kind not in passed:
+            checks.insert(0, _parts(situation.costs, submodel, scheme))
+        for wrong in chain(*checks):
             raise InputError(f"the plan of {label} cannot be run: client {k} {wrong}.")
+        passed.add(kind)
+
+
+def given_arrays(plan: Plan) -> tuple[str, ...]:
+    """Name the fields of this plan with one number per client."""
+    own_band = () if plan.up_bandwidth_hz is None else ("up_bandwidth_hz",)
+    return (*PER_CLIENT, *own_band)
 
 
 def _shapes(situation: Situation, plan: Plan) -> Iterator[str]:
@@ -68,7 +81,7 @@ def _shapes(situation: Situation, plan: Plan) -> Iterator[str]:
     for name in ("submodels", "binding"):
         if (given := len(getattr(plan, name))) != clients:
             yield f"`{name}` has {given} entries for {clients} clients"
-    for name in PER_CLIENT:
+    for name in given_arrays(plan):
         if (shape := np.shape(getattr(plan, name))) != (clients,):
             yield f"`{name}` has shape {shape} for {clients} clients"
     for k, one in enumerate(plan.submodels):
@@ -84,30 +97,32 @@ def _shapes(situation: Situation, plan: Plan) -> Iterator[str]:
 
 def _numbers(situation: Situation, plan: Plan) -> Iterator[str]:
     """Say which numbers cannot be; shares, C1."""
-    for name in (*PER_CLIENT, "install_s"):
+    for name in (*given_arrays(plan), "install_s"):
         values = np.atleast_1d(np.asarray(getattr(plan, name), dtype=np.float64))
         for k in np.flatnonzero(~(np.isfinite(values) & (values >= 0))).tolist():
             yield f"`{name}` of client {k} must be finite, at least 0, got {values[k]}"
-    needs_band, none = situation.cell.needs_band, ~(plan.bandwidth_hz > 0)
-    lacking = plan.scheduled & none & (True if needs_band is None else needs_band)
-    for k in np.flatnonzero(lacking).tolist():
-        yield f"client {k} takes part with no band; give it a share, or None to rest"
-    band_hz, sum_hz = (
-        situation.cell.total_bandwidth_hz,
-        float(np.sum(plan.bandwidth_hz)),
-    )
-    if sum_hz > band_hz * (1 + ROUNDING):
-        yield (
-            f"`bandwidth_hz` adds up to {sum_hz:.10g} Hz, more than the band's "
-            f"{band_hz:.10g} Hz (C1)"
-        )
+    cell = situation.cell
+    bands = [("bandwidth_hz", plan.bandwidth_hz, cell.total_bandwidth_hz)]
+    if plan.up_bandwidth_hz is not None and cell.up_bandwidth_hz is not None:
+        bands += [("up_bandwidth_hz", plan.up_bandwidth_hz, cell.up_bandwidth_hz)]
+    for name, shares_hz, band_hz in bands:
+        lacking = plan.scheduled & ~(shares_hz > 0)
+        lacking &= True if cell.needs_band is None else cell.needs_band
+        for k in np.flatnonzero(lacking).tolist():
+            yield (
+                f"client {k} takes part with no band; give it a share, or None to rest"
+            )
+        if (sum_hz := float(np.sum(shares_hz))) > band_hz * (1 + ROUNDING):
+            yield (
+                f"`{name}` adds up to {sum_hz:.10g} Hz, more than the band's "
+                f"{band_hz:.10g} Hz (C1)"
+            )
 
 
 def _parts(costs: Costs, one: Submodel, scheme: Scheme | None) -> Iterator[str]:
-    """Say why a client's sub-model does not exist."""
+    """Say why a client's sub-model does not exist, but for its emulator's size."""
     yield from _options(one)
     yield from _blocks(costs, one)
-    yield from _emulator(costs, one)
     if scheme is not None:
         yield from _beyond(one, scheme.submodel)
 

@@ -17,7 +17,7 @@ from trimwave.base.units import FloatArray
 from trimwave.cell.cell import Cell
 from trimwave.cell.link import Direction
 from trimwave.cell.timeline import Timeline
-from trimwave.plan.plan import Plan
+from trimwave.decision.plan import Plan
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,11 +70,15 @@ class Replay:
             When the round begins on the run's clock [s].
         """
         clients = np.flatnonzero(plan.scheduled)
-        cells, share_hz = self.cells.take(clients), plan.bandwidth_hz[clients]
+        cells, up_hz = self.cells.take(clients), plan.up_bandwidth_hz
+        share_hz = {
+            "down": plan.bandwidth_hz[clients],
+            "up": (plan.bandwidth_hz if up_hz is None else up_hz)[clients],
+        }
         rate_bps = {
             direction: np.where(
                 (self.present & carries)[:, clients],
-                cells.link(direction).rate_bps(share_hz),
+                cells.link(direction).rate_bps(share_hz[direction]),
                 0.0,
             )
             for direction, carries in self.carries.items()

@@ -10,14 +10,13 @@ import numpy as np
 from trimwave.base.errors import InfeasibleError, InputError
 from trimwave.base.units import FloatArray, IntArray
 from trimwave.cell.cell import Cell
+from trimwave.decision.bands import Shares, best_shares, downlink_alone, in_blocks
+from trimwave.decision.plan import Plan, Situation
 from trimwave.model.submodel import Bill, Submodel
-from trimwave.plan.plan import Plan, Situation
 from trimwave.problem.latency import RoundLatency
 from trimwave.problem.problem import Problem
-from trimwave.problem.shares import require_shares
 from trimwave.problem.solution import Solution
 from trimwave.problem.violation import ROUNDING, Violation
-from trimwave.solvers.blocks import bandwidth_block
 
 
 def latency_of(
@@ -64,7 +63,7 @@ def _server_step_s(cell: Cell, bills: Sequence[Bill]) -> FloatArray:
 def best_band(latency: RoundLatency, cell: Cell) -> FloatArray:
     """Return the split with which fixed sub-models end soonest, [K] [Hz].
 
-    They end together, but for whom a bound of its share stops.
+    They end together, but for whom a bound of its share or a whole block stops.
 
     Parameters
     ----------
@@ -77,10 +76,11 @@ def best_band(latency: RoundLatency, cell: Cell) -> FloatArray:
     ------
     InfeasibleError
         If no split obeys the bounds of their shares, C1 and C2.
+    InputError
+        If the uplink has its own band.
     """
-    require_shares(cell)
-    kept = np.zeros_like(latency.up_bits)
-    return bandwidth_block(latency, kept, *cell.share_bounds_hz)
+    cell.require_one_band("this method")
+    return best_shares(latency, cell).down_hz
 
 
 def plan_of(
@@ -88,6 +88,7 @@ def plan_of(
     submodels: Sequence[Submodel | None],
     bandwidth_hz: FloatArray,
     *,
+    up_bandwidth_hz: FloatArray | None = None,
     binding: tuple[str, ...] = (),
     solution: Solution | None = None,
     carry: Mapping[str, Any] | None = None,
@@ -103,7 +104,10 @@ def plan_of(
     submodels : [K]
         None for a client that does not take part.
     bandwidth_hz : [K]
-        B_k [Hz]; read where a client takes part.
+        B_k [Hz]; read where a client takes part, and rounded to whole resource blocks
+        where the cell has them.
+    up_bandwidth_hz : [K], optional
+        Under FDD what each has of the uplink's own band [Hz].
     binding, solution, carry
         As in `Plan`.
     bills : sequence of Bill, optional
@@ -119,17 +123,19 @@ def plan_of(
         If a sub-model does not fit its client's memory, C3.
     InputError
         If nobody takes part, the server's speed is needed and not known, or the uplink
-        has its own band.
+        has its own band and no shares of it are given.
     """
-    _check_cell(situation.cell, problem)
+    _check_cell(situation.cell, problem, up_bandwidth_hz)
     clients = np.array([k for k, one in enumerate(submodels) if one is not None])
     if not clients.size:
         raise InputError("a plan needs at least one client that takes part.")
     if bills is None:
-        bills = [situation.costs.bill(submodels[k]) for k in clients]
+        bills = situation.costs.bills([one for one in submodels if one is not None])
     _check_memory(situation.cell, bills, clients)
-    share_hz, kept = bandwidth_hz[clients], np.zeros(clients.size)
-    _warn_of_bounds(situation.cell.take(clients), clients, share_hz)
+    sharing, kept = situation.cell.take(clients), np.zeros(clients.size)
+    up_hz = None if up_bandwidth_hz is None else up_bandwidth_hz[clients]
+    share_hz, up_hz = in_blocks(sharing, Shares(bandwidth_hz[clients], up_hz))
+    _warn_of_bounds(sharing, clients, share_hz)
     if problem is None:
         latency = latency_of(situation, bills, clients)
     else:
@@ -146,6 +152,8 @@ def plan_of(
 
     server_step_s = _server_step_s(situation.cell, bills)
     num_steps = np.array([bill.num_local_steps for bill in bills])
+    up_s = spread(latency.up_s(share_hz if up_hz is None else up_hz))
+    flops = counts([bill.num_local_steps * bill.step_flops for bill in bills])
     install_bits = counts([bill.install_bits for bill in bills])
     # Whoever is left out of this round may be in the next.
     takes_part = spread(np.ones(clients.size)) > 0
@@ -153,12 +161,13 @@ def plan_of(
     return Plan(
         submodels=tuple(submodels),
         bandwidth_hz=spread(share_hz),
+        up_bandwidth_hz=None if up_hz is None else spread(up_hz),
         compute_s=spread(latency.compute_s(kept)),
         down_s=spread(latency.down_s(kept, share_hz)),
-        up_s=spread(latency.up_s(share_hz)),
+        up_s=up_s,
         down_bits=counts(latency.down_bits(kept).tolist()),
         up_bits=counts([bill.up_bits for bill in bills]),
-        flops=counts([bill.num_local_steps * bill.step_flops for bill in bills]),
+        flops=flops,
         memory_bytes=counts([bill.memory_bytes for bill in bills]),
         install_bits=install_bits,
         install_s=_install_s(situation.cell, install_bits),
@@ -167,13 +176,29 @@ def plan_of(
         solution=solution,
         carry=carry or {},
         server_s=spread(num_steps * server_step_s),
+        energy_j=_energy_j(situation.cell, up_s, flops),
         client_ids=situation.cell.client_ids,
     )
 
 
-def _check_cell(cell: Cell, problem: Problem | None) -> None:
+def _energy_j(cell: Cell, up_s: FloatArray, flops: IntArray) -> FloatArray | None:
+    """Energy of sending and computing, [K] [J]; None if the cell has no powers.
+
+    p_k t_k,up plus what the FLOPs take. Receiving and waiting are not counted.
+    """
+    if cell.power_tx_w is None:
+        return None
+    computing_j = 0.0 if cell.joule_per_flop is None else cell.joule_per_flop * flops
+    return cell.power_tx_w * up_s + computing_j
+
+
+def _check_cell(
+    cell: Cell, problem: Problem | None, up_bandwidth_hz: FloatArray | None
+) -> None:
     """Refuse what no plan can have, and warn of what this one does not heed."""
-    cell.require_one_band("a plan of a method")
+    cell.require_one_cell("a plan of a method")
+    if up_bandwidth_hz is None:
+        cell.require_one_band("this method")
     for name in ("held", "emulator_time"):
         if problem is None and getattr(cell, name) is not None:
             warnings.warn(
@@ -201,7 +226,7 @@ def _install_s(cell: Cell, install_bits: IntArray) -> float:
     """Time of the one-time download with the best split of the band [s]."""
     if not install_bits.any():
         return 0.0
-    zeros = np.zeros(install_bits.size)
+    zeros, cell = np.zeros(install_bits.size), downlink_alone(cell)
     latency = RoundLatency(
         compute_fixed_s=zeros,
         compute_emulator_s=zeros,

@@ -98,6 +98,8 @@ class Plan:
     """K sub-models; None = not in this round."""
     bandwidth_hz: FloatArray
     """[K] B_k [Hz]."""
+    up_bandwidth_hz: FloatArray | None = None
+    """[K] share of the uplink's own band under FDD [Hz]; None = B_k serves both."""
     compute_s: FloatArray
     """[K] predicted local fine-tuning time, the server's part included [s]."""
     down_s: FloatArray
@@ -128,6 +130,9 @@ class Plan:
 
     given_s: FloatArray | float = 0.0
     """[K] what of `down_s` and `up_s` goes over links that take no band [s]."""
+    energy_j: FloatArray | None = None
+    """[K] what each client takes for sending and, where that is known, for computing
+    [J]; None = the cell does not know."""
     client_ids: tuple[str, ...] | None = None
     """K names of the clients, as in `Cell`."""
 
@@ -166,16 +171,23 @@ class Plan:
     @property
     def spectrum_utilisation(self) -> float:
         """Share of the band's round that carries bits, sum t_comm,k B_k / (T B)."""
-        on_band_s = self.down_s + self.up_s - self.given_s
-        whole = self.latency_s * float(np.sum(self.bandwidth_hz))
-        if not whole:
+        up_hz, band_hz = self.bandwidth_hz, float(np.sum(self.bandwidth_hz))
+        if self.up_bandwidth_hz is not None:
+            up_hz = self.up_bandwidth_hz
+            band_hz += float(np.sum(up_hz))
+        if not band_hz:
             return 0.0
-        return float(np.sum(on_band_s * self.bandwidth_hz)) / whole
+        # Links of a given rate, which take no band, are not beside FDD.
+        busy = self.down_s * self.bandwidth_hz + self.up_s * up_hz
+        busy = busy - self.given_s * self.bandwidth_hz
+        return float(np.sum(busy)) / (self.latency_s * band_hz)
 
     def record(self) -> dict[str, Any]:
         """Plain numbers for a record or a table, one list entry per client."""
-        solution = self.solution
+        solution, up_hz = self.solution, self.up_bandwidth_hz
+        own_band = {} if up_hz is None else {"up_bandwidth_hz": up_hz.tolist()}
         named = {} if self.client_ids is None else {"client_ids": [*self.client_ids]}
+        spent = {} if self.energy_j is None else {"energy_j": self.energy_j.tolist()}
         return {
             **named,
             "scheduled": self.scheduled.tolist(),
@@ -183,6 +195,7 @@ class Plan:
                 None if np.isnan(rate) else rate for rate in self.prune_rate.tolist()
             ],
             "bandwidth_hz": self.bandwidth_hz.tolist(),
+            **own_band,
             "compute_s": self.compute_s.tolist(),
             "down_s": self.down_s.tolist(),
             "up_s": self.up_s.tolist(),
@@ -190,6 +203,7 @@ class Plan:
             "down_bits": self.down_bits.tolist(),
             "up_bits": self.up_bits.tolist(),
             "flops": self.flops.tolist(),
+            **spent,
             "memory_bytes": self.memory_bytes.tolist(),
             "install_bits": self.install_bits.tolist(),
             "install_s": self.install_s,

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from trimwave.base.units import IntArray
-from trimwave.plan.check import PER_CLIENT
-from trimwave.plan.plan import Plan, Present
+from trimwave.decision.check import given_arrays
+from trimwave.decision.plan import Plan, Present
 
 ABSENT = "absent"
 """What `Plan.binding` says of a client that is not there."""
@@ -39,7 +39,8 @@ def spread(plan: Plan, present: Present) -> Plan:
     for at, k in enumerate(clients.tolist()):
         submodels[k], binding[k] = plan.submodels[at], plan.binding[at]
     arrays: dict[str, Any] = {}
-    for name in (*PER_CLIENT, "server_s", "given_s"):
+    energy = () if plan.energy_j is None else ("energy_j",)
+    for name in (*given_arrays(plan), "server_s", "given_s", *energy):
         values = np.asarray(getattr(plan, name))
         rest = values.max() if name == "install_bits" else 0
         arrays[name] = np.full(num_clients, rest, dtype=values.dtype)

@@ -1,0 +1,217 @@
+"""Splits of one band, or of a band for either direction, between fixed sub-models.
+
+Shapes: K clients of one cell, no draws.
+"""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from trimwave.base.errors import InfeasibleError, InputError
+from trimwave.base.tolerances import ROUNDING
+from trimwave.base.units import FloatArray
+from trimwave.cell.cell import Cell
+from trimwave.model.workload import Workload
+from trimwave.problem.latency import RoundLatency
+from trimwave.problem.limits import Limits
+from trimwave.problem.problem import Problem
+from trimwave.problem.shares import require_shares
+from trimwave.problem.solution import Solution, Status
+from trimwave.problem.violation import Violation
+from trimwave.solvers.blocks import bandwidth_block
+from trimwave.solvers.duplex import paired_shares, paired_total_s
+from trimwave.solvers.integers import realise, round_to_sizes, whole_blocks
+
+NOTHING_TO_PRUNE = Workload(
+    adapter_flops=0,
+    emulator_flops=0,
+    num_local_steps=1,
+    adapter_bits=0,
+    update_bits=0,
+    emulator_params=1,
+)
+"""Work of sub-models that are fixed: their times stand in `Problem.times`."""
+
+
+class Shares(NamedTuple):
+    """What each client has of the band, or of both bands under FDD."""
+
+    down_hz: FloatArray
+    """[K] of the band; under FDD of the downlink's [Hz]."""
+    up_hz: FloatArray | None = None
+    """[K] of the uplink's own band under FDD [Hz]; None = `down_hz` serves both."""
+
+
+def even_shares(cell: Cell) -> Shares:
+    """Return the even split, B / K each, among those who need some."""
+    down_hz, up_hz = cell.even_shares_hz(), cell.up_bandwidth_hz
+    if up_hz is None:
+        return Shares(down_hz)
+    return Shares(down_hz, down_hz * (up_hz / cell.total_bandwidth_hz))
+
+
+def best_shares(
+    latency: RoundLatency, cell: Cell, kept: FloatArray | None = None
+) -> Shares:
+    """Return the split with which fixed sub-models end soonest.
+
+    They end together, but for whom a bound of its share or a whole resource block
+    stops. Under FDD blocks are not heeded; `in_blocks` rounds to them.
+
+    Parameters
+    ----------
+    latency : RoundLatency
+        Of all clients of the cell.
+    cell : Cell
+        Those who share the band.
+    kept : [K], optional
+        Kept fractions that `latency` is of; zeros where nothing is left to prune.
+
+    Raises
+    ------
+    InfeasibleError
+        If no split obeys the bounds of their shares, C1 and C2.
+    InputError
+        If shares are bounded and the uplink has its own band.
+    """
+    kept = np.zeros(cell.num_clients) if kept is None else kept
+    problem = Problem(
+        cell=cell, workload=NOTHING_TO_PRUNE, limits=Limits(), times=latency
+    )
+    if cell.up_bandwidth_hz is not None:
+        if cell.share_bounds_hz != (None, None):
+            raise InputError(
+                "bounds of a share are for one band; leave out the columns "
+                "`bandwidth_min_hz` and `bandwidth_max_hz`, or `cell.up_bandwidth_hz`."
+            )
+        return Shares(*paired_shares(problem, kept))
+    require_shares(cell)
+    if cell.resource_block_hz is not None:
+        return Shares(whole_blocks(problem, kept))
+    return Shares(bandwidth_block(latency, kept, *cell.share_bounds_hz))
+
+
+def downlink_alone(cell: Cell) -> Cell:
+    """Return the cell with the downlink's band alone, in any shares."""
+    return replace(cell, up_bandwidth_hz=None, resource_block_hz=None)
+
+
+def one_band(problem: Problem, up_hz: FloatArray | None) -> Problem:
+    """Return P1 with the uplink's shares fixed: one band, the upload a part of u_k.
+
+    Parameters
+    ----------
+    up_hz : [K] or None
+        Shares of the uplink's band [Hz]; None where there is one band anyway.
+    """
+    if up_hz is None:
+        return problem
+    latency = problem.latency
+    return replace(
+        problem,
+        cell=replace(problem.cell, up_bandwidth_hz=None),
+        times=replace(
+            latency,
+            compute_fixed_s=latency.compute_fixed_s + latency.up_s(up_hz),
+            up_bits=np.zeros_like(latency.up_bits),
+        ),
+    )
+
+
+def realised(problem: Problem, solution: Solution) -> Solution:
+    """Round a solution as `realise` does, under FDD to real sizes alone.
+
+    The sizes are rounded at the solution's shares of the uplink, and both bands split
+    again for them.
+
+    Raises
+    ------
+    InfeasibleError
+        As `realise`.
+    """
+    up_hz = solution.up_bandwidth_hz
+    if up_hz is None:
+        return realise(problem, solution)
+    if problem.workload.emulator_sizes is None:
+        return solution
+    alike = one_band(problem, up_hz)
+    kept = round_to_sizes(alike, solution.kept, solution.bandwidth_hz)
+    down_hz, up_hz = paired_shares(problem, kept)
+    return replace(
+        solution,
+        kept=kept,
+        bandwidth_hz=down_hz,
+        up_bandwidth_hz=up_hz,
+        latency_s=float(np.max(paired_total_s(problem, kept, down_hz, up_hz))),
+        kkt_residual=None,
+        status=Status.FEASIBLE,
+    )
+
+
+def in_blocks(cell: Cell, shares: Shares) -> Shares:
+    """Round any split to whole resource blocks, one or more for each client.
+
+    By the largest remainder, within the bounds of the shares; a split in whole blocks
+    stays as it is. The cell's own without resource blocks.
+
+    Raises
+    ------
+    InfeasibleError
+        If there are fewer blocks than clients, or than their bounds need.
+    """
+    if cell.resource_block_hz is None:
+        return shares
+    down_hz = _rounded(cell, shares.down_hz, cell.total_bandwidth_hz)
+    if shares.up_hz is None or cell.up_bandwidth_hz is None:
+        return Shares(down_hz)
+    unbounded = replace(cell, bandwidth_min_hz=None, bandwidth_max_hz=None)
+    return Shares(down_hz, _rounded(unbounded, shares.up_hz, cell.up_bandwidth_hz))
+
+
+def _rounded(cell: Cell, share_hz: FloatArray, band_hz: float) -> FloatArray:
+    block_hz, shape = cell.resource_block_hz, cell.shape
+    assert block_hz is not None
+    total = np.floor(band_hz / block_hz * (1 + ROUNDING))
+    wanted = share_hz / block_hz
+    whole = np.rint(wanted)
+    near = np.abs(whole - wanted) <= ROUNDING * np.maximum(wanted, 1.0)
+    if near.all() and np.sum(whole) <= total:
+        return share_hz
+    least_hz, most_hz = cell.share_bounds_hz
+    least, most = np.ones(shape), np.full(shape, total)
+    if cell.needs_band is not None:
+        least = np.where(cell.needs_band, least, 0.0)
+    if least_hz is not None:
+        least = np.maximum(least, np.ceil(least_hz / block_hz * (1 - ROUNDING)))
+    if most_hz is not None:
+        most = np.minimum(most, np.floor(most_hz / block_hz * (1 + ROUNDING)))
+    _check(block_hz, float(total), least, most)
+    wanted = wanted * min(1.0, total / np.sum(wanted))
+    blocks = np.clip(np.floor(wanted * (1 + ROUNDING)), least, most)
+    budget = np.floor(np.sum(wanted) * (1 + ROUNDING))
+    budget = np.clip(budget, np.sum(least), np.sum(most))
+    while (left := int(budget - np.sum(blocks))) != 0:
+        step = 1 if left > 0 else -1
+        movable = blocks < most if left > 0 else blocks > least
+        gain = np.where(movable, step * (wanted - blocks), -np.inf)
+        order = np.argsort(-gain, kind="stable")[: min(abs(left), np.sum(movable))]
+        blocks[order] += step
+    return blocks * block_hz
+
+
+def _check(block_hz: float, total: float, least: FloatArray, most: FloatArray) -> None:
+    short = float(np.sum(least)) - total
+    if short > 0:
+        message = (
+            f"C1: {least.size} clients need {np.sum(least):.0f} resource blocks of "
+            f"{block_hz:g} Hz at the least, the band has {total:.0f}; use smaller "
+            "blocks or fewer clients."
+        )
+        raise InfeasibleError([Violation.of("C1", None, short, message)])
+    for k in np.flatnonzero(least > most)[:1].tolist():
+        message = (
+            f"C2: client {k} needs {least[k]:.0f} resource blocks of {block_hz:g} Hz "
+            f"or more, its largest share holds {most[k]:.0f}; use smaller blocks."
+        )
+        raise InfeasibleError([Violation.of("C2", k, least[k] - most[k], message)])

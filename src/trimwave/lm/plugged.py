@@ -1,0 +1,131 @@
+"""Trained tensors of a checkpoint, plugged into the model that they were trained on.
+
+The result is a model as transformers makes it: nothing of ours is left in it.
+"""
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from trimwave.base.errors import RunError
+from trimwave.lm.surgery.blocks import Architecture, architecture_of
+from trimwave.lm.wire.ledger import HEAD, Tensors, entry_of, is_factor
+from trimwave.model.submodel import Part
+from trimwave.recipe.config import TrainConfig
+
+Factors = dict[tuple[Part, str], dict[str, Tensor]]
+"""(block or head, path of the module) to ``lora_A`` [r, in] and ``lora_B`` [out, r]."""
+
+
+def trained_tensors(path: Path) -> Tensors:
+    """Read what a server saved, by name.
+
+    Raises
+    ------
+    RunError
+        If a name is not one of ours.
+    """
+    tensors = load_file(path)
+    try:
+        for name in tensors:
+            entry_of(name)
+    except ValueError as error:
+        raise RunError(f"{path}: {error}") from None
+    return tensors
+
+
+def factors_of(tensors: Mapping[str, Tensor]) -> Factors:
+    """Return the LoRA factors among trained tensors, by the module they sit on."""
+    factors: Factors = {}
+    for name, value in tensors.items():
+        part, kind, path = entry_of(name)
+        if kind == "factor":
+            module, _, which = f".{path}".rpartition(".lora_")
+            pair = factors.setdefault((part, module.lstrip(".")), {})
+            pair[f"lora_{which.partition('.')[0]}"] = value
+    return factors
+
+
+def plug_in(model: Any, tensors: Mapping[str, Tensor], config: TrainConfig) -> bool:
+    """Put trained weights, and the products of LoRA factors, into a model, in place.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        The original one.
+    tensors : mapping
+        As `trained_tensors` returns them.
+    config : TrainConfig
+        The run's: LoRA factors are scaled by alpha / r.
+
+    Returns
+    -------
+    bool
+        Whether a head that was tied to the embedding had to be untied, since factors
+        were trained on it.
+
+    Raises
+    ------
+    RunError
+        If the tensors are not those of this model.
+    """
+    arch = architecture_of(model)
+    with torch.no_grad():
+        for name, value in tensors.items():
+            part, _, path = entry_of(name)
+            if not is_factor(path):
+                _parameter(model, arch, part, path, value.shape).copy_(value)
+        untied = False
+        for (part, path), pair in factors_of(tensors).items():
+            if part == HEAD:
+                untied = _untie_head(model, arch)
+            module = _module(model, arch, part, path)
+            delta = (pair["lora_B"] @ pair["lora_A"]) * (
+                config.lora_alpha / pair["lora_A"].shape[0]
+            )
+            delta = delta.T if isinstance(module, Conv1D) else delta
+            if module.weight.shape != delta.shape:
+                raise RunError(f"the LoRA factors of `{part}.{path}` do not fit.")
+            module.weight.add_(delta.to(module.weight))
+    return untied
+
+
+def _module(model: Any, arch: Architecture, part: Part, path: str) -> Any:
+    if part == HEAD:
+        return getattr(model, arch.head)
+    blocks = model.get_submodule(f"{arch.base}.{arch.blocks}")
+    try:
+        return blocks[int(part)].get_submodule(path)
+    except (AttributeError, IndexError):
+        raise RunError(f"the model has no `{path}` in block {part}.") from None
+
+
+def _parameter(
+    model: Any, arch: Architecture, part: Part, path: str, shape: torch.Size
+) -> Tensor:
+    owner, _, name = path.rpartition(".")
+    found = getattr(_module(model, arch, part, owner), name, None)
+    if found is None or found.shape != shape:
+        raise RunError(
+            f"the model's `{part}.{path}` has another shape, or is not there."
+        )
+    value: Tensor = found
+    return value
+
+
+def _untie_head(model: Any, arch: Architecture) -> bool:
+    """Give the head a weight of its own, where it has the embedding's."""
+    head = getattr(model, arch.head)
+    embedding = getattr(getattr(model, arch.base), arch.embedding)
+    if head.weight is not embedding.weight:
+        return False
+    head.weight = nn.Parameter(head.weight.detach().clone(), requires_grad=False)
+    model.config = copy.copy(model.config)
+    model.config.tie_word_embeddings = False
+    return True
