@@ -5,7 +5,7 @@ import json
 
 def write_jsonl(path, records):
     """Write records, one JSON object a line; return the path."""
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
     return path
 
