@@ -6,12 +6,18 @@ from tokenizer import BOS, byte_tokenizer
 from trimwave.base.errors import InputError
 from trimwave.lm.data.asked import asked_of
 from trimwave.lm.data.encode import Encoder
-from trimwave.lm.data.rows import Row
+from trimwave.lm.data.rows import Row, Turn
 from trimwave.recipe.config import Config, DataConfig, MetricsConfig
 
 SUMS = [Row("Question: 1 + 1?\nAnswer:", "It is 2.\n#### 2"), Row("Q:", "#### 1,300")]
 TOPICS = [Row("Text: ab\nTopic:", topic, topic) for topic in ("Art", "Plant", "Art")]
 PLAIN = [Row("Say hello.", "Hello.")]
+
+
+TEMPLATE = (
+    "{% for m in messages %}<bos>{{ m.role }}: {{ m.content }}<eos>{% endfor %}"
+    "{% if add_generation_prompt %}<bos>assistant: {% endif %}"
+)
 
 
 def ask(
@@ -29,6 +35,7 @@ def ask(
         data=DataConfig(max_tokens=max_tokens, template=template),
     )
     tokenizer = byte_tokenizer(frame=frame)
+    tokenizer.chat_template = TEMPLATE
     encoder = Encoder(tokenizer, max_tokens, too_long, template)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="truncated")
@@ -91,6 +98,21 @@ def test_the_first_rows_are_taken():
     assert len(asked.prompts) == 1 and not asked.choices
     asked, _ = ask([*SUMS, *TOPICS], num_rows=99)
     assert (len(asked.prompts), len(asked.choices)) == (2, 3)
+
+
+def test_chats_are_asked_by_the_template():
+    def chat(answer, label=None):
+        turns = (Turn("user", "Which?"), Turn("assistant", answer))
+        return Row("Which?", answer, label, turns=turns)
+
+    rows = [chat("Art", "Art"), chat("Plant", "Plant"), chat("So #### 7")]
+    asked, tokenizer = ask(rows, template="chat")
+    before = "<bos>user: Which?<eos><bos>assistant: "
+    assert [texts(tokenizer, one) for one in asked.choices] == 2 * [
+        [before + "Art", before + "Plant"]
+    ]
+    (prompt,) = asked.prompts
+    assert (tokenizer.decode(prompt.tokens), prompt.number) == (before, 7)
 
 
 def test_metrics_by_name():

@@ -145,7 +145,9 @@ def test_a_run_takes_metrics_before_every_few_rounds_and_at_the_end(whole):
     assert [one["round"] for one in timing if one.get("tokens_per_s")] == [0, 3, 4]
 
 
-@pytest.mark.parametrize("stopped", [0, 2, 3])
+@pytest.mark.parametrize(
+    "stopped", [2, *(pytest.param(one, marks=pytest.mark.slow) for one in (0, 3))]
+)
 def test_a_resumed_run_has_the_same_records(bench, whole, tmp_path, stopped):
     class Stop(Exception):
         pass
@@ -161,6 +163,7 @@ def test_a_resumed_run_has_the_same_records(bench, whole, tmp_path, stopped):
     assert bytes_of(folder) == bytes_of(whole)
 
 
+@pytest.mark.slow
 def test_metrics_change_nothing_else(home, bench, whole):
     plain = merge_overrides(bench.config, ["metrics.every_rounds=0"])
     run_method(build_workbench(plain), plain, home / "plain")
@@ -171,6 +174,7 @@ def test_metrics_change_nothing_else(home, bench, whole):
     assert (whole / name).read_bytes() == (home / "plain" / name).read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["lora", "deft", "fedbiot", "split_lora"])
 def test_any_method_is_measured_on_the_whole_model(bench, whole, method):
     server = make_server(bench, method)
