@@ -25,8 +25,8 @@ import numpy as np
 
 from trimwave.base.errors import InputError
 from trimwave.base.units import BITS_PER_BYTE, MIB_BYTES
+from trimwave.decision.plan import Situation
 from trimwave.methods import label_of, parse_method
-from trimwave.plan.plan import Situation
 from trimwave.recipe.config import Config
 from trimwave.recipe.environment import Environment
 from trimwave.recipe.limits import limits_of

@@ -9,9 +9,9 @@ from trimwave.base.units import dbm_to_w
 from trimwave.cell.cell import Cell
 from trimwave.cell.fading import Rayleigh
 from trimwave.cell.link import Noise
+from trimwave.decision.plan import Situation
 from trimwave.model.costs import Costs
 from trimwave.model.shape import SHAPES
-from trimwave.plan.plan import Situation
 from trimwave.problem.limits import Limits
 from trimwave.problem.problem import Problem
 

@@ -17,7 +17,7 @@ ORDER = (
     "problem",
     "solvers",
     "analysis",
-    "plan",
+    "decision",
     "methods",
     "recipe",
     "runs",

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         RunError,
     )
     from trimwave.cell.cell import Cell
+    from trimwave.decision.plan import Plan, Scheme, Situation
     from trimwave.methods import (
         Deft,
         FedBiot,
@@ -62,7 +63,6 @@ if TYPE_CHECKING:
     from trimwave.model.submodel import Submodel
     from trimwave.model.workload import Workload
     from trimwave.model.workload_of import workload_of
-    from trimwave.plan.plan import Plan, Scheme, Situation
     from trimwave.problem.limits import Limits
     from trimwave.problem.problem import Problem
     from trimwave.problem.solution import (
@@ -104,12 +104,12 @@ _HOMES = {
     "Partial": "methods",
     "Personalised": "methods",
     "PiecewiseLinear": "base.curve",
-    "Plan": "plan.plan",
+    "Plan": "decision.plan",
     "Problem": "problem.problem",
     "PruningRule": "methods",
     "RunError": "base.errors",
-    "Scheme": "plan.plan",
-    "Situation": "plan.plan",
+    "Scheme": "decision.plan",
+    "Situation": "decision.plan",
     "Solution": "problem.solution",
     "SolutionBatch": "problem.solution",
     "Solver": "problem.solution",

@@ -8,7 +8,6 @@ from trimwave.base.moved import MODULES
 FOLDERS = {
     "cell": ["Cell"],
     "problem": ["Problem"],
-    "plan": ["Alignment", "Plan", "Scheme", "Situation"],
     "recipe": ["find_recipe", "load_config", "merge_overrides"],
     "sweep": ["read_rows", "run_sweep"],
 }

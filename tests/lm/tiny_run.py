@@ -10,12 +10,12 @@ import torch
 import transformers
 from tokenizer import byte_tokenizer
 
+from trimwave.decision.plan import Situation
 from trimwave.lm.local import LocalBackend, clients_of
 from trimwave.lm.server import LmServer
 from trimwave.lm.wire.ledger import trained_parameters
 from trimwave.lm.workbench import build_workbench
 from trimwave.methods import parse_method
-from trimwave.plan.plan import Situation
 from trimwave.recipe.config import Config
 from trimwave.recipe.environment import Environment
 from trimwave.recipe.limits import limits_of

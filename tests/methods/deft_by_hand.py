@@ -6,7 +6,7 @@ from itertools import permutations
 import numpy as np
 from helpers import LETTER_COSTS, make_problem
 
-from trimwave.plan.plan import Situation
+from trimwave.decision.plan import Situation
 
 BAND_HZ = 100e6
 MIB_BITS = 8 * 2**20

@@ -24,13 +24,13 @@ from deft_by_hand import (
 from helpers import LETTER_COSTS
 
 from trimwave.base.errors import InfeasibleError
+from trimwave.decision.plan import Situation
 from trimwave.methods.deft import Deft
 from trimwave.methods.matching import (
     joint_matching,
     threshold_matching,
     unmatched_group,
 )
-from trimwave.plan.plan import Situation
 
 
 def test_threshold_matching_is_optimal_by_brute_force():

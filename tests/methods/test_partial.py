@@ -7,9 +7,9 @@ from helpers import LETTER_COSTS, with_cell
 
 from trimwave.base.errors import InfeasibleError, InputError
 from trimwave.cell.cell import Cell
+from trimwave.decision.plan import Situation
 from trimwave.methods.partial import Partial
 from trimwave.methods.ubfp import Ubfp
-from trimwave.plan.plan import Situation
 from trimwave.problem.limits import Limits
 
 BAND = 100e6

@@ -7,9 +7,9 @@ from helpers import LETTER_COSTS, with_cell
 
 from trimwave.base.errors import InfeasibleError, InputError
 from trimwave.cell.cell import Cell
+from trimwave.decision.plan import Situation
 from trimwave.methods.lyapunov import next_carry
 from trimwave.methods.split_lora import SplitLora
-from trimwave.plan.plan import Situation
 
 BAND = 100e6
 # By hand, GPT-2 Medium, N = 1, s = 256, M = 30, LoRA r = 8.

@@ -7,8 +7,8 @@ import pytest
 from helpers import make_situation
 
 from trimwave.analysis import Selection
+from trimwave.decision.predict import plan_of
 from trimwave.methods import METHODS, parse_method
-from trimwave.plan.predict import plan_of
 from trimwave.report.name_tables import option_line
 from trimwave.report.plan_table import (
     json_text,

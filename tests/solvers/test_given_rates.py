@@ -7,8 +7,8 @@ from variants import NOISES, NOISES_PSD_SLOW, brute_force, random_variant
 
 from trimwave.analysis import prices_of
 from trimwave.base.errors import InfeasibleError, InputError
+from trimwave.decision.check import check_plan
 from trimwave.methods import METHODS, parse_method
-from trimwave.plan.check import check_plan
 from trimwave.problem.latency import RoundLatency
 from trimwave.problem.problem import Problem
 from trimwave.problem.solution import Status, solve

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from trimwave.plan.check import PER_CLIENT
-from trimwave.plan.plan import Plan, Situation
+from trimwave.decision.check import PER_CLIENT
+from trimwave.decision.plan import Plan, Situation
 from trimwave.recipe.config import Config
 from trimwave.report.aligned import legend
 from trimwave.report.axes import frame_of, plot_losses, plot_plan

@@ -18,8 +18,8 @@ from trimwave.api.training import (
 from trimwave.base.errors import InputError
 from trimwave.base.table import is_table_name
 from trimwave.cell.cell import Cell
+from trimwave.decision.plan import Situation
 from trimwave.methods import Method, ask_plan, label_of, parse_method, text_of
-from trimwave.plan.plan import Situation
 from trimwave.recipe.config import Config
 from trimwave.recipe.limits import limits_of
 from trimwave.recipe.recipe import nested, with_changes

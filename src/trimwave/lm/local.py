@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Sequence
 
+from trimwave.decision.plan import Plan, Scheme
 from trimwave.lm.server import up_wire_of
 from trimwave.lm.surgery.split import SplitModel
 from trimwave.lm.template import template_of
 from trimwave.lm.train.align import alignment_of
 from trimwave.lm.train.client import Client, Update
 from trimwave.lm.workbench import Workbench
-from trimwave.plan.plan import Plan, Scheme
 from trimwave.recipe.config import TrainConfig
 from trimwave.runs.rounds import Exchange, Server
 

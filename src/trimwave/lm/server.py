@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from trimwave.base.units import FloatArray
+from trimwave.decision.plan import Scheme
 from trimwave.lm.surgery.prune import NestedEmulator, prune_emulator
 from trimwave.lm.surgery.split import SplitModel
 from trimwave.lm.template import template_of
@@ -31,7 +32,6 @@ from trimwave.lm.wire.tensor_files import load_tensors, metadata_of, save_tensor
 from trimwave.lm.workbench import Workbench
 from trimwave.model.costs import Costs
 from trimwave.model.submodel import Submodel
-from trimwave.plan.plan import Scheme
 from trimwave.recipe.limits import limits_of
 from trimwave.runs.rounds import OWN, Delivery, Measured
 

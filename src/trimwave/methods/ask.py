@@ -8,12 +8,12 @@ from dataclasses import fields, replace
 import numpy as np
 
 from trimwave.base.errors import InputError
+from trimwave.decision.check import check_plan
+from trimwave.decision.plan import Plan, Scheme, Situation
+from trimwave.decision.present import numbered, spread
 from trimwave.methods.method import Method
 from trimwave.methods.own import fault, is_own
 from trimwave.model.costs import Costs
-from trimwave.plan.check import check_plan
-from trimwave.plan.plan import Plan, Scheme, Situation
-from trimwave.plan.present import numbered, spread
 from trimwave.problem.limits import Limits
 
 

@@ -5,10 +5,10 @@ from typing import Literal
 
 import numpy as np
 
+from trimwave.decision.bands import best_shares, even_shares
+from trimwave.decision.plan import Plan, Situation
+from trimwave.decision.predict import latency_of, plan_of
 from trimwave.model.submodel import Submodel
-from trimwave.plan.bands import best_shares, even_shares
-from trimwave.plan.plan import Plan, Situation
-from trimwave.plan.predict import latency_of, plan_of
 
 Bandwidth = Literal["optimal", "uniform"]
 """How the band is split: so that all end together, or evenly."""

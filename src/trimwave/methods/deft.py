@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from trimwave.base.errors import InfeasibleError, InputError
 from trimwave.base.units import FloatArray, IntArray
+from trimwave.decision.plan import Plan, Scheme, Situation
+from trimwave.decision.predict import best_band, latency_of, plan_of
 from trimwave.methods.common import CommonOptions, require_not_negative
 from trimwave.methods.matching import (
     joint_matching,
@@ -21,8 +23,6 @@ from trimwave.methods.matching import (
 )
 from trimwave.model.costs import Costs
 from trimwave.model.submodel import Bill, Submodel, Trained
-from trimwave.plan.plan import Plan, Scheme, Situation
-from trimwave.plan.predict import best_band, latency_of, plan_of
 from trimwave.problem.limits import Limits
 from trimwave.problem.violation import ROUNDING, Violation
 from trimwave.solvers.blocks import band_needed

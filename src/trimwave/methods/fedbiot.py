@@ -6,11 +6,11 @@ from typing import Literal
 import numpy as np
 
 from trimwave.base.errors import InputError
+from trimwave.decision.plan import Alignment, Plan, Scheme, Situation
 from trimwave.methods.bands import Bandwidth, fixed_plan
 from trimwave.methods.common import CommonOptions, require_not_negative
 from trimwave.model.costs import Costs
 from trimwave.model.submodel import Submodel, Trained
-from trimwave.plan.plan import Alignment, Plan, Scheme, Situation
 from trimwave.problem.limits import Limits
 
 

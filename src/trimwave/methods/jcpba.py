@@ -6,12 +6,12 @@ from typing import Literal
 import numpy as np
 
 from trimwave.base.units import FloatArray, IntArray
+from trimwave.decision.bands import realised
+from trimwave.decision.plan import Plan, Scheme, Situation
 from trimwave.methods.common import CommonOptions
 from trimwave.methods.pruning import pruned_plan, pruned_scheme
 from trimwave.model.costs import Costs
 from trimwave.model.submodel import Trained
-from trimwave.plan.bands import realised
-from trimwave.plan.plan import Plan, Scheme, Situation
 from trimwave.problem.limits import Limits
 from trimwave.problem.problem import Problem
 from trimwave.problem.solution import Solution, solve

@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 from trimwave.base.errors import InfeasibleError
 from trimwave.base.units import FloatArray
+from trimwave.decision.bands import best_shares
+from trimwave.decision.plan import Plan, Scheme, Situation
 from trimwave.methods.common import CommonOptions, require_positive
 from trimwave.methods.pruning import pruned_plan, pruned_scheme
 from trimwave.methods.ubfp import Ubfp
 from trimwave.model.costs import Costs
 from trimwave.model.submodel import Trained
-from trimwave.plan.bands import best_shares
-from trimwave.plan.plan import Plan, Scheme, Situation
 from trimwave.problem.limits import Limits
 from trimwave.problem.problem import Problem
 from trimwave.problem.violation import ROUNDING

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
+from trimwave.decision.plan import Plan, Scheme, Situation
 from trimwave.methods.bands import Bandwidth, fixed_plan
 from trimwave.methods.common import CommonOptions
 from trimwave.model.costs import Costs
 from trimwave.model.submodel import Submodel
-from trimwave.plan.plan import Plan, Scheme, Situation
 from trimwave.problem.limits import Limits
 
 

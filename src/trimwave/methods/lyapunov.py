@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from trimwave.base.units import FloatArray, IntArray
+from trimwave.decision.plan import Situation
+from trimwave.decision.predict import best_band, latency_of
 from trimwave.model.submodel import Bill
-from trimwave.plan.plan import Situation
-from trimwave.plan.predict import best_band, latency_of
 
 TARGET_MARGIN = 1.2
 """Latency target over the median time of a round with everyone in it."""

@@ -3,8 +3,8 @@
 from typing import Protocol, runtime_checkable
 
 from trimwave.base.units import IntArray
+from trimwave.decision.plan import Plan, Scheme, Situation
 from trimwave.model.costs import Costs
-from trimwave.plan.plan import Plan, Scheme, Situation
 from trimwave.problem.limits import Limits
 from trimwave.problem.problem import Problem
 from trimwave.problem.solution import Solution

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from trimwave.base.units import IntArray
+from trimwave.decision.plan import Plan, Scheme, Situation
+from trimwave.decision.predict import latency_of
 from trimwave.methods.common import CommonOptions, require_positive
 from trimwave.methods.lyapunov import Schedule, next_carry, queue_s, schedule_of
 from trimwave.methods.pruning import pruned_plan, pruned_scheme
 from trimwave.model.costs import Costs
 from trimwave.model.submodel import Bill, Trained
-from trimwave.plan.plan import Plan, Scheme, Situation
-from trimwave.plan.predict import latency_of
 from trimwave.problem.limits import Limits
 from trimwave.problem.solution import solve
 from trimwave.solvers import get_solver

@@ -5,6 +5,8 @@ from typing import Literal
 
 import numpy as np
 
+from trimwave.decision.bands import even_shares, in_blocks
+from trimwave.decision.plan import Plan, Scheme, Situation
 from trimwave.methods.common import CommonOptions, require_positive
 from trimwave.methods.latency_budget import (
     deadline_of,
@@ -16,8 +18,6 @@ from trimwave.methods.latency_budget import (
 from trimwave.methods.pruning import pruned_plan, pruned_scheme
 from trimwave.model.costs import Costs
 from trimwave.model.submodel import Trained
-from trimwave.plan.bands import even_shares, in_blocks
-from trimwave.plan.plan import Plan, Scheme, Situation
 from trimwave.problem.limits import Limits
 from trimwave.solvers.integers import round_to_sizes
 

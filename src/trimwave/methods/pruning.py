@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from trimwave.base.errors import InputError
 from trimwave.base.units import FloatArray
+from trimwave.decision.plan import Plan, Scheme, Situation
+from trimwave.decision.predict import plan_of
 from trimwave.methods.common import CommonOptions
 from trimwave.model.costs import Costs
 from trimwave.model.submodel import Trained
-from trimwave.plan.plan import Plan, Scheme, Situation
-from trimwave.plan.predict import plan_of
 from trimwave.problem.limits import Limits
 from trimwave.problem.problem import Problem
 from trimwave.problem.solution import Solution

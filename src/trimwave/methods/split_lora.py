@@ -11,12 +11,12 @@ import numpy as np
 from trimwave.base.errors import InfeasibleError
 from trimwave.base.roots import bracket_root
 from trimwave.base.units import FloatArray, IntArray
+from trimwave.decision.plan import Plan, Scheme, Situation
+from trimwave.decision.predict import latency_of, plan_of
 from trimwave.methods.common import CommonOptions, require_positive
 from trimwave.methods.lyapunov import Schedule, next_carry, queue_s, schedule_of
 from trimwave.model.costs import Costs
 from trimwave.model.submodel import Bill, Submodel
-from trimwave.plan.plan import Plan, Scheme, Situation
-from trimwave.plan.predict import latency_of, plan_of
 from trimwave.problem.limits import Limits
 from trimwave.problem.violation import ROUNDING, Violation
 from trimwave.solvers.blocks import band_needed

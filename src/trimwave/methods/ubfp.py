@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
+from trimwave.decision.bands import one_band
+from trimwave.decision.plan import Plan, Scheme, Situation
 from trimwave.methods.common import CommonOptions
 from trimwave.methods.pruning import pruned_plan, pruned_scheme
 from trimwave.model.costs import Costs
 from trimwave.model.submodel import Trained
-from trimwave.plan.bands import one_band
-from trimwave.plan.plan import Plan, Scheme, Situation
 from trimwave.problem.limits import Limits
 from trimwave.problem.solution import solve
 from trimwave.solvers import get_solver

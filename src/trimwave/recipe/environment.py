@@ -18,9 +18,9 @@ from trimwave.cell.cell import Cell
 from trimwave.cell.fading import Rayleigh
 from trimwave.cell.reach import OutOfReach, out_of_reach
 from trimwave.cell.trace import WORDS, Samples, Trace
+from trimwave.decision.plan import Plan, Present, Situation
+from trimwave.decision.played import Replay
 from trimwave.model.costs import Costs
-from trimwave.plan.plan import Plan, Present, Situation
-from trimwave.plan.played import Replay
 from trimwave.problem.limits import Limits
 from trimwave.recipe.config import Config
 from trimwave.recipe.distance import mean_loss_db

@@ -7,10 +7,10 @@ import numpy as np
 from trimwave.base.errors import InputError, nearest
 from trimwave.base.units import FloatArray, IntArray
 from trimwave.cell.partition import client_sizes
+from trimwave.decision.plan import Situation
 from trimwave.model.config_file import CONFIG, local_path, read_config
 from trimwave.model.costs import Costs
 from trimwave.model.shape import SHAPES, ModelShape
-from trimwave.plan.plan import Situation
 from trimwave.recipe.config import Config
 from trimwave.recipe.environment import Environment
 from trimwave.recipe.fleet import fleet_of

@@ -15,7 +15,7 @@ from trimwave.cell.reach import LEAST_RATE_BPS
 from trimwave.cell.timeline import Timeline
 from trimwave.cell.trace import Holes, LinkKind, Trace
 from trimwave.cell.trace_file import read_trace
-from trimwave.plan.played import Replay
+from trimwave.decision.played import Replay
 from trimwave.recipe.config import Config
 from trimwave.recipe.fleet import fleet_of
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from trimwave.base.errors import MissingExtraError
-from trimwave.plan.plan import Plan
+from trimwave.decision.plan import Plan
 from trimwave.report.picture import COLOURS, draw_panel, methods_with
 from trimwave.report.target import Results
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from trimwave.analysis import Selection
 from trimwave.base.units import BITS_PER_BYTE, MIB_BYTES, FloatArray, IntArray
-from trimwave.plan.plan import Plan, Situation
+from trimwave.decision.plan import Plan, Situation
 from trimwave.report.aligned import aligned, narrow
 
 MOST_ROWS = 20

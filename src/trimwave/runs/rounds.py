@@ -15,10 +15,10 @@ import numpy as np
 
 from trimwave.base.errors import RunError
 from trimwave.base.units import BITS_PER_BYTE, FloatArray
+from trimwave.decision.plan import Plan
 from trimwave.methods import Method, ask_plan, ask_scheme
 from trimwave.model.costs import Costs
 from trimwave.model.submodel import Submodel
-from trimwave.plan.plan import Plan
 from trimwave.recipe.environment import Environment
 from trimwave.runs.best import best_round, has_stopped, stop_after
 from trimwave.runs.records import Run

@@ -7,8 +7,8 @@ import numpy as np
 
 from trimwave.base.errors import InputError
 from trimwave.base.units import BITS_PER_BYTE
+from trimwave.decision.plan import Plan
 from trimwave.methods import ask_plan, label_of, parse_method
-from trimwave.plan.plan import Plan
 from trimwave.recipe.config import Config
 from trimwave.recipe.environment import Environment
 from trimwave.recipe.situation import costs_from, num_samples_of, shape_named

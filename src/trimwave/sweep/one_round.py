@@ -18,8 +18,8 @@ from trimwave.analysis import (
 from trimwave.base.errors import InputError
 from trimwave.base.tolerances import ROUNDING
 from trimwave.cell.link import DIRECTIONS
+from trimwave.decision.plan import Plan, Situation
 from trimwave.methods import SolvesP1, ask_plan, parse_method, ready
-from trimwave.plan.plan import Plan, Situation
 from trimwave.problem.solution import solve
 from trimwave.recipe.config import Config
 from trimwave.recipe.situation import situate

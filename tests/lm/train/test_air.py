@@ -5,13 +5,13 @@ import pytest
 import torch
 from tiny_run import changed, clients, held, same_tensors, trained_of
 
+from trimwave.decision.plan import Scheme
 from trimwave.lm import split_model
 from trimwave.lm.data.encode import batch_indices
 from trimwave.lm.server import LmServer
 from trimwave.lm.train.air import over_the_air
 from trimwave.lm.train.tune import answer_loss
 from trimwave.lm.wire.ledger import tensors_of, trained_parameters
-from trimwave.plan.plan import Scheme
 
 STEPS, ROWS = 3, 2
 

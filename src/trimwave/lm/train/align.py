@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from trimwave.base.streams import stream
+from trimwave.decision.plan import Alignment
 from trimwave.lm.data.encode import IGNORED, Encoded, batch_indices, collate
 from trimwave.lm.surgery.importance import masked
 from trimwave.lm.surgery.ranking import KeptSet, Ranking
 from trimwave.lm.surgery.split import SplitModel
 from trimwave.lm.wire.ledger import is_factor
-from trimwave.plan.plan import Alignment
 from trimwave.recipe.config import AlignConfig
 
 PUBLIC = 2**31

@@ -7,8 +7,8 @@ from helpers import LETTER_COSTS, make_problem, make_situation
 from two_clients import BLOCK_BITS, BLOCK_FLOPS, CELL, HEAD_FLOPS, SHARE_HZ, submodels
 
 from trimwave.base.errors import InfeasibleError, InputError
-from trimwave.plan.plan import Situation
-from trimwave.plan.predict import best_band, latency_of, plan_of
+from trimwave.decision.plan import Situation
+from trimwave.decision.predict import best_band, latency_of, plan_of
 
 EMBEDDING_BITS = (51_463_168 + 1_048_576 + 2_048) * 16
 

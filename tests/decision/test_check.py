@@ -7,8 +7,8 @@ import pytest
 from helpers import make_situation, with_cell, with_costs
 
 from trimwave.base.errors import InputError
+from trimwave.decision.check import check_plan
 from trimwave.methods import ALL, METHODS, parse_method
-from trimwave.plan.check import check_plan
 
 SIZES = 22 * 12_596_224 - np.arange(1300)[::-1] * 200_000
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from trimwave.base.units import IntArray
-from trimwave.plan.plan import Plan, Present
+from trimwave.decision.plan import Plan, Present
 
 ABSENT = "absent"
 """What `Plan.binding` says of a client that is not there."""
@@ -39,7 +39,7 @@ def spread(plan: Plan, present: Present) -> Plan:
         submodels[k], binding[k] = plan.submodels[at], plan.binding[at]
     arrays: dict[str, Any] = {}
     energy = () if plan.energy_j is None else ("energy_j",)
-    for name in (*PER_CLIENT, "server_s", "given_s", *energy):
+    for name in (*given_arrays(plan), "server_s", "given_s", *energy):
         values = np.asarray(getattr(plan, name))
         rest = values.max() if name == "install_bits" else 0
         arrays[name] = np.full(num_clients, rest, dtype=values.dtype)

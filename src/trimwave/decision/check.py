@@ -13,9 +13,9 @@ import numpy as np
 
 from trimwave.base.errors import InputError
 from trimwave.base.tolerances import ROUNDING
+from trimwave.decision.plan import Plan, Scheme, Situation
 from trimwave.model.costs import BUT_KEPT, QUANTISED_BITS, Costs
 from trimwave.model.submodel import Runs, Submodel, Trained
-from trimwave.plan.plan import Plan, Scheme, Situation
 
 PER_CLIENT = (
     *("bandwidth_hz", "compute_s", "down_s", "up_s", "down_bits", "up_bits"),
@@ -48,7 +48,7 @@ def check_plan(
     if not isinstance(plan, Plan):
         raise InputError(
             f"method {label} returned {type(plan).__name__} instead of a `Plan`; "
-            "`plan_of` of `trimwave.plan.predict` makes one."
+            "`plan_of` of `trimwave.decision.predict` makes one."
         )
     for wrong in chain(_shapes(situation, plan), _numbers(situation, plan)):
         raise InputError(f"the plan of {label} cannot be run: {wrong}.")

@@ -6,9 +6,9 @@ from two_clients import BLOCK_BITS, BLOCK_FLOPS, CELL, HEAD_FLOPS, SHARE_HZ, sub
 
 from trimwave.base.curve import PiecewiseLinear
 from trimwave.base.errors import InputError
+from trimwave.decision.plan import Situation
+from trimwave.decision.predict import plan_of
 from trimwave.methods import ALL, parse_method
-from trimwave.plan.plan import Situation
-from trimwave.plan.predict import plan_of
 
 
 @pytest.fixture

@@ -7,8 +7,7 @@ import pytest
 from helpers import make_situation, with_cell, with_costs
 
 from trimwave.base.errors import InfeasibleError
-from trimwave.methods import ALL, parse_method
-from trimwave.plan.bands import (
+from trimwave.decision.bands import (
     Shares,
     best_shares,
     even_shares,
@@ -16,8 +15,9 @@ from trimwave.plan.bands import (
     one_band,
     realised,
 )
-from trimwave.plan.check import check_plan
-from trimwave.plan.predict import latency_of
+from trimwave.decision.check import check_plan
+from trimwave.decision.predict import latency_of
+from trimwave.methods import ALL, parse_method
 from trimwave.problem.solution import solve
 from trimwave.solvers import Exact
 

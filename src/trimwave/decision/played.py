@@ -17,7 +17,7 @@ from trimwave.base.units import FloatArray
 from trimwave.cell.cell import Cell
 from trimwave.cell.link import Direction
 from trimwave.cell.timeline import Timeline
-from trimwave.plan.plan import Plan
+from trimwave.decision.plan import Plan
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from two_clients import CELL, SHARE_HZ, submodels
 
 from trimwave.base.errors import InfeasibleError
+from trimwave.decision.plan import Situation
+from trimwave.decision.predict import best_band, latency_of, plan_of
 from trimwave.methods import ALL, parse_method
-from trimwave.plan.plan import Situation
-from trimwave.plan.predict import best_band, latency_of, plan_of
 
 EMBEDDING_BITS = (51_463_168 + 1_048_576 + 2_048) * 16
 FREE = (

@@ -10,9 +10,9 @@ import numpy as np
 from trimwave.base.errors import InfeasibleError, InputError
 from trimwave.base.units import FloatArray, IntArray
 from trimwave.cell.cell import Cell
+from trimwave.decision.bands import Shares, best_shares, downlink_alone, in_blocks
+from trimwave.decision.plan import Plan, Situation
 from trimwave.model.submodel import Bill, Submodel
-from trimwave.plan.bands import Shares, best_shares, downlink_alone, in_blocks
-from trimwave.plan.plan import Plan, Situation
 from trimwave.problem.latency import RoundLatency
 from trimwave.problem.problem import Problem
 from trimwave.problem.solution import Solution

@@ -7,11 +7,11 @@ import pytest
 from helpers import make_situation, with_cell
 
 from trimwave.base.errors import InputError
+from trimwave.decision.check import PER_CLIENT
+from trimwave.decision.plan import Present
+from trimwave.decision.present import ABSENT
 from trimwave.methods import ALL, ask_plan, parse_method
 from trimwave.methods.pruning import pruned_plan
-from trimwave.plan.check import PER_CLIENT
-from trimwave.plan.plan import Present
-from trimwave.plan.present import ABSENT
 
 HERE = np.array([1, 3, 4, 5])
 EVERYONE = with_cell(make_situation(0, num_clients=7), server_speed_flops_per_s=50e12)

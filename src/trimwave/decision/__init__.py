@@ -1,0 +1,1 @@
+"""The seam: what a method sees and what it decides."""
