@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from trimwave.base.units import IntArray
+from trimwave.decision.check import given_arrays
 from trimwave.decision.plan import Plan, Present
 
 ABSENT = "absent"
