@@ -154,8 +154,8 @@ def test_who_is_dropped_is_said():
     assert selection_lines(chosen, 15.0) == [said]
     open_ = replace(chosen, most=3)
     assert (
-        "no more than 3 could be; dropped: c"
-        in selection_lines(open_, 15.0, names="abc")[0]
+        "no more than 3 could be; dropped: 2 c"
+        in selection_lines(open_, 15.0, "abc")[0]
     )
     assert selection_lines(chosen, None) == ["2 of 3 clients served; dropped: 2"]
     lots = replace(chosen, dropped=np.arange(2, 90))

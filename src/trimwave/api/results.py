@@ -8,7 +8,7 @@ from typing import Any, Literal
 from trimwave.decision.check import PER_CLIENT
 from trimwave.decision.plan import Plan, Situation
 from trimwave.recipe.config import Config
-from trimwave.report.aligned import legend
+from trimwave.report.aligned import legend, wrapped
 from trimwave.report.axes import frame_of, plot_losses, plot_plan
 from trimwave.report.plan_table import (
     plan_json,
@@ -132,9 +132,10 @@ class Planned(Shown):
 
     def table(self) -> Sheet:
         """Return the table that `trimwave plan` prints."""
-        lines = plan_lines(self.situation, self.plan)
         told = legend(plan_meanings(self.plan), COLUMNS)
-        return Sheet(content=plan_table(self.plan, COLUMNS), lines=(*told, *lines))
+        for line in plan_lines(self.situation, self.plan):
+            told += wrapped(line, COLUMNS)
+        return Sheet(content=["", *plan_table(self.plan, COLUMNS), ""], lines=told)
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the seconds of every client; returns matplotlib axes.

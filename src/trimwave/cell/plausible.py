@@ -253,7 +253,7 @@ HELD = Quantity(
 )
 """The part of the emulator that lies on the device already."""
 
-TIME = Quantity(
+PASS_TIME = Quantity(
     unit="s",
     least=1e-9,
     too_low="a clock tick takes 1e-9",

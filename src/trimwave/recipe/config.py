@@ -88,7 +88,6 @@ class CellConfig:
         block_hz = self.resource_block_hz
         if block_hz is None:
             return
-        plausible.BLOCK.require("cell.resource_block_hz", block_hz)
         for name in ("total_bandwidth_hz", "up_bandwidth_hz"):
             band_hz = getattr(self, name)
             if band_hz is not None and block_hz > band_hz:
@@ -96,6 +95,7 @@ class CellConfig:
                     f"`cell.resource_block_hz` = {block_hz:g} is more than "
                     f"`cell.{name}` = {band_hz:g}."
                 )
+        plausible.BLOCK.require("cell.resource_block_hz", block_hz)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

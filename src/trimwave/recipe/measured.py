@@ -13,12 +13,12 @@ from trimwave.base.decode import read_text
 from trimwave.base.errors import InputError
 from trimwave.base.stored import sha256_of
 from trimwave.base.units import FloatArray, IntArray
-from trimwave.cell.plausible import DAMAGE, HELD, PRUNE_RATE, TIME
+from trimwave.cell.plausible import DAMAGE, HELD, PASS_TIME, PRUNE_RATE
 from trimwave.recipe.config import Config
 
 TIME_COLUMNS = (
     Column("kept", HELD),
-    Column("time_s", TIME),
+    Column("time_s", PASS_TIME),
     Column("client", required=False),
 )
 """What a table of times may have."""
