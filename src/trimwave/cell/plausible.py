@@ -202,7 +202,7 @@ PRUNE_RATE = Quantity(
 )
 """A pruning rate."""
 
-TIME = Quantity(
+INSTANT = Quantity(
     unit="s",
     least=0.0,
     too_low="a clock begins at 0",

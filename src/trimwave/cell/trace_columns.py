@@ -6,7 +6,7 @@ from dataclasses import replace
 from trimwave.base.columns import Column
 from trimwave.base.errors import InputError
 from trimwave.cell.link import DIRECTIONS, Direction
-from trimwave.cell.plausible import GAIN, RATE, SNR, SPEED, TIME
+from trimwave.cell.plausible import GAIN, INSTANT, RATE, SNR, SPEED
 from trimwave.cell.trace import WORDS, LinkKind
 
 BIT_PER_S = {"bit/s": ("bps", 1.0), "kbit/s": ("kbps", 1e3), "Mbit/s": ("mbps", 1e6)}
@@ -41,7 +41,7 @@ def _links() -> list[Column]:
 
 TRACE_COLUMNS = (
     Column("round", required=False),
-    Column("time_s", TIME, required=False),
+    Column("time_s", INSTANT, required=False),
     Column("client", is_text=True),
     *_links(),
     Column("available", required=False),
