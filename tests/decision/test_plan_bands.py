@@ -183,7 +183,7 @@ def test_rounding_is_by_the_largest_remainder():
     assert blocks(46e6, 27e6, 27e6, bandwidth_max_hz=most) == [2, 4, 4]
     least = np.array([0.0, 45e6, 0.0])
     assert blocks(33e6, 33e6, 34e6, bandwidth_min_hz=least) == [2, 5, 3]
-    with pytest.raises(InfeasibleError, match="3 clients need 3 resource blocks of"):
+    with pytest.raises(InfeasibleError, match="the clients need 3 resource blocks of"):
         blocks(33e6, 33e6, 34e6, resource_block_hz=45e6)
     narrow, wide = np.full(3, 11e6), np.full(3, 19e6)
     with pytest.raises(InfeasibleError, match="client 0 needs 2 resource blocks"):

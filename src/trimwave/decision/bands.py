@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trimwave.base.errors import InfeasibleError, InputError
 from trimwave.base.tolerances import ROUNDING
 from trimwave.base.units import FloatArray
 from trimwave.cell.cell import Cell
@@ -18,10 +17,14 @@ from trimwave.problem.limits import Limits
 from trimwave.problem.problem import Problem
 from trimwave.problem.shares import require_shares
 from trimwave.problem.solution import Solution, Status
-from trimwave.problem.violation import Violation
 from trimwave.solvers.blocks import bandwidth_block
-from trimwave.solvers.duplex import paired_shares, paired_total_s
+from trimwave.solvers.duplex import (
+    paired_shares,
+    paired_total_s,
+    require_free_shares,
+)
 from trimwave.solvers.integers import realise, round_to_sizes, whole_blocks
+from trimwave.solvers.resource_blocks import BlockGrid
 
 NOTHING_TO_PRUNE = Workload(
     adapter_flops=0,
@@ -44,11 +47,12 @@ class Shares(NamedTuple):
 
 
 def even_shares(cell: Cell) -> Shares:
-    """Return the even split, B / K each, among those who need some."""
-    down_hz, up_hz = cell.even_shares_hz(), cell.up_bandwidth_hz
-    if up_hz is None:
-        return Shares(down_hz)
-    return Shares(down_hz, down_hz * (up_hz / cell.total_bandwidth_hz))
+    """Return the even split, B / K each."""
+    if (up_hz := cell.up_bandwidth_hz) is None:
+        return Shares(cell.even_shares_hz())
+    require_free_shares(cell)
+    clients = cell.num_clients
+    return Shares(cell.even_shares_hz(), np.full(clients, up_hz / clients))
 
 
 def best_shares(
@@ -73,18 +77,14 @@ def best_shares(
     InfeasibleError
         If no split obeys the bounds of their shares, C1 and C2.
     InputError
-        If shares are bounded and the uplink has its own band.
+        If shares are bounded, or rates given, and the uplink has its own band.
     """
     kept = np.zeros(cell.num_clients) if kept is None else kept
     problem = Problem(
         cell=cell, workload=NOTHING_TO_PRUNE, limits=Limits(), times=latency
     )
     if cell.up_bandwidth_hz is not None:
-        if cell.share_bounds_hz != (None, None):
-            raise InputError(
-                "bounds of a share are for one band; leave out the columns "
-                "`bandwidth_min_hz` and `bandwidth_max_hz`, or `cell.up_bandwidth_hz`."
-            )
+        require_free_shares(cell)
         return Shares(*paired_shares(problem, kept))
     require_shares(cell)
     if cell.resource_block_hz is not None:
@@ -162,56 +162,29 @@ def in_blocks(cell: Cell, shares: Shares) -> Shares:
     """
     if cell.resource_block_hz is None:
         return shares
-    down_hz = _rounded(cell, shares.down_hz, cell.total_bandwidth_hz)
+    down_hz = _rounded(cell, shares.down_hz)
     if shares.up_hz is None or cell.up_bandwidth_hz is None:
         return Shares(down_hz)
-    unbounded = replace(cell, bandwidth_min_hz=None, bandwidth_max_hz=None)
-    return Shares(down_hz, _rounded(unbounded, shares.up_hz, cell.up_bandwidth_hz))
+    uplink = replace(cell, total_bandwidth_hz=cell.up_bandwidth_hz)
+    return Shares(down_hz, _rounded(uplink, shares.up_hz))
 
 
-def _rounded(cell: Cell, share_hz: FloatArray, band_hz: float) -> FloatArray:
-    block_hz, shape = cell.resource_block_hz, cell.shape
-    assert block_hz is not None
-    total = np.floor(band_hz / block_hz * (1 + ROUNDING))
-    wanted = share_hz / block_hz
+def _rounded(cell: Cell, share_hz: FloatArray) -> FloatArray:
+    """Round the shares of a cell's one band."""
+    grid = BlockGrid.of(Problem(cell=cell, workload=NOTHING_TO_PRUNE, limits=Limits()))
+    wanted = share_hz / grid.block_hz
     whole = np.rint(wanted)
     near = np.abs(whole - wanted) <= ROUNDING * np.maximum(wanted, 1.0)
-    if near.all() and np.sum(whole) <= total:
+    if near.all() and np.sum(whole) <= grid.total:
         return share_hz
-    least_hz, most_hz = cell.share_bounds_hz
-    least, most = np.ones(shape), np.full(shape, total)
-    if cell.needs_band is not None:
-        least = np.where(cell.needs_band, least, 0.0)
-    if least_hz is not None:
-        least = np.maximum(least, np.ceil(least_hz / block_hz * (1 - ROUNDING)))
-    if most_hz is not None:
-        most = np.minimum(most, np.floor(most_hz / block_hz * (1 + ROUNDING)))
-    _check(block_hz, float(total), least, most)
-    wanted = wanted * min(1.0, total / np.sum(wanted))
-    blocks = np.clip(np.floor(wanted * (1 + ROUNDING)), least, most)
+    wanted = wanted * min(1.0, grid.total / np.sum(wanted))
+    blocks = np.clip(np.floor(wanted * (1 + ROUNDING)), grid.least, grid.most)
     budget = np.floor(np.sum(wanted) * (1 + ROUNDING))
-    budget = np.clip(budget, np.sum(least), np.sum(most))
+    budget = np.clip(budget, np.sum(grid.least), np.sum(grid.most))
     while (left := int(budget - np.sum(blocks))) != 0:
         step = 1 if left > 0 else -1
-        movable = blocks < most if left > 0 else blocks > least
+        movable = blocks < grid.most if left > 0 else blocks > grid.least
         gain = np.where(movable, step * (wanted - blocks), -np.inf)
         order = np.argsort(-gain, kind="stable")[: min(abs(left), np.sum(movable))]
         blocks[order] += step
-    return blocks * block_hz
-
-
-def _check(block_hz: float, total: float, least: FloatArray, most: FloatArray) -> None:
-    short = float(np.sum(least)) - total
-    if short > 0:
-        message = (
-            f"C1: {least.size} clients need {np.sum(least):.0f} resource blocks of "
-            f"{block_hz:g} Hz at the least, the band has {total:.0f}; use smaller "
-            "blocks or fewer clients."
-        )
-        raise InfeasibleError([Violation.of("C1", None, short, message)])
-    for k in np.flatnonzero(least > most)[:1].tolist():
-        message = (
-            f"C2: client {k} needs {least[k]:.0f} resource blocks of {block_hz:g} Hz "
-            f"or more, its largest share holds {most[k]:.0f}; use smaller blocks."
-        )
-        raise InfeasibleError([Violation.of("C2", k, least[k] - most[k], message)])
+    return blocks * grid.block_hz

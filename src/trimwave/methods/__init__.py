@@ -12,7 +12,7 @@ from trimwave.methods.fedqlora import FedQlora
 from trimwave.methods.jcpba import Jcpba
 from trimwave.methods.latency_budget import LatencyBudget
 from trimwave.methods.lora import Lora
-from trimwave.methods.method import Method, SolvesP1
+from trimwave.methods.method import Method, ServesSome, SolvesP1
 from trimwave.methods.parse import (
     facts_of_rule,
     inputs_of_rules,
@@ -41,6 +41,7 @@ __all__ = [
     "Partial",
     "Personalised",
     "PruningRule",
+    "ServesSome",
     "SolvesP1",
     "SplitLora",
     "Ubfp",

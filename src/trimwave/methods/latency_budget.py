@@ -161,7 +161,7 @@ def _needed(problem: Problem, deadline_s: float) -> FloatArray:
     need = band_needed(problem.latency, least_kept(problem), deadline_s, *bounds)
     if (block_hz := cell.resource_block_hz) is None:
         return need
-    return np.maximum(np.ceil(need / block_hz * (1 - ROUNDING)), 1.0) * block_hz
+    return np.ceil(need / block_hz * (1 - ROUNDING)) * block_hz
 
 
 def _in_time(problem: Problem, budget_s: float) -> NDArray[np.bool_]:

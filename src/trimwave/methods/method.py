@@ -45,6 +45,11 @@ class SolvesP1(Protocol):
     def problem(self, situation: Situation) -> Problem:
         """Return P1 of a round, as the method solves it."""
 
+
+@runtime_checkable
+class ServesSome(SolvesP1, Protocol):
+    """One that makes a plan of an answer to P1 of some of the clients too."""
+
     def plan_for(
         self,
         situation: Situation,
@@ -52,4 +57,4 @@ class SolvesP1(Protocol):
         solution: Solution,
         clients: IntArray | None = None,
     ) -> Plan:
-        """Return the plan of an answer to P1 of some clients, or of all."""
+        """Return the plan of a solution of `clients`, or of all."""

@@ -10,6 +10,7 @@ import numpy as np
 from trimwave.analysis import Selection
 from trimwave.base.units import BITS_PER_BYTE, MIB_BYTES, FloatArray, IntArray
 from trimwave.decision.plan import Plan, Situation
+from trimwave.decision.present import ABSENT
 from trimwave.report.aligned import aligned, narrow
 
 MOST_ROWS = 20
@@ -34,6 +35,7 @@ MEANINGS = {
     "compute": "local fine-tuning",
     "down": "download",
     "up": "upload",
+    "J": "energy of sending, and of computing where that is known",
     "MiB": "download in the round",
     "GB": "peak memory, by the model",
     "held by": "what keeps beta from going on: memory (C3), beta_max or beta_min (C4)",
@@ -111,6 +113,7 @@ def _numbers(plan: Plan) -> dict[str, FloatArray]:
         "compute": plan.compute_s,
         "down": plan.down_s,
         "up": plan.up_s,
+        **({} if plan.energy_j is None else {"J": plan.energy_j}),
         "MiB": _mib(plan.down_bits),
         "GB": plan.memory_bytes / 1e9,
     }
@@ -127,7 +130,7 @@ def _cells(plan: Plan, clients: IntArray, digits: int) -> dict[str, list[str]]:
             for one, taken in zip(values[clients].tolist(), chosen, strict=True)
         ]
     columns["held by"] = [
-        plan.binding[k] if taken else "not scheduled"
+        plan.binding[k] if taken or plan.binding[k] == ABSENT else "not scheduled"
         for k, taken in zip(at, chosen, strict=True)
     ]
     return columns
@@ -185,7 +188,9 @@ def plan_lines(
 def _left_out(plan: Plan) -> str:
     """Say what the table does not show of many clients."""
     chosen = zip(plan.binding, plan.scheduled.tolist(), strict=True)
-    counts = Counter(name if taken else "not scheduled" for name, taken in chosen)
+    counts = Counter(
+        name if taken or name == ABSENT else "not scheduled" for name, taken in chosen
+    )
     names = {"-": "nothing"}
     held = ", ".join(
         f"{names.get(one, one)} {number}" for one, number in counts.most_common()
@@ -224,7 +229,9 @@ def _mean_pruning(
 ) -> str:
     """Say what C5 comes to."""
     limits = situation.limits
-    weights = situation.cell.num_samples[takes_part] if limits.weighted else None
+    weights = None
+    if limits.weighted:  # the cell is of those who are there
+        weights = situation.cell.num_samples[takes_part[situation.clients]]
     mean, beta_bar = float(np.average(rates, weights=weights)), limits.beta_bar
     state = "tight" if mean > beta_bar - 1e-3 else "slack"
     if mean > beta_bar + 1e-6:

@@ -12,6 +12,7 @@ from trimwave.base.errors import InputError
 from trimwave.base.roots import bracket_root, newton_root_aux
 from trimwave.base.tolerances import MARGIN
 from trimwave.base.units import FloatArray
+from trimwave.cell.cell import Cell
 from trimwave.problem.problem import Problem
 from trimwave.problem.solution import SolutionBatch
 from trimwave.solvers.answers import Cheapest
@@ -37,7 +38,7 @@ def solve_duplex(problem: Problem, name: str) -> SolutionBatch:
     InputError
         If shares are bounded or rates given, which is not supported with two bands.
     """
-    _check_bounds(problem)
+    require_free_shares(problem.cell)
     slowest_s = _even_deadline_s(problem, even_kept(problem))
     best, mu, trace = _priced_uplink(problem, slowest_s)
     kept = best.kept
@@ -66,15 +67,22 @@ def solve_duplex(problem: Problem, name: str) -> SolutionBatch:
     return found.judged(solvable)
 
 
-def _check_bounds(problem: Problem) -> None:
+def require_free_shares(cell: Cell) -> None:
+    """Refuse bounds of shares, and given rates, beside two bands.
+
+    Raises
+    ------
+    InputError
+        Naming the field.
+    """
     for name in ("bandwidth_min_hz", "bandwidth_max_hz"):
-        if getattr(problem.cell, name) is not None:
+        if getattr(cell, name) is not None:
             raise InputError(
                 f"`{name}` bounds a share that serves both directions; with "
                 f"`up_bandwidth_hz` set it to None."
             )
     for name in ("rate_down_bps", "rate_up_bps"):
-        if getattr(problem.cell, name) is not None:
+        if getattr(cell, name) is not None:
             raise InputError(
                 f"`{name}` is for one band in both directions; with `up_bandwidth_hz` "
                 "set it to None."

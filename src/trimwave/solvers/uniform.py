@@ -14,6 +14,7 @@ from trimwave.problem.problem import Problem
 from trimwave.problem.solution import Solution, Status
 from trimwave.problem.violation import Violation, at_least
 from trimwave.solvers.blocks import even_kept
+from trimwave.solvers.duplex import require_free_shares
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +39,7 @@ class Uniform:
         alike = replace(problem, cell=replace(cell, up_bandwidth_hz=None))
         bandwidth_hz, up_hz = even_shares(alike, self.name), None
         if cell.up_bandwidth_hz is not None:
+            require_free_shares(cell)
             up_hz = np.full(cell.num_clients, cell.up_bandwidth_hz / cell.num_clients)
         total_s = latency.compute_s(kept) + latency.down_s(kept, bandwidth_hz)
         total_s = total_s + latency.up_s(bandwidth_hz if up_hz is None else up_hz)

@@ -1,6 +1,7 @@
 """One round of one cell, planned without training."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from trimwave.base.errors import InputError
 from trimwave.base.tolerances import ROUNDING
 from trimwave.cell.link import DIRECTIONS
 from trimwave.decision.plan import Plan, Situation
-from trimwave.methods import SolvesP1, ask_plan, parse_method, ready
+from trimwave.methods import ServesSome, SolvesP1, ask_plan, parse_method, ready
 from trimwave.problem.solution import solve
 from trimwave.recipe.config import Config
 from trimwave.recipe.situation import situate
@@ -105,6 +106,8 @@ def served_cell(
     """
     asked = "--drop" if deadline_s is None else "--deadline"
     rule = _solving_p1(config, method, asked)
+    if not isinstance(rule, ServesSome):
+        raise InputError(f"{asked} is not for `{method}`; use --method jcpba.")
     situation = situate(config, round_=round_, time_s=time_s)
     problem = rule.problem(situation)
     if deadline_s is not None:
@@ -119,6 +122,12 @@ def served_cell(
         selection = drop_clients(problem, num_dropped)
     plan = rule.plan_for(situation, problem, selection.solution, selection.clients)
     plan = ready(situation, plan, method)
+    of_run = situation.clients
+    selection = replace(
+        selection,
+        clients=of_run[selection.clients],
+        dropped=of_run[selection.dropped],
+    )
     if deadline_s is not None and plan.latency_s > deadline_s * (1 + ROUNDING):
         warnings.warn(
             f"in whole blocks the round ends after the deadline, at "
