@@ -123,7 +123,7 @@ def test_only_the_adapter_is_uploaded(make, kind, adapter):
     plan = plan_of(bench, server, method)
     exchange = LocalBackend(server, clients(server)).exchange(plan, 1)
     assert len(exchange.updates) == len(exchange.train_loss) == 3
-    assert exchange.round_s == max(plan.total_s)
+    assert exchange.round_s is None  # the environment's clock says how long
     own = {id(value) for value in server.full_model.adapter.parameters()}
     trained = trained_parameters(server.full_model)
     assert own.issuperset(id(value) for value in trained.values())

@@ -212,7 +212,19 @@ def test_bounds_of_shares_are_refused(bound):
         solve(problem, Exact())
 
 
-@pytest.mark.parametrize("solver", [BlockDescent(), Uniform()])
-def test_the_other_solvers_split_one_band(solver):
+def test_algorithm_1_splits_one_band():
     with pytest.raises(InputError, match="takes one band for both directions"):
-        solve(two_bands(0), solver)
+        solve(two_bands(0), BlockDescent())
+
+
+def test_the_even_split_is_of_both_bands():
+    problem = two_bands(0)
+    even = solve(problem, Uniform())
+    clients = problem.cell.num_clients
+    assert even.up_bandwidth_hz is not None
+    for shares_hz, band_hz in (
+        (even.bandwidth_hz, problem.cell.total_bandwidth_hz),
+        (even.up_bandwidth_hz, problem.cell.up_bandwidth_hz),
+    ):
+        np.testing.assert_allclose(shares_hz, band_hz / clients)
+    assert even.latency_s >= solve(problem, Exact()).latency_s

@@ -119,11 +119,12 @@ class Cell:
             raise InputError(
                 f"`noise` must be one of {NOISE_MODES}, got {self.noise!r}."
             )
-        if self.up_bandwidth_hz is not None and self.needs_band is not None:
-            raise InputError(
-                "links of a given rate stand beside one band; leave out "
-                "`up_bandwidth_hz`, or the rates."
-            )
+        for name in ("rate_down_bps", "rate_up_bps"):
+            if self.up_bandwidth_hz is not None and getattr(self, name) is not None:
+                raise InputError(
+                    f"`{name}` is for one band in both directions; with "
+                    "`up_bandwidth_hz` leave it out."
+                )
         if self.emulator_time is not None:
             self._check_emulator_time(self.emulator_time)
         if self.client_ids and len(self.client_ids) != self.num_clients:

@@ -68,7 +68,7 @@ def solve_duplex(problem: Problem, name: str) -> SolutionBatch:
 
 
 def require_free_shares(cell: Cell) -> None:
-    """Refuse bounds of shares, and given rates, beside two bands.
+    """Refuse bounds of shares beside two bands.
 
     Raises
     ------
@@ -80,12 +80,6 @@ def require_free_shares(cell: Cell) -> None:
             raise InputError(
                 f"`{name}` bounds a share that serves both directions; with "
                 f"`up_bandwidth_hz` set it to None."
-            )
-    for name in ("rate_down_bps", "rate_up_bps"):
-        if getattr(cell, name) is not None:
-            raise InputError(
-                f"`{name}` is for one band in both directions; with `up_bandwidth_hz` "
-                "set it to None."
             )
 
 

@@ -41,8 +41,8 @@ class Uniform:
         if cell.up_bandwidth_hz is not None:
             require_free_shares(cell)
             up_hz = np.full(cell.num_clients, cell.up_bandwidth_hz / cell.num_clients)
-        total_s = latency.compute_s(kept) + latency.down_s(kept, bandwidth_hz)
-        total_s = total_s + latency.up_s(bandwidth_hz if up_hz is None else up_hz)
+        up_s = latency.up_s(bandwidth_hz if up_hz is None else up_hz)
+        total_s = latency.compute_s(kept) + (latency.down_s(kept, bandwidth_hz) + up_s)
         return Solution(
             solver=self.name,
             status=Status.FEASIBLE,

@@ -178,10 +178,10 @@ def _turn(message: object, where: str) -> Turn:
         for one, other in (("role", "from"), ("content", "value"))
     )
     if not isinstance(role, str) or role.lower() not in ROLES:
-        hint = nearest(role, ROLES) if isinstance(role, str) else "name who speaks."
+        hint = nearest(role, ROLES) if isinstance(role, str) else "name who speaks"
         raise InputError(
             f"{where} has the role {shown(role)}, which is none of system, user and "
-            f"assistant (tools are not supported); {hint}"
+            f"assistant ({hint}); tools are not supported."
         )
     given = message.get("weight") == 0  # OpenAI: an answer that is not learnt
     return Turn(ROLES[role.lower()], _content(content, where), given)
