@@ -24,6 +24,7 @@ import trimwave.sweep.sweep as sweeping
 from trimwave.api import training
 from trimwave.cli import app as cli
 from trimwave.cli import arguments
+from trimwave.cli import measure as measuring
 from trimwave.methods import parse_method
 from trimwave.model.names import KNOWN_MODELS
 from trimwave.runs.comparison import Comparison, run_name
@@ -76,6 +77,7 @@ def run_trimwave(
     patch.setattr(warnings, "showwarning", warnings.showwarning)  # `main` sets it
     patch.setenv("COLUMNS", "80")
     patch.setattr(training, "run_all", _stop_before_training)
+    patch.setattr(measuring, "_measured", stop)
     if not whole:
         patch.setattr(sweeping, "run_sweep", _stop_before_a_sweep)
     patch.setitem(sys.modules, FETCH, types.SimpleNamespace(fetch=_stop_before_a_fetch))

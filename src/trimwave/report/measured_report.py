@@ -1,17 +1,17 @@
 """A measurement as tables for recipes, as a table to read, and as a picture."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 from trimwave.base.errors import MissingExtraError
 from trimwave.base.stored import write_atomic
 from trimwave.base.units import FloatArray
 from trimwave.recipe.measured import Measured, damage_of, emulator_time_of
+from trimwave.report.aligned import aligned, narrow
 
 TIME_FILE, DAMAGE_FILE, PICTURE = "emulator_time.csv", "damage.csv", "measured.png"
 
@@ -27,32 +27,27 @@ def write_tables(found: Measured, folder: Path) -> None:
         write_atomic(folder / name, "\n".join([header, *rows, ""]))
 
 
-def measured_table(found: Measured) -> Table:
-    """Lay out what was measured at each size."""
-    shown = Table(
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        caption="kept: fraction of the emulator's parameters; beta: 1 - kept. "
-        "time: the fastest forward pass of embedding and emulator, and relative to the "
-        "whole one's, where eq. (5) says `kept`. loss: per answer token of the public "
-        "rows; damage: above the whole emulator's.",
-        caption_justify="left",
-        caption_style="dim",
-    )
-    for title in ("kept", "beta", "time ms", "relative", "loss", "damage"):
-        shown.add_column(title, justify="right", no_wrap=True)
-    relative = found.time_s / found.time_s[-1]
-    columns = found.kept, found.time_s, relative, found.loss, found.damage
-    for kept, time_s, share, loss, damage in zip(*columns, strict=True):
-        shown.add_row(
-            f"{kept:.4f}",
-            f"{1 - kept:.4f}",
-            f"{1e3 * time_s:.3g}",
-            f"{share:.3f}",
-            f"{loss:.4f}",
-            f"{damage:.4f}",
-        )
-    return shown
+MEANINGS = {
+    "kept": "fraction of the emulator's parameters",
+    "beta": "1 - kept",
+    "time ms": "the fastest forward pass of embedding and emulator",
+    "relative": "to the whole one's, where eq. (5) says `kept`",
+    "loss": "per answer token of the public rows, with the original adapter",
+    "damage": "loss above the whole emulator's",
+}
+
+
+def measured_table(found: Measured, width: int) -> list[str]:
+    """Lay out what was measured at each size, as lines."""
+    columns = {
+        "kept": [f"{one:.4f}" for one in found.kept],
+        "beta": [f"{1 - one:.4f}" for one in found.kept],
+        "time ms": [narrow(1e3 * one, 2, 7) for one in found.time_s],
+        "relative": [f"{one:.3f}" for one in found.time_s / found.time_s[-1]],
+        "loss": [f"{one:.4f}" for one in found.loss],
+        "damage": [f"{one:.4f}" for one in found.damage],
+    }
+    return aligned(columns, width)
 
 
 def closing_lines(found: Measured, folder: Path) -> list[str]:
@@ -75,8 +70,10 @@ def save_measured(found: Measured, title: str, folder: Path) -> str:
         return f"no picture: {MissingExtraError('report', str(missing.name))}"
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     left, right = figure.subplots(1, 2)
-    time_read = emulator_time_of(folder / TIME_FILE, 1)
-    damage_read = damage_of(folder / DAMAGE_FILE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the picture shows what they would say
+        time_read = emulator_time_of(folder / TIME_FILE, 1)
+        damage_read = damage_of(folder / DAMAGE_FILE)
     relative, rate = found.time_s / found.time_s[-1], 1 - found.kept
     _draw(left, found.kept, relative, time_read(found.kept))
     left.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="eq. (5)")
