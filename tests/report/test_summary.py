@@ -6,7 +6,13 @@ import pytest
 from made_up import FAST, cells_of, full_set, run, run_with
 from rich.console import Console
 
-from trimwave.report.summary import numbers_of, summarise, summary_json, table
+from trimwave.report.summary import (
+    _shown,
+    numbers_of,
+    summarise,
+    summary_json,
+    table,
+)
 from trimwave.report.target import choose_target
 
 
@@ -175,3 +181,18 @@ def test_the_json_of_a_single_method_has_no_target():
     said = summary_json(numbers, None, "title")
     assert said["target"] is None
     assert "target_s" not in said["methods"]["UBFP"]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.0, "0"),
+        (0.0012, "1.2e-3"),
+        (0.5, "0.50"),
+        (99999.0, "99999"),
+        (123456.0, "1.2e5"),
+        (1.5e12, "1.5e12"),
+    ],
+)
+def test_numbers_out_of_the_ordinary_stay_narrow(value, shown):
+    assert _shown("gflops", value) == shown

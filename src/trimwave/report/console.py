@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from trimwave.base.signals import Stopped
+from trimwave.report.aligned import wrapped
 
 NARROWEST, WIDEST = 40, 1000
 """Columns that a line is laid out for, whatever the terminal says."""
@@ -24,12 +25,18 @@ def plain_console(stderr: bool = False, file: IO[str] | None = None) -> Console:
 
 
 def print_whole(console: Console, table: Table) -> None:
-    """Print a table with no number cut: wider than the terminal if need be."""
+    """Print a table with no number cut: wider than the terminal if need be.
+
+    Its caption is as wide as the terminal, and breaks between words alone.
+    """
+    legend, table.caption = table.caption, None
     wide = console.options.update(max_width=WIDEST)
     before, needed = console.width, console.measure(table, options=wide).maximum
     console.width = max(before, needed)  # `print` takes no more than that
     console.print(table, crop=False)
     console.width = before
+    for line in wrapped(str(legend or ""), console.width):
+        console.print(line, style="dim", soft_wrap=True)
 
 
 @contextmanager

@@ -35,11 +35,13 @@ SPREAD = ("target_rounds", "target_s", "virtual_s", "loss_emulator", "loss_full"
 CAPTIONS = {
     True: "target: the first round at or below the target loss, and its time on the "
     "latency model's clock; > where a run ended before. ",
-    False: "virtual s: the whole run on the latency model's clock. ",
+    False: "virtual s: the whole run on the latency model's clock. mean beta: mean "
+    "pruning rate of scheduled clients. ",
 }
 """By whether there is a target."""
 
 CAPTION = (
+    "s per round: mean, on that clock. "
     "set-up s: one-time download to the devices, not on that clock. MiB, GFLOPs: per "
     "scheduled client and round. GB: highest peak memory of a client, by the model. "
     "loss: test cross-entropy per answer token after the last round, with the adapter "
@@ -200,5 +202,7 @@ def _shown(name: str, value: float) -> str:
         return f"{value:.3f}"
     if value == 0 or (name == "target_rounds" and value == int(value)):
         return f"{value:.0f}"
+    if value >= 99999.5 or 0 < value < 0.005:
+        return f"{value:.1e}".replace("e+0", "e").replace("e-0", "e-")
     digits = 2 if value < 9.995 else 1 if value < 99.95 else 0
     return f"{value:.{digits}f}"
