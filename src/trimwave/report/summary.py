@@ -203,6 +203,7 @@ def _shown(name: str, value: float) -> str:
     if value == 0 or (name == "target_rounds" and value == int(value)):
         return f"{value:.0f}"
     if value >= 99999.5 or 0 < value < 0.005:
-        return f"{value:.1e}".replace("e+0", "e").replace("e-0", "e-")
+        mantissa, _, exponent = f"{value:.1e}".partition("e")
+        return f"{mantissa}e{int(exponent)}"
     digits = 2 if value < 9.995 else 1 if value < 99.95 else 0
     return f"{value:.{digits}f}"
