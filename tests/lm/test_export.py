@@ -169,6 +169,7 @@ def test_a_run_starts_from_an_exported_model(ran, home):
 )
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 @pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`:UserWarning")
+@pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to True")  # head of GPT-2
 def test_peft_loads_the_adapter(ran, home, method, kind):
     from peft import PeftModel
 
