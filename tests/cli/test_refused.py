@@ -144,4 +144,7 @@ def test_wrong_usage_is_no_traceback(trimwave, arguments):
 def test_shares_that_an_even_split_cannot_give_are_one_line(refused, full_cell, solver):
     said = refused("plan", full_cell, "--solver", solver)
     expected = f"infeasible: C2: solver `{solver}` starts from B/K = 3.33333e+07 Hz, "
-    assert expected + "outside the bounds of client 2; use the exact one" in said
+    assert (
+        expected + "outside the bounds of client 2; use jcpba with the exact one"
+        in said
+    )

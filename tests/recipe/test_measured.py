@@ -57,7 +57,7 @@ def test_noise_that_makes_a_time_fall_is_said_and_mended(table):
     ("rows", "said"),
     [
         (["kept,time_s", "0.2,1", "0.9,2"], "a line with kept = 1"),
-        (["kept,time_s", "1,1"], "client 0 has 1 lines"),
+        (["kept,time_s", "1,1"], "one line; a curve needs two"),
         (["kept,time_s", "1,1", "0.5,1", "0.5,2"], "line 4, column `kept`: 0.5 is"),
         (["kept,time_s,client", "1,1,0", "0.5,1,0"], "the cell has the clients 0 to 1"),
         (

@@ -145,6 +145,7 @@ def plan(
     *,
     method: Rule | None = None,
     round_: int = 1,
+    time_s: float | None = None,
     **changes: Any,
 ) -> Planned:
     """Plan one round without training; what `trimwave plan` does.
@@ -158,8 +159,11 @@ def plan(
         As of `run`.
     round_ : int
         Which round's fading, from 1.
+    time_s : float, optional
+        Which second of a trace in seconds.
     **changes
-        Keys of the recipe, as of `run`.
+        Keys of the recipe, as of `run`. Beside a `Cell`, which has clients, links and
+        band, those of `model`, `train`, `limits` and `options` alone.
 
     Raises
     ------
@@ -174,13 +178,32 @@ def plan(
         recipe = source
     read = read_recipe(recipe, {**changes, **named})
     text, options = read.config.method, read.config.options
+    also = [] if round_ == 1 else ["--round"]
+    also += [] if time_s is None else ["--time"]
     if isinstance(source, Cell):
+        _check_beside_cell([*read.named, *also])
         situation = _situation(source, read.config)
         found = ask_plan(parse_method(text, options), situation)
     else:
-        read.warn_of_idle("plan", read.config, () if round_ == 1 else ("--round",))
-        situation, found = plan_cell(read.config, text, round_=round_)
+        read.warn_of_idle("plan", read.config, also)
+        situation, found = plan_cell(read.config, text, round_=round_, time_s=time_s)
     return Planned(label=label_of(text, options), situation=situation, plan=found)
+
+
+OF_A_CELL = ("cell.", "radio.", "data.", "seed", "--")
+"""Beginnings of what a `Cell` says already."""
+
+
+def _check_beside_cell(named: Sequence[str]) -> None:
+    """Refuse what would have no effect on a cell that was made in Python."""
+    idle = [key for key in named if key.startswith(OF_A_CELL)]
+    if idle:
+        words = {"--round": "round_", "--time": "time_s"}
+        said = ", ".join(f"`{words.get(key, key)}`" for key in idle)
+        raise InputError(
+            f"{said}: a `Cell` has its own clients, links and band; set them there "
+            "(`dataclasses.replace`), or plan for a recipe or a table."
+        )
 
 
 def _situation(cell: Cell, config: Config) -> Situation:

@@ -89,7 +89,9 @@ def planned_method(method: str | None, solver: str | None, recipe: str) -> str:
     return SOLVERS[solver]
 
 
-def planned_cell(source: str, cell: Path | None) -> tuple[str, str | None]:
+def planned_cell(
+    source: str, cell: Path | None, set_: Sequence[str] | None = None
+) -> tuple[str, str | None]:
     """Return the recipe of a plan and the table of its cell, if there is one.
 
     Raises
@@ -97,6 +99,12 @@ def planned_cell(source: str, cell: Path | None) -> tuple[str, str | None]:
     InputError
         If two tables are named, or one that is none by its name.
     """
+    named = [one for one in set_ or () if one.startswith("cell.clients=")]
+    if named and (cell is not None or is_table_name(source)):
+        raise InputError(
+            f"{cell or source} gives the clients, and so does --set {named[0]}; name "
+            "one table."
+        )
     if not is_table_name(source):
         if cell is not None and not is_table_name(cell.name):
             raise InputError(

@@ -62,7 +62,7 @@ def plan(
     from trimwave.cli import arguments
 
     asked = arguments.check_question(pareto, deadline_s, drop, every)
-    recipe, clients = arguments.planned_cell(source, cell)
+    recipe, clients = arguments.planned_cell(source, cell, set_)
     changes = arguments.overrides(set_, {"seed": seed, "cell.clients": clients})
     config = arguments.load(recipe, changes)
     text = arguments.planned_method(method, solver, config.method)

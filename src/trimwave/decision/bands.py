@@ -17,7 +17,7 @@ from trimwave.problem.limits import Limits
 from trimwave.problem.problem import Problem
 from trimwave.problem.shares import require_shares
 from trimwave.problem.solution import Solution, Status
-from trimwave.solvers.blocks import bandwidth_block
+from trimwave.solvers.blocks import bandwidth_block, prune_block
 from trimwave.solvers.duplex import (
     paired_shares,
     paired_total_s,
@@ -25,6 +25,9 @@ from trimwave.solvers.duplex import (
 )
 from trimwave.solvers.integers import realise, round_to_sizes, whole_blocks
 from trimwave.solvers.resource_blocks import BlockGrid
+
+MAX_TURNS = 20
+"""Turns between two halves of a choice at the most."""
 
 NOTHING_TO_PRUNE = Workload(
     adapter_flops=0,
@@ -61,7 +64,7 @@ def best_shares(
     """Return the split with which fixed sub-models end soonest.
 
     They end together, but for whom a bound of its share or a whole resource block
-    stops. Under FDD blocks are not heeded; `in_blocks` rounds to them.
+    stops. Under FDD blocks are the best of either band for the other's, in turns.
 
     Parameters
     ----------
@@ -85,11 +88,53 @@ def best_shares(
     )
     if cell.up_bandwidth_hz is not None:
         require_free_shares(cell)
-        return Shares(*paired_shares(problem, kept))
+        shares = Shares(*paired_shares(problem, kept))
+        if cell.resource_block_hz is None:
+            return shares
+        return _paired_blocks(problem, kept, shares)
     require_shares(cell)
     if cell.resource_block_hz is not None:
         return Shares(whole_blocks(problem, kept))
     return Shares(bandwidth_block(latency, kept, *cell.share_bounds_hz))
+
+
+def _paired_blocks(problem: Problem, kept: FloatArray, shares: Shares) -> Shares:
+    """Best blocks of the downlink for given ones up, of the uplink for those, in turns.
+
+    Each half is exact, so that the round only gets shorter; their best pair may be
+    another.
+    """
+    best_s, best, up_hz = np.inf, shares, shares.up_hz
+    for _ in range(MAX_TURNS):
+        down_hz = whole_blocks(one_band(problem, up_hz), kept)
+        up_hz = whole_blocks(_uplink_alone(problem, kept, down_hz), np.zeros_like(kept))
+        total_s = float(np.max(paired_total_s(problem, kept, down_hz, up_hz)))
+        if total_s >= best_s * (1 - ROUNDING):
+            break
+        best_s, best = total_s, Shares(down_hz, up_hz)
+    return best
+
+
+def _uplink_alone(problem: Problem, kept: FloatArray, down_hz: FloatArray) -> Problem:
+    """Return P1 with all but the upload fixed: one band, the uplink's."""
+    latency, cell = problem.latency, problem.cell
+    assert cell.up_bandwidth_hz is not None
+    nothing = np.zeros_like(latency.up_bits)
+    return replace(
+        problem,
+        cell=replace(
+            cell, total_bandwidth_hz=cell.up_bandwidth_hz, up_bandwidth_hz=None
+        ),
+        times=RoundLatency(
+            compute_fixed_s=latency.compute_s(kept) + latency.down_s(kept, down_hz),
+            compute_emulator_s=nothing,
+            down_fixed_bits=nothing,
+            down_emulator_bits=nothing,
+            up_bits=latency.up_bits,
+            down=latency.up,
+            up=latency.up,
+        ),
+    )
 
 
 def downlink_alone(cell: Cell) -> Cell:
@@ -120,10 +165,9 @@ def one_band(problem: Problem, up_hz: FloatArray | None) -> Problem:
 
 
 def realised(problem: Problem, solution: Solution) -> Solution:
-    """Round a solution as `realise` does, under FDD to real sizes alone.
+    """Round a solution as `realise` does; under FDD without its proof.
 
-    The sizes are rounded at the solution's shares of the uplink, and both bands split
-    again for them.
+    Kept fractions are fitted to shares, and both bands split again for them, in turns.
 
     Raises
     ------
@@ -133,20 +177,32 @@ def realised(problem: Problem, solution: Solution) -> Solution:
     up_hz = solution.up_bandwidth_hz
     if up_hz is None:
         return realise(problem, solution)
-    if problem.workload.emulator_sizes is None:
+    block_hz = problem.cell.resource_block_hz
+    if problem.workload.emulator_sizes is None and block_hz is None:
         return solution
-    alike = one_band(problem, up_hz)
-    kept = round_to_sizes(alike, solution.kept, solution.bandwidth_hz)
-    down_hz, up_hz = paired_shares(problem, kept)
-    return replace(
-        solution,
-        kept=kept,
-        bandwidth_hz=down_hz,
-        up_bandwidth_hz=up_hz,
-        latency_s=float(np.max(paired_total_s(problem, kept, down_hz, up_hz))),
-        kkt_residual=None,
-        status=Status.FEASIBLE,
-    )
+    best, kept = solution, solution.kept
+    alike, down_hz = one_band(problem, up_hz), solution.bandwidth_hz
+    for turn in range(MAX_TURNS):
+        kept = round_to_sizes(alike, kept, down_hz)
+        down_hz, up_hz = best_shares(problem.latency, problem.cell, kept)
+        assert up_hz is not None
+        total_s = float(np.max(paired_total_s(problem, kept, down_hz, up_hz)))
+        if turn and total_s >= best.latency_s * (1 - ROUNDING):
+            break
+        best = replace(
+            solution,
+            kept=kept,
+            bandwidth_hz=down_hz,
+            up_bandwidth_hz=up_hz,
+            latency_s=total_s,
+            kkt_residual=None,
+            status=Status.FEASIBLE,
+        )
+        if block_hz is None:
+            break
+        alike = one_band(problem, up_hz)
+        kept = prune_block(alike, down_hz)
+    return best
 
 
 def in_blocks(cell: Cell, shares: Shares) -> Shares:

@@ -77,7 +77,7 @@ def ask_plan(
             return ready(situation, plan, label or method.label, scheme)
     except InputError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _of(method, error, "failed in `plan`") from error
 
 
@@ -116,7 +116,7 @@ def _sealed(situation: Situation) -> Situation:
     return replace(situation, carried=deepcopy(dict(situation.carried)))
 
 
-def _of(method: Method, error: Exception, doing: str) -> Exception:
+def _of(method: Method, error: BaseException, doing: str) -> BaseException:
     """Return the error of a user's rule as one line; one of ours as it is."""
     kind = type(method)
     return fault(error, kind, doing) if is_own(kind) else error

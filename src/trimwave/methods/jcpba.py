@@ -71,6 +71,8 @@ class Jcpba(CommonOptions):
         if clients is not None:
             part = replace(problem, cell=problem.cell.take(clients))
         real = realised(part, solution)
+        if problem.cell.resource_block_hz is not None:
+            solution = real  # what is proven of whole blocks, not of any share
 
         def spread(values: FloatArray, rest: float) -> FloatArray:
             full = np.full(everyone.size, rest)

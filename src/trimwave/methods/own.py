@@ -4,6 +4,7 @@ import importlib
 import inspect
 import os
 import sys
+import sysconfig
 import traceback
 from dataclasses import is_dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from trimwave.base.errors import InputError, one_line, printable
 from trimwave.base.receipt import file_sha256
 
 PACKAGE = Path(__file__).parents[1]
+LIBRARIES = tuple(map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib")))
+"""Where Python and what is installed lie."""
 
 NEEDED = {
     "label": "what tables call it",
@@ -140,6 +143,8 @@ def fault(error: BaseException, kind: type[Any], doing: str) -> InputError:
 def _failed(doing: str, error: BaseException) -> str:
     """Say what failed, where in the user's file, and how."""
     what = one_line(f"{type(error).__name__}: {error}".rstrip(": "))
+    if "non-frozen dataclass from a frozen" in what:
+        what += "; write @dataclass(frozen=True) above the class"
     where = ""
     if isinstance(error, SyntaxError) and error.filename:
         where = f" at {error.filename}, line {error.lineno}"
@@ -150,7 +155,8 @@ def _failed(doing: str, error: BaseException) -> str:
             for frame in traceback.extract_tb(error.__traceback__)
             if not frame.filename.startswith(("<frozen", str(PACKAGE)))
         ]
-        own = [one for one in frames if "site-packages" not in one.filename] or frames
+        own = [one for one in frames if not one.filename.startswith(LIBRARIES)]
+        own = own or frames
         if own:
             where = f" at {own[-1].filename}, line {own[-1].lineno}"
     return f"{doing}{where}: {what}. The fault is in the rule, not in trimwave."

@@ -29,6 +29,9 @@ DAMAGE_COLUMNS = (Column("prune_rate", PRUNE_RATE), Column("damage", DAMAGE))
 WHOLE = 1 - 1e-6
 """Kept fraction from which on the emulator is whole."""
 
+NEAR_END = 0.02
+"""How far beyond its ends a curve may be used without a word: sizes are whole."""
+
 NOTICED = 0.01
 """Change of a curve that is said, in parts of its range."""
 
@@ -93,7 +96,10 @@ def measured_time(config: Config, num_clients: int) -> PiecewiseLinear | None:
         As `emulator_time_of`.
     """
     path = measured_files(config).get("emulator_time")
-    return None if path is None else _time(path, sha256_of(path), num_clients)
+    if path is None:
+        return None
+    least = 1 - config.limits.beta_max
+    return _time(path, sha256_of(path), num_clients, least)
 
 
 def measured_damage(config: Config) -> PiecewiseLinear | None:
@@ -105,18 +111,38 @@ def measured_damage(config: Config) -> PiecewiseLinear | None:
         As `damage_of`.
     """
     path = measured_files(config).get("damage")
-    return None if path is None else _damage(path, sha256_of(path))
+    if path is None:
+        return None
+    ends = config.limits.beta_min, config.limits.beta_max
+    return _damage(path, sha256_of(path), *ends)
 
 
 @lru_cache(maxsize=8)
-def _time(path: Path, digest: str, num_clients: int) -> PiecewiseLinear:
+def _time(path: Path, digest: str, num_clients: int, least: float) -> PiecewiseLinear:
     """Read a table once per content, and warn of it once."""
-    return emulator_time_of(path, num_clients)
+    curve = emulator_time_of(path, num_clients)
+    _warn_of_range(path, "kept", curve.points[curve.points > 0], least, 1.0)
+    return curve
 
 
 @lru_cache(maxsize=8)
-def _damage(path: Path, digest: str) -> PiecewiseLinear:
-    return damage_of(path)
+def _damage(path: Path, digest: str, low: float, high: float) -> PiecewiseLinear:
+    curve = damage_of(path)
+    _warn_of_range(path, "prune_rate", curve.points, low, high)
+    return curve
+
+
+def _warn_of_range(
+    path: Path, column: str, points: FloatArray, low: float, high: float
+) -> None:
+    """Say where a curve is used that was not measured."""
+    if points[0] > low + NEAR_END or points[-1] < high - NEAR_END:
+        warnings.warn(
+            f"{path}: `{column}` was measured from {points[0]:g} to {points[-1]:g}, "
+            f"and C4 allows {low:g} to {high:g}; beyond its ends the curve goes on "
+            "straight.",
+            stacklevel=5,
+        )
 
 
 def emulator_time_of(path: Path, num_clients: int) -> PiecewiseLinear:
@@ -176,6 +202,10 @@ def _by_client(found: Columns, num_clients: int) -> IntArray:
             f"0 to {num_clients - 1}; give each a curve, or drop the column."
         )
     if len(set(counts.tolist())) > 1 or counts[0] < 2:
+        if "client" not in found.values:
+            raise InputError(
+                f"{found.path}: one line; a curve needs two fractions or more."
+            )
         least = int(np.argmin(counts))
         raise InputError(
             f"{found.path}: client {clients[least]:.0f} has {counts[least]} lines; "

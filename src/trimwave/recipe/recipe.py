@@ -11,6 +11,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin
 
+import numpy as np
+
 from trimwave.base.decode import read_text
 from trimwave.base.errors import InputError, nearest, printable
 from trimwave.base.quantity import LARGEST_WHOLE
@@ -203,10 +205,18 @@ def nested(changes: Mapping[str, Any]) -> dict[str, Any]:
     """
     tree: dict[str, Any] = {}
     for key, value in changes.items():
+        value = _plain(value)
         for part in reversed(re.findall(r'"[^"]*"|[^.]+|(?<=\.)(?=\.|$)', key)):
             value = {part.strip('"'): value}
         merge(tree, value)
     return absolute_paths(tree, Path())
+
+
+def _plain(value: Any) -> Any:
+    """Return numbers and arrays of NumPy as Python's, also in a dict of keys."""
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
 def parse_value(text: str) -> Any:

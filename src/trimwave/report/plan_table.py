@@ -227,17 +227,21 @@ def _constraints(situation: Situation, plan: Plan) -> list[str]:
 def _mean_pruning(
     situation: Situation, rates: FloatArray, takes_part: np.ndarray[Any, Any]
 ) -> str:
-    """Say what C5 comes to."""
-    limits = situation.limits
+    """Say what C5 comes to: of the rates, or of what they damage."""
+    limits, most, what = situation.limits, situation.limits.beta_bar, "mean beta"
+    if limits.damage is not None:
+        rates, what = limits.damage(rates), "mean damage"
+        most = float(limits.damage(np.array([most]))[0])
     weights = None
     if limits.weighted:  # the cell is of those who are there
         weights = situation.cell.num_samples[takes_part[situation.clients]]
-    mean, beta_bar = float(np.average(rates, weights=weights)), limits.beta_bar
-    state = "tight" if mean > beta_bar - 1e-3 else "slack"
-    if mean > beta_bar + 1e-6:
+    mean, size = float(np.average(rates, weights=weights)), max(1.0, abs(most))
+    state = "tight" if mean > most - 1e-3 * size else "slack"
+    if mean > most + 1e-6 * size:
         state = "exceeded: this method does not keep it"
-    what = "mean beta, by samples," if limits.weighted else "mean beta"
-    return f"C5 {what} {mean:.4f} of {beta_bar:.4f}, {state}"
+    if limits.weighted:
+        what += ", by samples,"
+    return f"C5 {what} {mean:.4f} of {most:.4f}, {state}"
 
 
 def _certificate(plan: Plan) -> str:

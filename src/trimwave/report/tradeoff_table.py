@@ -51,7 +51,8 @@ def _is_damaged(curve: TradeOff) -> bool:
 
 def price_lines(prices: Prices, changes: list[WhatIf]) -> list[str]:
     """Say what a little more of each resource is worth, in the user's units."""
-    per_mhz, per_point = -1e6 * prices.band_s_per_hz, -0.01 * prices.beta_bar_s
+    per_mhz = 0.0 - 1e6 * prices.band_s_per_hz  # no -0
+    per_point = 0.0 - 0.01 * prices.beta_bar_s
     lines = [
         f"marginal prices: 1 MHz {per_mhz:.4g} s; 0.01 of mean pruning "
         f"{per_point:.4g} s"

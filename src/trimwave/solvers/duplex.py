@@ -79,7 +79,7 @@ def require_free_shares(cell: Cell) -> None:
         if getattr(cell, name) is not None:
             raise InputError(
                 f"`{name}` bounds a share that serves both directions; with "
-                f"`up_bandwidth_hz` set it to None."
+                f"`up_bandwidth_hz` leave it out."
             )
 
 

@@ -76,7 +76,7 @@ def even_shares(problem: Problem, solver: str) -> FloatArray:
             what = "`bandwidth_min_hz`" if sign > 0 else "`bandwidth_max_hz`"
             message = (
                 f"C2: solver `{solver}` starts from B/K = {even_hz:g} Hz, outside the "
-                f"bounds of {cell.who(int(k))}; use the exact one, or "
+                f"bounds of {cell.who(int(k))}; use jcpba with the exact one, or "
                 f"{'lower' if sign > 0 else 'raise'} its {what} by "
                 f"{at_least(short_hz[k])} Hz."
             )

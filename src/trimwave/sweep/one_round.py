@@ -21,12 +21,19 @@ from trimwave.base.tolerances import ROUNDING
 from trimwave.cell.link import DIRECTIONS
 from trimwave.decision.plan import Plan, Situation
 from trimwave.methods import ServesSome, SolvesP1, ask_plan, parse_method, ready
+from trimwave.problem.problem import Problem
 from trimwave.problem.solution import solve
 from trimwave.recipe.config import Config
 from trimwave.recipe.situation import situate
 from trimwave.solvers import Exact
 
 DAY_S = 86400.0
+
+EARLIER = 0.98
+"""By how much less a deadline is asked for, where whole blocks end too late."""
+
+EARLIER = 0.98
+"""By how much less a deadline is asked for, where whole blocks end too late."""
 
 
 def plan_cell(
@@ -121,6 +128,8 @@ def served_cell(
             )
         selection = drop_clients(problem, num_dropped)
     plan = rule.plan_for(situation, problem, selection.solution, selection.clients)
+    if deadline_s is not None and plan.latency_s > deadline_s * (1 + ROUNDING):
+        selection, plan = _in_time(rule, situation, problem, deadline_s, selection)
     plan = ready(situation, plan, method)
     of_run = situation.clients
     selection = replace(
@@ -128,13 +137,28 @@ def served_cell(
         clients=of_run[selection.clients],
         dropped=of_run[selection.dropped],
     )
-    if deadline_s is not None and plan.latency_s > deadline_s * (1 + ROUNDING):
-        warnings.warn(
-            f"in whole blocks the round ends after the deadline, at "
-            f"{plan.latency_s:.6g} s; ask for an earlier one.",
-            stacklevel=2,
-        )
     return situation, plan, selection
+
+
+def _in_time(
+    rule: ServesSome,
+    situation: Situation,
+    problem: Problem,
+    deadline_s: float,
+    selection: Selection,
+) -> tuple[Selection, Plan]:
+    """Serve fewer where whole blocks end later than shares of any size.
+
+    Whom to serve is asked again for earlier deadlines, so that fewer than could be may
+    be served; `Selection.most` stays what is proven of shares of any size.
+    """
+    most, asked_s = selection.most, deadline_s
+    while True:
+        plan = rule.plan_for(situation, problem, selection.solution, selection.clients)
+        if plan.latency_s <= deadline_s * (1 + ROUNDING):
+            return replace(selection, most=most), plan
+        asked_s *= min(EARLIER, deadline_s / plan.latency_s)
+        selection = select_clients(problem, asked_s)
 
 
 def _solving_p1(config: Config, method: str, asked: str) -> SolvesP1:
@@ -167,6 +191,12 @@ def tradeoff_cell(
     """
     rule = _solving_p1(config, method, "--pareto")
     problem = rule.problem(situate(config, round_=round_, time_s=time_s))
+    if config.cell.resource_block_hz is not None:
+        warnings.warn(
+            "--pareto is of shares of any size: without effect on it "
+            "`cell.resource_block_hz`.",
+            stacklevel=2,
+        )
     solution = solve(problem, Exact())
     curve = trade_off(problem)
     return curve, prices_of(problem, solution), what_if(problem, solution)
