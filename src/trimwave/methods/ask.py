@@ -29,7 +29,7 @@ def ask_scheme(method: Method, costs: Costs, limits: Limits) -> Scheme:
         scheme = method.scheme(costs, limits)
     except InputError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _of(method, error, "failed in `scheme`") from error
     if not isinstance(scheme, Scheme):
         raise InputError(

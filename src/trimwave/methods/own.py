@@ -16,7 +16,9 @@ from trimwave.base.errors import InputError, one_line, printable
 from trimwave.base.receipt import file_sha256
 
 PACKAGE = Path(__file__).parents[1]
-LIBRARIES = tuple(map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib")))
+LIBRARIES = tuple(
+    sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")
+)
 """Where Python and what is installed lie."""
 
 NEEDED = {

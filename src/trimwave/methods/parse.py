@@ -57,7 +57,7 @@ def _made(
         method.label  # noqa: B018 - a property of the user's
     except InputError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if is_own(kind):
             raise fault(error, kind, "cannot be made") from error
         raise

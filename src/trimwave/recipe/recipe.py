@@ -213,9 +213,11 @@ def nested(changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return numbers and arrays of NumPy as Python's, also in a dict of keys."""
+    """Return numbers and arrays of NumPy as Python's, also in dicts and lists."""
     if isinstance(value, Mapping):
         return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_plain, value))
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
