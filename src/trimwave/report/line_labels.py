@@ -7,7 +7,7 @@ FONT_SIZE = 8
 LETTER_WIDTH, LINE_HEIGHT = 0.62, 1.2
 """Of a letter and of a name, in font sizes; a little more than what they take."""
 
-WIDER, MOST_STEPS = 1.02, 100
+WIDER, MOST_STEPS = 1.02, 300
 """By what the axis grows until names have room, and how often at most."""
 
 GAP = 5.0
