@@ -16,7 +16,7 @@ from trimwave.analysis import (
     trade_off,
     what_if,
 )
-from trimwave.base.errors import InputError
+from trimwave.base.errors import InfeasibleError, InputError
 from trimwave.base.tolerances import ROUNDING
 from trimwave.cell.link import DIRECTIONS
 from trimwave.decision.plan import Plan, Situation
@@ -26,11 +26,9 @@ from trimwave.problem.solution import solve
 from trimwave.recipe.config import Config
 from trimwave.recipe.situation import situate
 from trimwave.solvers import Exact
+from trimwave.solvers.resource_blocks import BlockGrid
 
 DAY_S = 86400.0
-
-EARLIER = 0.98
-"""By how much less a deadline is asked for, where whole blocks end too late."""
 
 EARLIER = 0.98
 """By how much less a deadline is asked for, where whole blocks end too late."""
@@ -118,7 +116,7 @@ def served_cell(
     situation = situate(config, round_=round_, time_s=time_s)
     problem = rule.problem(situation)
     if deadline_s is not None:
-        selection = select_clients(problem, deadline_s)
+        selection, plan = _in_time(rule, situation, problem, deadline_s)
     else:
         clients = problem.cell.num_clients
         if not 0 <= num_dropped < clients:
@@ -127,9 +125,7 @@ def served_cell(
                 f"{num_dropped}."
             )
         selection = drop_clients(problem, num_dropped)
-    plan = rule.plan_for(situation, problem, selection.solution, selection.clients)
-    if deadline_s is not None and plan.latency_s > deadline_s * (1 + ROUNDING):
-        selection, plan = _in_time(rule, situation, problem, deadline_s, selection)
+        plan = rule.plan_for(situation, problem, selection.solution, selection.clients)
     plan = ready(situation, plan, method)
     of_run = situation.clients
     selection = replace(
@@ -141,24 +137,48 @@ def served_cell(
 
 
 def _in_time(
-    rule: ServesSome,
-    situation: Situation,
-    problem: Problem,
-    deadline_s: float,
-    selection: Selection,
+    rule: ServesSome, situation: Situation, problem: Problem, deadline_s: float
 ) -> tuple[Selection, Plan]:
-    """Serve fewer where whole blocks end later than shares of any size.
+    """Serve as many as a deadline allows, in whole blocks where the cell has some.
 
-    Whom to serve is asked again for earlier deadlines, so that fewer than could be may
+    Whole blocks end later than shares of any size, and there may be fewer than clients:
+    whom to serve is asked again for earlier deadlines, so that fewer than could be may
     be served; `Selection.most` stays what is proven of shares of any size.
+
+    Raises
+    ------
+    InfeasibleError
+        If nobody is found who can be in time.
     """
+    selection = select_clients(problem, deadline_s)
     most, asked_s = selection.most, deadline_s
     while True:
-        plan = rule.plan_for(situation, problem, selection.solution, selection.clients)
-        if plan.latency_s <= deadline_s * (1 + ROUNDING):
-            return replace(selection, most=most), plan
-        asked_s *= min(EARLIER, deadline_s / plan.latency_s)
-        selection = select_clients(problem, asked_s)
+        if _has_blocks(problem, selection):
+            plan = rule.plan_for(
+                situation, problem, selection.solution, selection.clients
+            )
+            if plan.latency_s <= deadline_s * (1 + ROUNDING):
+                return replace(selection, most=most), plan
+        asked_s = EARLIER * min(asked_s, selection.solution.latency_s)
+        try:
+            selection = select_clients(problem, asked_s)
+        except InfeasibleError:
+            message = (
+                f"deadline: nobody is found who can end within {deadline_s:g} s in "
+                "whole resource blocks; raise the deadline, or use smaller blocks."
+            )
+            raise InfeasibleError([message]) from None
+
+
+def _has_blocks(problem: Problem, selection: Selection) -> bool:
+    """Whether there is a resource block for everyone who is served, if any is asked."""
+    if problem.cell.resource_block_hz is None:
+        return True
+    try:
+        BlockGrid.of(replace(problem, cell=problem.cell.take(selection.clients)))
+    except InfeasibleError:
+        return False
+    return True
 
 
 def _solving_p1(config: Config, method: str, asked: str) -> SolvesP1:
