@@ -185,7 +185,7 @@ def test_a_run_that_went_on_by_itself_is_read_up_to_the_others(compare, lab, tmp
         (["--set", "cell.num_clients=3"], "cell.num_clients: 8 -> 3"),
         (["gpt2-medium"], "model.name: 'smollm2-135m' -> 'gpt2-medium'"),
         (["--methods", "jcpba"], "compares jcpba,jcpba:adapter=lora with 2 seeds"),
-        (["--seeds", 3], "with 2 seeds; leave --methods and --seeds out"),
+        (["--seeds", 3], "with 2 seeds; leave `methods` and `seeds` out"),
         (["--out", "other"], "drop --out"),
     ],
 )
