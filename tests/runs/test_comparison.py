@@ -244,7 +244,7 @@ def test_folders_of_the_wrong_kind_name_the_right_command(compare, lab, tmp_path
 def test_no_method_is_none(compare, lab):
     code, _, text = compare("--methods", " , ", "--out", "none")
     assert code == 2
-    assert "--methods names none; known: all, jcpba" in text
+    assert "`methods` names none; known: all, jcpba" in text
 
 
 def test_all_is_every_method(compare, lab):
