@@ -55,6 +55,12 @@ def before_and_after(
         )
     encoded = rows[row]
     ids, start = encoded.input_ids.tolist(), encoded.answer_start
+    if not start:
+        raise InputError(
+            f"test row {row} has nothing to answer: it is a text without a prompt, or "
+            f"its prompt was truncated to `data.max_tokens` = "
+            f"{chosen.config.data.max_tokens}; take another row."
+        )
 
     def answer() -> str:
         (found,) = greedy_tokens(model, tokenizer, [ids[:start]], max_new_tokens)
