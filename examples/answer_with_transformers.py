@@ -11,6 +11,7 @@ the mean cross-entropy per answer token over all of them, and the model's own an
 the first, beside the one that the file has.
 """
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -19,12 +20,31 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 
+def read_chats(file: Path) -> list[list[dict[str, str]]]:
+    """Return the chats of a file that has one, at least, and an answer in each."""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    chats = [json.loads(line)["messages"] for line in lines]
+    if not chats or any(chat[-1]["role"] != "assistant" for chat in chats):
+        raise ValueError("not every chat ends with the assistant's turn")
+    return chats
+
+
 def main() -> None:
     """Load, take the loss, answer."""
-    folder, test = Path(sys.argv[1]), Path(sys.argv[2])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("test", type=Path)
+    given = parser.parse_args()
+    folder = given.folder
+    if not (folder / "config.json").is_file():
+        parser.exit(2, f"error: {folder} holds no model (no config.json).\n")
+    try:
+        chats = read_chats(given.test)
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        text = f"{given.test} is no file of chats ({type(error).__name__}: {error})"
+        parser.exit(2, f"error: {text}.\n")
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    chats = [json.loads(line)["messages"] for line in test.read_text().splitlines()]
 
     def tokens(chat: list[dict[str, str]], ask: bool) -> torch.Tensor:
         text = tokenizer.apply_chat_template(

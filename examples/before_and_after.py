@@ -12,6 +12,7 @@ decoded greedily, the second one by the whole model of the run's best round.
 import argparse
 from pathlib import Path
 
+from trimwave.base.errors import InputError, MissingExtraError
 from trimwave.lm.before_after import before_and_after
 from trimwave.runs.chosen import choose_round
 
@@ -22,9 +23,17 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--row", type=int, default=0, help="which test row")
     given = parser.parse_args(arguments)
-    folder = next(iter(sorted(given.folder.glob("*/manifest.json"))), None)
-    chosen = choose_round(folder.parent if folder else given.folder, "best")
-    answers = before_and_after(chosen, given.row)
+    try:
+        show(given.folder, given.row)
+    except (InputError, MissingExtraError) as error:
+        parser.exit(2, f"error: {error}\n")
+
+
+def show(given: Path, row: int) -> None:
+    """Answer a row and print both answers."""
+    folder = next(iter(sorted(given.glob("*/manifest.json"))), None)
+    chosen = choose_round(folder.parent if folder else given, "best")
+    answers = before_and_after(chosen, row)
     for title, text in (
         ("question", answers.question),
         ("expected", answers.expected),

@@ -34,7 +34,6 @@ rounds = {rounds}
 num_clients = 4
 
 [model]
-name = {model}
 adapter_blocks = {blocks}
 
 [prune]
@@ -117,17 +116,20 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     started_s = time.monotonic()
     out = given.out.absolute()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        text = f"{out} is there already; remove it, or name another --out."
+        parser.exit(2, f"error: {text}\n")
     write_chats(out / "chats")
     settings = {name: getattr(given, name) for name in ("rounds", "steps", "blocks")}
     recipe = RECIPE.format(
         **settings,
         rate=given.rate,
         tokens=given.tokens,
-        model=json.dumps(given.model),
         rows=json.dumps(str(out / "chats")),
     )
     (out / "recipe.toml").write_text(recipe)
-    command("trimwave", "run", out / "recipe.toml", "--out", out / "run")
+    named = "--model", given.model, "--out", out / "run"
+    command("trimwave", "run", out / "recipe.toml", *named)
     command("trimwave", "export", out / "run", "--to", out / "model")
     script = Path(__file__).with_name("answer_with_transformers.py")
     said = command("python", script, out / "model", out / "chats" / "test.jsonl")

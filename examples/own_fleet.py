@@ -27,6 +27,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--out", help="a new folder; one under runs/ otherwise")
     given = parser.parse_args(arguments)
+    try:
+        show(given)
+    except (tw.InputError, tw.MissingExtraError) as error:
+        parser.exit(2, f"error: {error}\n")
+
+
+def show(given: argparse.Namespace) -> None:
+    """Plan, train, print."""
     started_s = time.monotonic()
     mine = {
         "cell": {"clients": str(HERE / "fleet.csv"), "total_bandwidth_hz": 50e6},

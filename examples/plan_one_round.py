@@ -56,6 +56,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
+    for name, least in (("clients", 1), ("seed", 0)):
+        if getattr(given, name) < least:
+            text = f"error: --{name} must be at least {least}"
+            parser.exit(2, f"{text}, got {getattr(given, name)}.\n")
+    try:
+        show(given)
+    except tw.InputError as error:  # a draw without a plan
+        parser.exit(2, f"error: {error}\n")
+
+
+def show(given: argparse.Namespace) -> None:
+    """Draw, plan, print."""
     problem = draw_problem(given.clients, given.seed)
     plan, letters = (tw.solve(problem, by) for by in (tw.Exact(), tw.BlockDescent()))
     print_plan(problem, plan)

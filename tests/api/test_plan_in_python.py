@@ -103,6 +103,33 @@ def test_errors_are_exceptions_and_idle_keys_warnings():
         tw.plan("gpt2-medium", round_=2, radio={"fading": "none"})
 
 
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"cell": {"num_clients": 5}}, "`cell.num_clients`"),
+        ({"radio.path_loss_db": 90}, "`radio.path_loss_db`"),
+        ({"seed": 3}, "`seed`"),
+        ({"round_": 2}, "`round_`"),
+        ({"time_s": 1.5}, "`time_s`"),
+    ],
+)
+def test_beside_a_cell_nothing_else_says_who_is_there(changes, key):
+    cell = make_situation(0, num_clients=3).cell
+    with pytest.raises(tw.InputError, match=f"{key}: a `Cell` has its own clients"):
+        tw.plan(cell, **changes)
+
+
+def test_a_trace_in_seconds_is_asked_at_one(tmp_path):
+    lines = ["time_s,client,gain_down_db,gain_up_db"]
+    lines += [f"{at},{k},{db},{db}" for at, db in ((0, -70), (10, -90)) for k in (0, 1)]
+    (tmp_path / "trace.csv").write_text("\n".join(lines) + "\n")
+    trace = {"cell.num_clients": 2, "radio.trace": str(tmp_path / "trace.csv")}
+    early, late = (
+        tw.plan("gpt2-medium", **trace, time_s=at).plan.latency_s for at in (0.0, 10.0)
+    )
+    assert early < late
+
+
 def test_the_command_and_the_call_plan_alike(planned):
     from trimwave.api.recipes import read_recipe
 

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 import trimwave as tw
@@ -44,6 +45,18 @@ def test_dotted_keys_nest_and_quotes_keep_dots():
     assert rule == {"options": {"a.b:Rule": {"rate": 0.5}}}
     same = merge_overrides(Config(), ['options."a.b:Rule".rate=0.5'])
     assert same.options == rule["options"]
+
+
+def test_numbers_of_numpy_are_numbers():
+    changes = {
+        "rounds": np.int64(3),
+        "limits": {"beta_bar": np.float64(0.4)},
+        "cell.speed_factor": np.array([1.0, 2.0]),
+    }
+    config = read_recipe({}, changes).config
+    assert (config.rounds, config.limits.beta_bar) == (3, 0.4)
+    assert type(config.rounds) is int
+    assert config.cell.speed_factor == (1.0, 2.0)
 
 
 @pytest.mark.parametrize(

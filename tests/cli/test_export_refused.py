@@ -39,6 +39,8 @@ def run(trimwave, tmp_path):
         ),
         (["run", "--to", "m", "--pruned", "1"], "--pruned must be in [0, 1), got 1.0"),
         (["run", "--to", "m", "--pruned", "nan"], "--pruned must be in [0, 1), got na"),
+        (["run", "--to", "m", "--merge", "--adapter"], "its factors alone; drop one."),
+        (["run", "--to", "m", "--adapter", "--merge"], "its factors alone; drop one."),
         (["run", "--to", "m", "--pruned", "0.2", "--adapter"], "drop it or --pruned"),
         (["run", "--to", "m", "--adapter", "--dtype", "float16"], "drop --dtype"),
         (["run", "--to", "m", "--adapter"], "trained weights (`jcpba`), not LoRA fac"),

@@ -50,6 +50,43 @@ def test_a_plan_in_whole_blocks(trimwave, planned):
     assert planned()["latency_s"] <= plan["latency_s"]
 
 
+def test_what_is_proven_of_blocks_is_of_blocks(planned):
+    one, wide = planned(*BLOCKS), planned()
+    assert one["gap"] <= 1e-9
+    assert one["latency_s"] > wide["latency_s"]
+
+
+def test_blocks_of_two_bands_are_no_faster_than_any_share(planned):
+    free, whole = planned(*FDD), planned(*FDD, *BLOCKS)
+    even = planned(*FDD, *BLOCKS, "--method", "ubfp")
+    assert free["latency_s"] <= whole["latency_s"] <= even["latency_s"]
+    for key in ("bandwidth_hz", "up_bandwidth_hz"):
+        blocks = np.array(whole[key]) / 720e3
+        assert blocks == pytest.approx(np.rint(blocks))
+
+
+@pytest.mark.parametrize("part", [0.7, 0.95])
+def test_a_deadline_in_blocks_is_kept(part, planned):
+    deadline_s = part * planned(*BLOCKS)["latency_s"]
+    plan = planned(*BLOCKS, "--deadline", deadline_s)
+    assert plan["latency_s"] <= deadline_s * (1 + 1e-9)
+    free = planned("--deadline", deadline_s)
+    assert len(plan["dropped"]) >= len(free["dropped"]) > 0
+
+
+def test_two_tables_of_clients_are_refused(trimwave, fleet):
+    table = fleet(3)
+    for asked in ([table], ["default", "--cell", table]):
+        code, out, err = trimwave("plan", *asked, "--set", "cell.clients=other.csv")
+        assert (code, out) == (2, "")
+        assert "fleet.csv gives the clients, and so does --set cell.clients" in err
+
+
+def test_what_is_without_a_price_is_not_minus_nothing(trimwave):
+    out = trimwave("plan", "--pareto", "--set", "limits.beta_bar=0.8")[1]
+    assert "mean pruning 0 s" in out
+
+
 def test_a_plan_of_two_bands(trimwave, planned):
     plan = planned(*FDD)
     assert sum(plan["up_bandwidth_hz"]) == pytest.approx(50e6)

@@ -109,9 +109,9 @@ def test_run_without_a_run_to_resume(refused, tmp_path):
         (["compare", "--methods", "ubfp:solver=bcd"], "`ubfp` has no option `solver`"),
         (["compare", "--methods", "ubfp,ubfp"], "each method once"),
         (["compare", "--methods", "ubfp,ubfp:adapter=full"], "each method once"),
-        (["compare", "--methods", ","], "--methods names none; known: all, jcpba"),
+        (["compare", "--methods", ","], "`methods` names none; known: all, jcpba"),
         (["compare", "--methods", "all,jcpba"], "no method `all`"),
-        (["compare", "--seeds", "0"], "--seeds must be at least 1, got 0"),
+        (["compare", "--seeds", "0"], "`seeds` must be at least 1, got 0"),
         (["compare", "--resume", "none"], "none holds no comparison (no compare.json)"),
         (["compare", "--resume", "none", "--out", "x"], "drop --out"),
         (

@@ -93,6 +93,46 @@ def test_the_best_shares_end_together_and_no_step_between_two_helps():
         assert ends_s(*bands).max() >= ends[0] * (1 - 1e-9)
 
 
+def every_split(num_blocks, num_clients):
+    """Yield every way to give each of some clients a block or more."""
+    if num_clients == 1:
+        yield (num_blocks,)
+        return
+    for first in range(1, num_blocks - num_clients + 2):
+        for rest in every_split(num_blocks - first, num_clients - 1):
+            yield (first, *rest)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_blocks_of_two_bands_beside_every_pair_of_splits(seed):
+    down, up, block_hz = 9, 7, 1e6
+    situation = with_cell(
+        make_situation(seed, num_clients=3),
+        total_bandwidth_hz=down * block_hz,
+        up_bandwidth_hz=up * block_hz,
+        resource_block_hz=block_hz,
+    )
+    cell = situation.cell
+    bills = situation.costs.bills([situation.costs.pruned(b) for b in (0.2, 0.5, 0.7)])
+    latency = latency_of(situation, bills, np.arange(3))
+    kept = np.zeros(3)
+    downs, ups = (np.array(list(every_split(n, 3))) * block_hz for n in (down, up))
+
+    def ends_s(down_hz, up_hz):
+        total_s = latency.compute_s(kept) + latency.down_s(kept, down_hz)
+        return float(np.max(total_s + latency.up_s(up_hz)))
+
+    shares = best_shares(latency, cell)
+    found_s = ends_s(*shares)
+    free = best_shares(latency, replace(cell, resource_block_hz=None))
+    assert ends_s(*free) <= found_s
+    # Neither band has a better split for the other's; their best pair may be another.
+    assert found_s <= min(ends_s(one, shares.up_hz) for one in downs) * (1 + 1e-9)
+    assert found_s <= min(ends_s(shares.down_hz, one) for one in ups) * (1 + 1e-9)
+    best_s = min(ends_s(one, other) for one in downs for other in ups)
+    assert best_s * (1 - 1e-9) <= found_s <= best_s * 1.1
+
+
 def test_real_sizes_under_fdd_keep_c5_and_are_no_faster_than_the_bound():
     costs = make_situation(0).costs
     sizes = np.linspace(0.1, 1.0, 19) * costs.emulator_params

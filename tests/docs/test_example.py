@@ -96,3 +96,17 @@ def test_the_example_plans_for_one_client(example_says):
     table, said = example_says("--clients", 1)
     assert len(table) == 1
     assert "drop first" not in said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--clients", "0"], "--clients must be at least 1, got 0."),
+        (["--seed", "-1"], "--seed must be at least 0, got -1."),
+    ],
+)
+def test_the_example_refuses_in_one_line(example, capsys, words, said):
+    with pytest.raises(SystemExit) as stopped:
+        example["main"](words)
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == f"error: {said}\n"

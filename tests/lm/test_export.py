@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import shutil
 import tomllib
@@ -310,6 +311,49 @@ def test_another_base_model_is_refused(home, benches, trimwave, tmp_path):
     code, _, err = trimwave("export", tmp_path / "run", "--to", tmp_path / "m")
     assert code == 2 and err.count("\n") == 1
     assert not (tmp_path / "m").exists()
+
+
+def test_a_base_model_that_was_moved_is_read_through_a_link(trimwave, tmp_path):
+    bench = make_bench(tmp_path / "own", "llama", ["rounds=1"])
+    run_method(bench, bench.config, tmp_path / "run")
+    model = tmp_path / "own" / "model"
+    model.rename(tmp_path / "elsewhere")
+    for command in (
+        ("export", tmp_path / "run", "--to", tmp_path / "m"),
+        ("export", tmp_path / "run", "--to", tmp_path / "m", "--pruned", "0.2"),
+        ("run", "--resume", tmp_path / "run", "--rounds", "2"),
+    ):
+        code, _, err = trimwave(*command)
+        assert (code, err.count("\n")) == (2, 1)
+        assert f"{model} is the base model of {tmp_path / 'run'}" in err
+        assert err.endswith(f"ln -s NEW_PLACE {model}\n")
+    model.symlink_to(tmp_path / "elsewhere")
+    assert not trimwave("export", tmp_path / "run", "--to", tmp_path / "m")[0]
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_files_of_a_model_are_as_readable_as_the_umask_lets_them(
+    ran, trimwave, tmp_path, umask
+):
+    before = os.umask(umask)
+    try:
+        assert not trimwave("export", ran("jcpba"), "--to", tmp_path / "m")[0]
+    finally:
+        os.umask(before)
+    modes = {one.name: one.stat().st_mode & 0o777 for one in (tmp_path / "m").iterdir()}
+    assert modes["model.safetensors"] == 0o666 & ~umask
+    assert len({*modes.values()}) == 1
+
+
+def test_a_run_is_not_warned_of_its_rows_again(trimwave, tmp_path):
+    changes = ["rounds=1", "data.max_tokens=9", 'data.too_long="truncate"']
+    config = make_config(tmp_path / "own", changes=changes)
+    with pytest.warns(UserWarning, match="truncated"):
+        bench = build_workbench(config)
+    run_method(bench, config, tmp_path / "run")
+    arguments = ["--to", tmp_path / "m", "--pruned", "0.2"]
+    code, _, err = trimwave("export", tmp_path / "run", *arguments)
+    assert (code, err) == (0, "")
 
 
 def test_nothing_half_written_is_left(ran, trimwave, tmp_path, monkeypatch):

@@ -67,6 +67,18 @@ def rule(tmp_path, monkeypatch, rules_forgotten):
     return _write
 
 
+@pytest.mark.parametrize("error", ["SystemExit(3)", "ValueError('no')"])
+def test_a_fault_of_a_rule_is_one_line_with_its_place(error, rule):
+    # A module of the user's beside it that is called like a folder of libraries.
+    rule("site-packages-of-mine/mine", f"def decide():\n    raise {error}\n")
+    text = RULE + "    label = 'x'\n    def decide(self, problem):\n"
+    text += "        import sys; sys.path.insert(0, 'site-packages-of-mine')\n"
+    rule("fails", text + "        import mine; mine.decide()\n")
+    method = parse_method("fails:Rule")
+    with pytest.raises(InputError, match=r"mine.py, line 2: (SystemExit|ValueError)"):
+        ask_plan(method, make_situation(0))
+
+
 def test_a_rule_of_the_working_directory_is_a_method(rule):
     rule("even_a", GOOD)
     method = parse_method("even_a:Even:rate=0.25:whole=true:mode=b")

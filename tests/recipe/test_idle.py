@@ -212,7 +212,7 @@ def test_a_recipe_serves_several_commands():
         }
         assert told(command, "data.client_sizes=[1]", "data.num_train=9") == {}
     assert told("sweep", "name=mine", "method=lora") == {
-        "here, where --methods says which": ["method"]
+        "here, where `methods` says which": ["method"]
     }
 
 

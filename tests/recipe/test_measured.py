@@ -10,7 +10,12 @@ from trimwave.base.errors import InputError
 from trimwave.recipe.config import Config
 from trimwave.recipe.environment import Environment
 from trimwave.recipe.limits import limits_of
-from trimwave.recipe.measured import damage_of, emulator_time_of
+from trimwave.recipe.measured import (
+    damage_of,
+    emulator_time_of,
+    measured_damage,
+    measured_time,
+)
 from trimwave.recipe.recipe import merge_overrides
 from trimwave.solvers import Exact
 
@@ -90,6 +95,18 @@ def test_damage_that_is_convex_stays_as_it_is(table):
         warnings.simplefilter("error")
         curve = damage_of(table("prune_rate,damage", *rows))
     np.testing.assert_allclose(curve.values, [0, 0.1, 0.4, 2])
+
+
+def test_a_curve_that_was_not_measured_far_enough_is_said(table, tmp_path):
+    damage = table("prune_rate,damage", "0.3,0", "0.6,1").rename(tmp_path / "d.csv")
+    times = table("kept,time_s", "0.5,0.5", "1,1").rename(tmp_path / "t.csv")
+    config = merge_overrides(
+        Config(), [f"limits.damage={damage}", f"cell.emulator_time={times}"]
+    )
+    with pytest.warns(UserWarning, match=r"from 0.3 to 0.6, and C4 allows 0.2 to 0.8"):
+        measured_damage(config)
+    with pytest.warns(UserWarning, match=r"`kept` was measured from 0.5 to 1, .* 0.2"):
+        measured_time(config, 2)
 
 
 def test_a_recipe_names_them(table, tmp_path):

@@ -100,6 +100,21 @@ def test_no_name_lies_upon_another():
     assert [box.bottom + box.height / 2 for box in boxes[::3]] == [0.0, 0.0]
 
 
+@pytest.mark.parametrize("ratio", [1.0, 21.0])
+def test_every_name_ends_inside_its_panel(ratio):
+    pytest.importorskip("matplotlib")
+    results = {
+        "a method of a long name": [run_with(SLOW, 3.0 * ratio)],
+        "fast": [run_with(FAST, 3.0)],
+    }
+    figure = draw(results, "title", choose_target(results))
+    figure.draw_without_rendering()
+    for axis in figure.axes:
+        for name in axis.texts:
+            box = name.get_window_extent()
+            assert axis.bbox.x0 <= box.x0 < box.x1 <= axis.bbox.x1
+
+
 @pytest.mark.parametrize(("ratio", "scale"), [(19.0, "linear"), (21.0, "symlog")])
 def test_the_time_axis_is_logarithmic_if_times_differ_much(ratio, scale):
     pytest.importorskip("matplotlib")

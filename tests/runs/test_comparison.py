@@ -185,7 +185,7 @@ def test_a_run_that_went_on_by_itself_is_read_up_to_the_others(compare, lab, tmp
         (["--set", "cell.num_clients=3"], "cell.num_clients: 8 -> 3"),
         (["gpt2-medium"], "model.name: 'smollm2-135m' -> 'gpt2-medium'"),
         (["--methods", "jcpba"], "compares jcpba,jcpba:adapter=lora with 2 seeds"),
-        (["--seeds", 3], "with 2 seeds; leave --methods and --seeds out"),
+        (["--seeds", 3], "with 2 seeds; leave `methods` and `seeds` out"),
         (["--out", "other"], "drop --out"),
     ],
 )
@@ -244,7 +244,7 @@ def test_folders_of_the_wrong_kind_name_the_right_command(compare, lab, tmp_path
 def test_no_method_is_none(compare, lab):
     code, _, text = compare("--methods", " , ", "--out", "none")
     assert code == 2
-    assert "--methods names none; known: all, jcpba" in text
+    assert "`methods` names none; known: all, jcpba" in text
 
 
 def test_all_is_every_method(compare, lab):

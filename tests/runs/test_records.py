@@ -82,7 +82,10 @@ def test_facts_of_the_machine():
 
 def test_a_used_folder_is_refused(run):
     before = (run.folder / "manifest.json").read_text()
-    with pytest.raises(RunError, match="already holds a run .*; resume it with --res"):
+    with pytest.raises(
+        RunError,
+        match="already holds a run .*go on with it by .*`resume=`.*another `out`",
+    ):
         Run.create(run.folder, Config(), {})
     assert (run.folder / "manifest.json").read_text() == before
 

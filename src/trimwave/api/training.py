@@ -19,6 +19,7 @@ from trimwave.report.progress import RoundProgress
 from trimwave.report.target import Records
 from trimwave.runs.comparison import FILE, Comparison, run_name
 from trimwave.runs.folder import locked, new_folder, quoted
+from trimwave.runs.inputs import require_inputs
 from trimwave.runs.records import Run
 
 OnRound = Callable[[str, dict[str, Any]], None]
@@ -153,7 +154,9 @@ def run_all(
     beside : iterable of Path
         Runs to be compared with these.
     """
-    for config in runs.values():  # before a model is fetched
+    for folder, config in runs.items():  # before a model is fetched
+        if resume:
+            require_inputs(folder, config)
         parse_method(config.method, config.options)
         Environment.from_config(config).check_rounds(config.rounds)
     try:

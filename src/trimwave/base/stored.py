@@ -9,6 +9,7 @@ import errno
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,6 +62,22 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         draft.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def share_files(folder: Path) -> None:
+    """Let the files of a folder be read by whom the umask lets read new files.
+
+    safetensors writes through temporary files, which their owner alone may read.
+    """
+    probe = folder / f".umask.{os.getpid()}.draft"
+    try:
+        probe.touch(exist_ok=False)  # `os.umask` tells by setting it, for all threads
+        mode = stat.S_IMODE(probe.stat().st_mode)
+    finally:
+        probe.unlink(missing_ok=True)
+    for file in folder.iterdir():
+        if file.is_file() and not file.is_symlink() and not file.name.startswith("."):
+            file.chmod(mode)
 
 
 def sync_folder(folder: Path) -> None:

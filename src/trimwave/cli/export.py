@@ -40,12 +40,11 @@ def export(
         ),
     ] = None,
     merge: Annotated[
-        bool,
-        typer.Option(
-            "--merge/--adapter",
-            help="The whole model, or its LoRA factors alone for PEFT.",
-        ),
-    ] = True,
+        bool, typer.Option("--merge", help="The whole model; the default.")
+    ] = False,
+    adapter: Annotated[
+        bool, typer.Option("--adapter", help="Its LoRA factors alone, for PEFT.")
+    ] = False,
     dtype: Annotated[
         DType, typer.Option(help="Of the weights; training has float32.")
     ] = DType.float32,
@@ -57,11 +56,14 @@ def export(
     from trimwave.report.model_card import licence_of, model_card
     from trimwave.runs.chosen import choose_round
     from trimwave.runs.folder import require_empty, whole_folder
+    from trimwave.runs.inputs import BASE_MODEL, ROWS, require_inputs
 
-    _check_options(pruned, merge, dtype)
+    _check_options(pruned, merge, adapter, dtype)
     chosen = choose_round(run, round_)
-    _check_method(chosen, pruned, merge)
+    _check_method(chosen, adapter)
     require_empty(to)
+    needed = BASE_MODEL if pruned is None else BASE_MODEL + ROWS
+    require_inputs(run, chosen.config, needed)
     try:
         from trimwave.lm.export import (
             licence_on_hub,
@@ -73,7 +75,7 @@ def export(
         raise MissingExtraError("lm", str(missing.name)) from missing
     console = plain_console()
     with console.status("loading") as status, whole_folder(to) as draft:
-        if not merge:
+        if adapter:
             done = write_adapter(chosen, draft)
         elif pruned is None:
             done = write_merged(chosen, draft, dtype.value)
@@ -93,23 +95,29 @@ def export(
     _tell(chosen, done, to, dtype, console)
 
 
-def _check_options(pruned: float | None, merge: bool, dtype: DType) -> None:
+def _check_options(
+    pruned: float | None, merge: bool, adapter: bool, dtype: DType
+) -> None:
     """Refuse what does not go together, before anything is read."""
     if pruned is not None and not 0 <= pruned < 1:
         raise InputError(f"--pruned must be in [0, 1), got {pruned}.")
-    if not merge and pruned is not None:
+    if merge and adapter:
+        raise InputError(
+            "--merge writes the whole model, --adapter its factors alone; drop one."
+        )
+    if adapter and pruned is not None:
         raise InputError("--adapter has no blocks to prune; drop it or --pruned.")
-    if not merge and dtype != DType.float32:
+    if adapter and dtype != DType.float32:
         raise InputError("--adapter is written as it was trained; drop --dtype.")
 
 
-def _check_method(chosen: "Chosen", pruned: float | None, merge: bool) -> None:
+def _check_method(chosen: "Chosen", adapter: bool) -> None:
     """Refuse what a method is known not to have, before torch is loaded."""
     from trimwave.methods import parse_method
 
     method = chosen.config.method
     rule = parse_method(method, chosen.config.options)
-    if not merge and getattr(rule, "adapter", "") == "full":
+    if adapter and getattr(rule, "adapter", "") == "full":
         raise InputError(
             f"{chosen.run.folder} trained weights (`{method}`), not LoRA factors, so "
             "there is no adapter that PEFT could load; leave --adapter out for the "

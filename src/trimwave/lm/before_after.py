@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 
-from trimwave.lm.data.deal import deal_rows
+from trimwave.base.errors import InputError
 from trimwave.lm.export import base_model
 from trimwave.lm.plugged import plug_in, trained_tensors
 from trimwave.lm.server import ADAPTER_FILE
 from trimwave.lm.train.generate import greedy_tokens
+from trimwave.lm.workbench import deal_again
 from trimwave.runs.chosen import Chosen
+from trimwave.runs.inputs import BASE_MODEL, ROWS, require_inputs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,11 +42,25 @@ def before_and_after(
     Raises
     ------
     InputError
-        If model or rows cannot be had, or the model is not the run's any more.
+        If model or rows cannot be had, the model is not the run's any more, or there
+        is no such row.
     """
+    require_inputs(chosen.run.folder, chosen.config, BASE_MODEL + ROWS)
     model, tokenizer = base_model(chosen)
-    encoded = deal_rows(chosen.config, tokenizer).test[row]
+    rows = deal_again(chosen.config, tokenizer).test
+    if not 0 <= row < len(rows):
+        raise InputError(
+            f"there is no test row {row}: {chosen.run.folder} has {len(rows)} test "
+            f"rows, 0 to {len(rows) - 1}."
+        )
+    encoded = rows[row]
     ids, start = encoded.input_ids.tolist(), encoded.answer_start
+    if not start:
+        raise InputError(
+            f"test row {row} has nothing to answer: it is a text without a prompt, or "
+            f"its prompt was truncated to `data.max_tokens` = "
+            f"{chosen.config.data.max_tokens}; take another row."
+        )
 
     def answer() -> str:
         (found,) = greedy_tokens(model, tokenizer, [ids[:start]], max_new_tokens)

@@ -9,6 +9,7 @@ from torch import nn
 
 from trimwave.base.errors import InputError, RunError, one_line
 from trimwave.base.receipt import DIGESTS
+from trimwave.base.stored import share_files
 from trimwave.lm.plugged import (
     Factors,
     factors_of,
@@ -32,6 +33,7 @@ from trimwave.lm.workbench import build_workbench
 from trimwave.methods import parse_method
 from trimwave.recipe.limits import limits_of
 from trimwave.runs.chosen import Chosen, Exported
+from trimwave.runs.inputs import BASE_MODEL, require_inputs
 
 Say = Callable[[str], None]
 
@@ -150,7 +152,7 @@ def write_pruned(
         If the method has no emulator that is pruned at a rate; as `write_merged`.
     """
     config = chosen.config
-    bench = build_workbench(config, say)
+    bench = build_workbench(config, say, warned=True)
     check_same_facts(chosen.run, bench.facts)
     method = parse_method(config.method, config.options)
     reference = method.scheme(bench.costs, limits_of(config)).submodel
@@ -235,6 +237,7 @@ def base_model(chosen: Chosen) -> tuple[Any, Any]:
     InputError
         If it cannot be had, or is another one by now.
     """
+    require_inputs(chosen.run.folder, chosen.config, BASE_MODEL)
     model, tokenizer, facts = load_model(chosen.config.model.name)
     check_same_facts(chosen.run, {"model": facts})
     return model, tokenizer
@@ -252,6 +255,7 @@ def _save(model: Any, chosen: Chosen, folder: Path, dtype: DType) -> None:
     try:
         with quiet_transformers():
             model.to(getattr(torch, dtype)).save_pretrained(str(folder))
+        share_files(folder)
     except OSError:
         raise
     except Exception as error:  # safetensors has a class of its own for a full disk

@@ -1,5 +1,6 @@
 """What all methods of a comparison share: model, rows, ranking, wire, test rows."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from trimwave.base.errors import InputError
 from trimwave.base.units import FloatArray
 from trimwave.lm.cached_ranking import cached_ranking
-from trimwave.lm.data.deal import deal_rows
+from trimwave.lm.data.deal import Dealt, deal_rows
 from trimwave.lm.data.encode import Encoded
 from trimwave.lm.source.models import load_model
 from trimwave.lm.surgery.prune import prune_emulator
@@ -99,8 +100,12 @@ class Workbench:
         return self._stored[weight_bits, rank]
 
 
-def build_workbench(config: Config, say: Say = lambda line: None) -> Workbench:
+def build_workbench(
+    config: Config, say: Say = lambda line: None, *, warned: bool = False
+) -> Workbench:
     """Load model and rows, deal the rows out, rank heads and neurons.
+
+    `warned` says that the rows were dealt before and their user warned of them.
 
     Raises
     ------
@@ -117,7 +122,7 @@ def build_workbench(config: Config, say: Say = lambda line: None) -> Workbench:
     _move(split, pick_device(config.train.device))
     say(f"rows {config.data.source}")
     _check_context(config, split.shape.context_length)
-    rows = deal_rows(config, tokenizer)
+    rows = deal_again(config, tokenizer) if warned else deal_rows(config, tokenizer)
     pad_id = int(tokenizer.pad_token_id)
     ranking = cached_ranking(config, split, rows.public, pad_id, say)
     kept = 1 - limits_of(config).beta_bar
@@ -143,6 +148,13 @@ def build_workbench(config: Config, say: Say = lambda line: None) -> Workbench:
             "ranking": ranking.digest(),
         },
     )
+
+
+def deal_again(config: Config, tokenizer: Any) -> Dealt:
+    """Deal the rows of a run that was begun, without its warnings of them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return deal_rows(config, tokenizer)
 
 
 def _move(split: SplitModel, device: torch.device) -> None:

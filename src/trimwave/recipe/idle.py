@@ -126,7 +126,7 @@ def _unread_by(command: Command, config: Config) -> Iterator[Idle]:
         for key in NOT_MEASURED:
             yield key, "on a measurement, which plans and trains nothing"
     if command in ("compare", "sweep"):
-        yield "method", "here, where --methods says which"
+        yield "method", "here, where `methods` says which"
 
 
 def _beside_fleet(command: Command, config: Config) -> Iterator[Idle]:

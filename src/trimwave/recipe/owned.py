@@ -14,10 +14,10 @@ import numpy as np
 
 from trimwave.base.errors import InputError
 from trimwave.base.units import FloatArray
+from trimwave.recipe.client_files import client_folder
 from trimwave.recipe.config import Config, DataConfig
 from trimwave.recipe.fleet import fleet_of
 from trimwave.recipe.row_files import (
-    client_folder,
     clients_in,
     count_rows,
     is_saved_table,

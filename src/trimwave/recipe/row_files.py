@@ -5,7 +5,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from trimwave.base.decode import read_text
@@ -15,38 +14,11 @@ from trimwave.base.table import read_table
 ROW_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 """Endings of files of rows; all but Parquet may have ``.gz`` behind it."""
 
-TEST_NAMES = ("test", "validation", "valid", "val", "dev")
+TEST_NAMES = ("test", "validation", "valid", "val", "dev", "eval")
 """What files, folders and splits of test rows are called; the first there is taken."""
 
-OWN_TEST = re.compile(rf"(.+)([._-])({'|'.join(TEST_NAMES)})", re.IGNORECASE)
-"""A client's test file by its name without ending: ``client_3.test``."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClientFiles:
-    """One client's files."""
-
-    id: str
-    train: tuple[Path, ...]
-    test: tuple[Path, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ClientFolder:
-    """A folder with files of every client."""
-
-    clients: tuple[ClientFiles, ...]
-    """In the natural order of their names: ``client_2`` before ``client_10``."""
-    test: tuple[Path, ...] = ()
-    """Test rows of nobody's."""
-    public: tuple[Path, ...] = ()
-    """Rows of the server."""
-
-    @property
-    def files(self) -> list[Path]:
-        """Every file of it."""
-        own = (path for one in self.clients for path in (*one.train, *one.test))
-        return [*own, *self.test, *self.public]
+MOST_NAMED = 8
+"""Of many files a message names so many."""
 
 
 def kind_of(path: Path) -> str:
@@ -108,18 +80,43 @@ def split_files(path: Path) -> tuple[list[Path], list[Path]]:
             f"there is no file or folder `{path}`; a path that does not start with / "
             f"is taken from the folder where the command runs."
         )
-    data = row_files(path)
     train, test = part_files(path, ("train",)), part_files(path, TEST_NAMES)
+    tests = {file for name in TEST_NAMES for file in part_files(path, (name,))}
+    data = [file for file in row_files(path) if file not in tests]
     if not train and len(data) == 1:
-        return data, [file for file in test if file not in data]
+        return data, test
     if not train:
-        names = ", ".join(f"`{file.name}`" for file in data) or "none"
+        found = [*row_files(path), *_in_subfolders(path)]
         raise InputError(
-            f"the folder `{path}` needs one data file, or files named train* and "
-            f"test*, of {', '.join(ROW_SUFFIXES)}; found: {names}. Where each file is "
-            f"a client's, set `data.partition` to `files`."
+            f"the folder `{path}` needs one file of training rows, or files named "
+            f"train*, of {', '.join(ROW_SUFFIXES)}; found: {named(found, path)}. Test "
+            f"rows ({', '.join(TEST_NAMES)}) are not trained on. Where each file or "
+            f"folder is a client's, set `data.partition` to `files`."
         )
     return train, test
+
+
+def named(files: Sequence[Path], folder: Path) -> str:
+    """Return files by their names in a folder, for messages; the first of many."""
+    return first_few([str(file.relative_to(folder)) for file in files])
+
+
+def first_few(names: Sequence[str]) -> str:
+    """Return names for a message, the first of many, and how many more there are."""
+    more = len(names) - MOST_NAMED
+    shown = ", ".join(f"`{name}`" for name in names[:MOST_NAMED])
+    return shown + f" and {more} more" * (more > 0) or "none"
+
+
+def unread(folder: Path, read: Iterable[Path]) -> list[Path]:
+    """Return the files of rows of a folder and of those in it that are not read."""
+    return sorted({*row_files(folder), *_in_subfolders(folder)} - {*read})
+
+
+def _in_subfolders(folder: Path) -> Iterator[Path]:
+    for sub in sorted(folder.iterdir()):
+        if sub.is_dir() and not sub.name.startswith("."):
+            yield from row_files(sub)
 
 
 def is_saved_table(path: Path) -> bool:
@@ -132,95 +129,6 @@ def natural(name: str) -> tuple[list[tuple[int, str]], str]:
     pieces = re.split(r"(\d+)", name.casefold())
     keys = [(int(one), "") if one.isdecimal() else (-1, one) for one in pieces if one]
     return keys, name
-
-
-def client_folder(folder: Path) -> ClientFolder:
-    """Return whose files a folder holds.
-
-    A client has a file of its own and perhaps one of test rows, ``NAME.test.jsonl``;
-    or a sub-folder with ``train*`` and perhaps ``test*`` files; or its file lies in
-    ``train/``, its test file by the same name in ``test/``. ``test.*`` and ``public.*``
-    beside them are nobody's.
-
-    Raises
-    ------
-    InputError
-        If it is no folder of such files, or a test file is of no client.
-    """
-    if not folder.is_dir():
-        raise InputError(
-            f"`data.partition` = 'files' takes a folder with a file per client; "
-            f"`{folder}` is none."
-        )
-    subs = {p.name.lower(): p for p in sorted(folder.iterdir()) if p.is_dir()}
-    shared = {stem_of(path).lower(): path for path in row_files(folder)}
-    common = [shared[name] for name in TEST_NAMES if name in shared][:1]
-    public = [shared["public"]] if "public" in shared else []
-    if "train" in subs and (files := row_files(subs["train"])):
-        tests = [subs[name] for name in TEST_NAMES if name in subs][:1]
-        own = {stem_of(path): path for sub in tests for path in row_files(sub)}
-        clients = _with_tests(files, own, folder)
-    else:
-        clients = [*_single(folder), *_subfolders(subs.values())]
-    _check_clients(clients, folder)
-    ordered = sorted(clients, key=lambda one: natural(one.id))
-    return ClientFolder(tuple(ordered), tuple(common), tuple(public))
-
-
-def _single(folder: Path) -> list[ClientFiles]:
-    reserved = {*TEST_NAMES, "public"}
-    files = [p for p in row_files(folder) if stem_of(p).lower() not in reserved]
-    stems = {stem_of(path) for path in files}
-    own: dict[str, Path] = {}
-    for path in files:
-        found = OWN_TEST.fullmatch(stem_of(path))
-        if found and (found[1] in stems or found[2] == "."):
-            own[found[1]] = path
-    return _with_tests([p for p in files if p not in own.values()], own, folder)
-
-
-def _with_tests(
-    files: Iterable[Path], tests: Mapping[str, Path], folder: Path
-) -> list[ClientFiles]:
-    found = [
-        ClientFiles(stem, (path,), (tests[stem],) if stem in tests else ())
-        for path in files
-        for stem in (stem_of(path),)
-    ]
-    lone = tests.keys() - {one.id for one in found}
-    if lone:
-        name = min(lone)
-        raise InputError(
-            f"`{tests[name]}` holds test rows of a client `{name}` that has no file of "
-            f"training rows in `{folder}`; add it, or take the test file out."
-        )
-    return found
-
-
-def _subfolders(subs: Iterable[Path]) -> Iterator[ClientFiles]:
-    for sub in subs:
-        if sub.name.lower() in (*TEST_NAMES, "public") or not (files := row_files(sub)):
-            continue
-        test = part_files(sub, TEST_NAMES)
-        train = part_files(sub, ("train",)) or [p for p in files if p not in test]
-        yield ClientFiles(sub.name, tuple(train), tuple(test))
-
-
-def _check_clients(clients: Sequence[ClientFiles], folder: Path) -> None:
-    if not clients:
-        raise InputError(
-            f"the folder `{folder}` has no file of a client, of "
-            f"{', '.join(ROW_SUFFIXES)}; name them as you like, client_0.jsonl or so."
-        )
-    for one in clients:
-        if not one.train:
-            raise InputError(f"client `{one.id}` of `{folder}` has no training rows.")
-    twice = [name for name, n in Counter(one.id for one in clients).items() if n > 1]
-    if twice:
-        raise InputError(
-            f"`{folder}` has several files or folders of a client `{twice[0]}`; keep "
-            f"one, or join them."
-        )
 
 
 def count_rows(path: Path, headed: bool = True) -> int:

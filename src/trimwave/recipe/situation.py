@@ -11,12 +11,13 @@ from trimwave.decision.plan import Situation
 from trimwave.model.config_file import CONFIG, local_path, read_config
 from trimwave.model.costs import Costs
 from trimwave.model.shape import SHAPES, ModelShape
+from trimwave.recipe.client_files import client_folder
 from trimwave.recipe.config import Config
 from trimwave.recipe.environment import Environment
 from trimwave.recipe.fleet import fleet_of
 from trimwave.recipe.measured import measured_files
 from trimwave.recipe.owned import owned_sizes, warn_of_unknown_sizes
-from trimwave.recipe.row_files import client_folder, split_files
+from trimwave.recipe.row_files import split_files
 
 NUM_GENERATED = 1600
 """Training rows of `gsm_symbolic`, which has no end, where no number is asked for."""

@@ -7,6 +7,9 @@ FONT_SIZE = 8
 LETTER_WIDTH, LINE_HEIGHT = 0.62, 1.2
 """Of a letter and of a name, in font sizes; a little more than what they take."""
 
+WIDER, MOST_STEPS = 1.02, 300
+"""By what the axis grows until names have room, and how often at most."""
+
 GAP = 5.0
 """Between a line's end and its name [pt]."""
 
@@ -61,6 +64,31 @@ def places(ends: Sequence[tuple[float, float]], texts: Sequence[str]) -> list[Bo
             box = box._replace(bottom=y - height / 2 + step * height)
         taken.append(box)
     return taken
+
+
+def make_room(axis: Any, names: Sequence[Name]) -> None:
+    """Move the right limit until every name ends inside the axis.
+
+    Parameters
+    ----------
+    axis : matplotlib axes
+        Whose limits are set, in a figure that is laid out.
+    names : sequence of Name
+        One per line.
+    """
+    points = 72 / axis.figure.dpi
+    width = axis.bbox.width * points
+
+    def reach(name: Name) -> float:
+        (x, _), left = axis.transData.transform((name.x, name.y)), axis.bbox.x0
+        text = LETTER_WIDTH * FONT_SIZE * len(name.text)
+        return float((x - left) * points) + GAP + text
+
+    for _ in range(MOST_STEPS):
+        if max(map(reach, names), default=0.0) <= width:
+            return
+        left, right = axis.get_xlim()
+        axis.set_xlim(left, right * WIDER)
 
 
 def write_names(axis: Any, names: Sequence[Name]) -> None:

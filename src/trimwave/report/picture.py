@@ -11,7 +11,7 @@ import numpy as np
 
 from trimwave.base.errors import MissingExtraError
 from trimwave.base.units import FloatArray
-from trimwave.report.line_labels import Name, write_names
+from trimwave.report.line_labels import Name, make_room, write_names
 from trimwave.report.target import Records, Results, Target
 
 PANELS = {
@@ -27,7 +27,7 @@ DASHES = ("-", (0, (5, 1.5)), (0, (6, 1.5, 1, 1.5)))
 """Taken in turn with the colours: 21 methods differ in colour or dashes."""
 MARKERS = "os^DvP<X>p*hd"
 
-TITLE_LETTERS = 90
+TITLE_LETTERS = 120
 """What one line of the title holds."""
 
 NOTE_LETTERS = 60
@@ -99,6 +99,7 @@ def draw(results: Results, title: str, target: Target | None = None) -> Any:
         labels = _names_of(results, name, drawn[name])
         if target and name == "loss_full":
             labels.append(_draw_target(axis, target.mean_loss_full))
+        make_room(axis, labels)
         write_names(axis, labels)
     return figure
 
@@ -207,9 +208,10 @@ def _draw_method(
 
 
 def _draw_target(axis: Any, loss: float) -> Name:
-    """Draw the target and return its name, at the right edge."""
-    axis.axhline(loss, color="0.3", linestyle=":", linewidth=1.2)
-    return Name("target", "0.3", axis.get_xlim()[1], loss)
+    """Draw the target and return its name, at the left: no line begins below it."""
+    # Below the names, so that it does not strike one out.
+    axis.axhline(loss, color="0.3", linestyle=":", linewidth=1.2, zorder=1.8)
+    return Name("target", "0.3", axis.get_xlim()[0], loss)
 
 
 def _scale_time(axis: Any, results: Results) -> None:

@@ -20,7 +20,7 @@ from trimwave.methods import ALL, METHODS, label_of, parse_method
 from trimwave.recipe.config import Config
 from trimwave.recipe.recipe import config_from_dict
 from trimwave.runs.best import has_stopped
-from trimwave.runs.folder import quoted
+from trimwave.runs.folder import resume_by
 from trimwave.runs.records import Run
 
 FILE = "compare.json"
@@ -56,13 +56,13 @@ def method_texts(
     distinct = {parse_method(name, options) for name in names}
     labels = {name: label_of(name, options) for name in names}
     if not names:
-        raise InputError(f"--methods names none; known: all, {', '.join(METHODS)}.")
+        raise InputError(f"`methods` names none; known: all, {', '.join(METHODS)}.")
     if len(distinct) < len(names):
-        raise InputError(f"--methods must name each method once, got {text!r}.")
+        raise InputError(f"`methods` must name each method once, got {text!r}.")
     if len(set(labels.values())) < len(names):
         told = ", ".join(f"{name} as {label}" for name, label in labels.items())
         raise InputError(
-            f"--methods must name each method once: tables would show {told}; give a "
+            f"`methods` must name each method once: tables would show {told}; give a "
             "rule of your own another `label`."
         )
     return tuple(names)
@@ -88,7 +88,7 @@ class Comparison:
     def of(
         cls, config: Config, methods: str | Sequence[str] | None, seeds: int | None
     ) -> "Comparison":
-        """Read `--methods` and `--seeds`; None is their default.
+        """Read `methods` and `seeds`; None is their default.
 
         Raises
         ------
@@ -97,7 +97,7 @@ class Comparison:
         """
         number = 1 if seeds is None else seeds
         if number < 1:
-            raise InputError(f"--seeds must be at least 1, got {number}.")
+            raise InputError(f"`seeds` must be at least 1, got {number}.")
         return cls(
             config=config,
             methods=method_texts(
@@ -118,7 +118,7 @@ class Comparison:
         if not (folder / FILE).is_file():
             hint = "name the folder that `trimwave compare` printed"
             if (folder / "manifest.json").is_file():
-                hint = f"it holds a run; use `trimwave run --resume {quoted(folder)}`"
+                hint = f"it holds a run; use {resume_by('run', folder)}"
             raise RunError(f"{folder} holds no comparison (no {FILE}); {hint}.")
         plain = read_sealed(folder / FILE, "methods", "seeds", "config")
         return cls(
@@ -137,8 +137,8 @@ class Comparison:
         """
         if (folder / FILE).exists():
             raise RunError(
-                f"{folder} already holds a comparison; go on with `trimwave compare "
-                f"--resume {quoted(folder)}`, or choose another --out."
+                f"{folder} already holds a comparison; go on with it by "
+                f"{resume_by('compare', folder)}, or choose another `out`."
             )
         self._write(folder)
 
@@ -158,7 +158,7 @@ class Comparison:
         config : Config
             The comparison's, but for rounds.
         methods, seeds
-            What the command line says of them; they may not differ.
+            What is said of them now; they may not differ.
 
         Raises
         ------
@@ -172,7 +172,7 @@ class Comparison:
         if (named, number) != (self.methods, len(self.seeds)):
             raise RunError(
                 f"{folder} compares {','.join(self.methods)} with {len(self.seeds)} "
-                "seeds; leave --methods and --seeds out, or start a new comparison."
+                "seeds; leave `methods` and `seeds` out, or start a new comparison."
             )
         grown = replace(self, config=config)
         for seed in self.seeds:

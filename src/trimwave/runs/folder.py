@@ -69,13 +69,13 @@ def _require_free(folder: Path, own: str) -> None:
     """Refuse a folder that another kind of work lies in."""
     for file, other in KINDS.items():
         if file != own and (folder / file).exists():
-            raise RunError(f"{folder} already holds a {other}; choose another --out.")
+            raise RunError(f"{folder} already holds a {other}; choose another `out`.")
 
 
 def _own(folder: Path) -> Path:
     """Make a folder that nobody else has."""
     wanted, number = folder, 2
-    with disk_errors(folder, "nothing was started", "run again, or name an --out"):
+    with disk_errors(folder, "nothing was started", "run again, or name an `out`"):
         while True:
             try:
                 folder.mkdir(parents=True)
@@ -235,7 +235,7 @@ def _take(file: int, folder: Path) -> None:
         holder = os.pread(file, 200, 0).decode(errors="replace").strip()
         raise RunError(
             f"another process writes in {folder} ({holder or 'just started'}); wait "
-            "for it or stop it, or choose another --out."
+            "for it or stop it, or choose another `out`."
         ) from None
     except OSError as error:
         warnings.warn(
@@ -246,6 +246,11 @@ def _take(file: int, folder: Path) -> None:
         return
     os.ftruncate(file, 0)
     os.pwrite(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+
+
+def resume_by(command: str, folder: Path) -> str:
+    """Say how a run or a comparison goes on: on the command line, and from Python."""
+    return f"`trimwave {command} --resume {quoted(folder)}` (in Python: `resume=`)"
 
 
 def quoted(folder: Path) -> str:

@@ -34,7 +34,7 @@ from trimwave.base.stored import (
 from trimwave.recipe.config import Config
 from trimwave.recipe.recipe import config_from_dict, differences
 from trimwave.runs.checkpoints import ALIEN, KEPT, Checkpoints
-from trimwave.runs.folder import quoted, require_lock
+from trimwave.runs.folder import require_lock, resume_by
 
 RECORDS, TIMING = "rounds.jsonl", "timing.jsonl"
 
@@ -59,8 +59,8 @@ class Run:
         for name in ("manifest.json", RECORDS, "checkpoints"):
             if (folder / name).exists():
                 raise RunError(
-                    f"{folder} already holds a run ({name}); resume it with --resume "
-                    f"{quoted(folder)}, or choose another --out or `name`."
+                    f"{folder} already holds a run ({name}); go on with it by "
+                    f"{resume_by('run', folder)}, or choose another `out` or `name`."
                 )
         run = cls(folder)
         with disk_errors(folder, "the run was not started", "run again"):
@@ -82,9 +82,7 @@ class Run:
         if not (folder / "manifest.json").is_file():
             hint = "name the folder that `trimwave run` printed"
             if (folder / "compare.json").is_file():
-                hint = (
-                    f"it holds runs; use `trimwave compare --resume {quoted(folder)}`"
-                )
+                hint = f"it holds runs; use {resume_by('compare', folder)}"
             raise RunError(f"{folder} holds no run (no manifest.json); {hint}.")
         return cls(folder)
 
@@ -181,7 +179,7 @@ class Run:
         """
         number = record["round"]
         lost = f"round {number} is not saved, earlier ones are"
-        resume = f"run again with --resume {quoted(self.folder)}"
+        resume = f"run again with {resume_by('run', self.folder)}"
         with disk_errors(self.folder, lost, resume), deferred_stop():
             require_lock(self.folder)
             of = self.owner_of(record)
@@ -212,7 +210,7 @@ class Run:
             If no sound checkpoint has its rounds in rounds.jsonl: nothing is changed.
         """
         records, flaw = self._lines()
-        resume = f"run again with --resume {quoted(self.folder)}"
+        resume = f"run again with {resume_by('run', self.folder)}"
         with disk_errors(self.folder, "nothing of it was changed", resume):
             found = self.checkpoints.newest_sound(
                 len(records) - 1, lambda number: self.owner_of(records[number])

@@ -140,6 +140,12 @@ def test_a_template_that_cannot_be_used_says_so(chat_template, said):
         (messages(("tool", "a")), "tools are not supported"),
         (messages(("user", [{"type": "image_url", "url": "x"}])), "no text .image_url"),
         (messages(("user", {"a": 1})), "must be text"),
+        (
+            [{"role": "assistant", "content": None, "tool_calls": [{"id": "c1"}]}],
+            "message 1 .*calls a tool .`tool_calls`",
+        ),
+        ([{"role": "assistant", "content": "a", "weight": 0.5}], "`weight` 0.5"),
+        ([{"role": "assistant", "content": "a", "weight": "0"}], "`weight` 0"),
     ],
 )
 def test_what_is_no_chat_is_refused_by_its_message(value, said):
@@ -159,6 +165,22 @@ def test_what_is_no_chat_is_refused_by_its_message(value, said):
 )
 def test_a_chat_without_question_or_answer_is_passed_over(value, lack):
     assert row_of({"messages": value}) is lack
+
+
+def test_what_nothing_asks_for_is_not_learnt_by_any_template():
+    greeted = messages(("assistant", "hello"), ("user", "1?"), ("assistant", "one"))
+    for chat_template in (None, CHATML):
+        text = marked({"messages": greeted}, chat_template)
+        assert text.count("[") == 1
+        assert "hello" in text.split("[")[0]
+
+
+def test_empty_columns_of_calls_and_weights_change_nothing():
+    plain = messages(*TURNS)
+    # As Parquet has them: a column that one message has, all have.
+    empty = {"tool_calls": None, "function_call": None, "weight": float("nan")}
+    padded = [{**message, **empty} for message in plain]
+    assert row_of({"messages": padded}).turns == row_of({"messages": plain}).turns
 
 
 def test_a_chat_is_cut_at_its_beginning_and_then_at_its_end():

@@ -2,6 +2,7 @@ import json
 import pathlib
 
 import pytest
+from row_files import sums, write_jsonl
 
 from trimwave.base.errors import InputError
 from trimwave.lm.data.files import read_local
@@ -128,6 +129,33 @@ def test_a_folder_of_train_alone_and_one_with_files_that_are_not_read(tmp_path):
     (tmp_path / "device.jsonl").write_text('{"text": "a"}\n')
     with pytest.warns(UserWarning, match="only the files `Train.*not `device.jsonl`"):
         assert len(all_rows(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["test.jsonl"], "found: `test.jsonl`. Test rows .* are not trained on"),
+        (["a/rows.jsonl", "b/rows.jsonl", "test.jsonl"], "`data.partition` to `files`"),
+        (["a.jsonl", "b.jsonl"], "found: `a.jsonl`, `b.jsonl`"),
+        ([f"c{i}.jsonl" for i in range(11)], "and 3 more"),
+        ([], "found: none"),
+    ],
+)
+def test_a_folder_that_does_not_say_what_trains_is_refused(names, said, tmp_path):
+    for name in names:
+        write_jsonl(tmp_path / name, sums(2))
+    with pytest.raises(InputError, match=said):
+        read_local(tmp_path)
+
+
+def test_the_one_file_that_is_no_test_file_trains(tmp_path):
+    write_jsonl(tmp_path / "all.jsonl", sums(2))
+    write_jsonl(tmp_path / "test.jsonl", sums(3, 50))
+    train, test, _ = read_local(tmp_path)
+    assert (len(train), len(test)) == (2, 3)
+    write_jsonl(tmp_path / "dev" / "more.jsonl", sums(3, 80))
+    with pytest.warns(UserWarning, match="not `dev/more.jsonl`"):
+        read_local(tmp_path)
 
 
 def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):

@@ -27,6 +27,14 @@ def dealt(config, quiet=True):
         return deal_rows(config, TOKENIZER)
 
 
+def warned(config):
+    """Return what was dealt, and every warning."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        found = dealt(config, quiet=False)
+    return found, [str(one.message) for one in said]
+
+
 def numbers(rows):
     """Return which of `sums` rows are."""
     texts = (TOKENIZER.decode(row.input_ids.tolist()) for row in rows)
@@ -80,6 +88,62 @@ def test_test_files_of_clients_are_their_own_and_pooled(form, tmp_path):
     assert numbers(found.public) == [90, 91, 92]
 
 
+@pytest.mark.parametrize(
+    ("train", "tests"),
+    [
+        ("x.jsonl", ["x.test.jsonl", "x.validation.jsonl"]),
+        ("x.train.jsonl", ["x.test.jsonl", "x.dev.jsonl"]),
+        ("x_train.jsonl", ["x_test.jsonl", "x_val.jsonl"]),
+        ("x.jsonl", ["x-eval.jsonl"]),
+        ("x/train.jsonl", ["x/test.jsonl", "x/validation.jsonl"]),
+        ("x/rows.jsonl", ["x/valid.jsonl", "x/dev.jsonl"]),
+        ("train/x.jsonl", ["test/x.jsonl", "validation/x.jsonl"]),
+    ],
+)
+def test_no_test_file_is_trained_on_and_the_first_counts(train, tests, tmp_path):
+    for start, name in enumerate([train, *tests]):
+        write_jsonl(tmp_path / name, sums(4, 10 * start))
+    write_jsonl(tmp_path / "public.jsonl", sums(3, 90))
+    found, said = warned(config_of(tmp_path, **BY_FILES))
+    assert found.facts["clients"] == {"x": 4}
+    assert numbers(found.clients[0]) == [0, 1, 2, 3]
+    assert numbers(found.client_test[0]) == [10, 11, 12, 13]
+    unread = [text for text in said if "not `" in text]
+    assert len(unread) == len(tests) - 1
+    assert all(tests[1] in text for text in unread)
+
+
+def test_a_name_that_ends_in_a_part_may_be_a_clients(tmp_path):
+    write_clients(tmp_path, {"lab_test": 5, "field-dev": 5})
+    assert config_of(tmp_path, **BY_FILES).cell.num_clients == 2
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (["x.test.jsonl", "y.jsonl"], "test rows of a client `x` that has no file"),
+        (["x.jsonl", "x.train.jsonl"], "several files or folders of a client `x`"),
+        (["x.jsonl", "x/rows.jsonl"], "several files or folders of a client `x`"),
+        (["x/test.jsonl"], "client `x` of .* has no training rows"),
+        (["train.jsonl", "test.jsonl"], "found: `test.jsonl`, `train.jsonl`"),
+    ],
+)
+def test_files_that_are_not_clear_are_refused(files, said, tmp_path):
+    for name in files:
+        write_jsonl(tmp_path / name, sums(4))
+    with pytest.raises(InputError, match=said):
+        config_of(tmp_path, **BY_FILES)
+
+
+def test_what_a_folder_of_clients_has_beside_them_is_named(tmp_path):
+    write_clients(tmp_path, {"a": 9, "b": 9})
+    for name in ("test", "validation", "test/more"):
+        write_jsonl(tmp_path / f"{name}.jsonl", sums(4, 50))
+    config = config_of(tmp_path, **BY_FILES)
+    said = warned(config)[1]
+    assert any("not `test/more.jsonl`, `validation.jsonl`" in text for text in said)
+
+
 def test_clients_without_test_rows_give_some_of_theirs(tmp_path):
     whose = write_clients(tmp_path, {"a": 40, "b": 10, "c": 1})
     with pytest.warns(UserWarning) as said:
@@ -127,6 +191,40 @@ def test_test_rows_with_the_column_are_the_clients_own(tmp_path):
         list(range(0, 10, 2)),
         list(range(1, 10, 2)),
     ]
+
+
+def write_by_user(folder, train, test):
+    for name, users, start in (("train", train, 0), ("test", test, 40)):
+        rows = [{**row, "user": users[i % 2]} for i, row in enumerate(sums(10, start))]
+        write_jsonl(folder / f"{name}.jsonl", rows)
+    public = write_jsonl(folder / "server" / "rows.jsonl", sums(4, 80))
+    return config_of(folder, client_column="user", public=str(public))
+
+
+def test_test_rows_of_a_client_that_does_not_train_are_named(tmp_path):
+    config = write_by_user(tmp_path, "ab", "bz")
+    found, said = warned(config)
+    assert any("without training rows, which are not used: `z`" in t for t in said)
+    assert [len(rows) for rows in found.client_test] == [0, 5]
+
+
+def test_test_rows_of_others_alone_are_nobodys(tmp_path):
+    found = dealt(write_by_user(tmp_path, "ab", "yz"))
+    assert found.client_test is None
+    assert numbers(found.test) == list(range(40, 50))
+
+
+def test_only_training_rows_need_a_class(tmp_path):
+    for name, start in (("a", 0), ("b", 10), ("b.test", 20), ("test", 30)):
+        own = {} if "test" in name else {"kind": "k"}
+        rows = [{**row, **own} for row in sums(5, start)]
+        write_jsonl(tmp_path / f"{name}.jsonl", rows)
+    write_jsonl(tmp_path / "public.jsonl", sums(3, 90))
+    named = {**BY_FILES, "label_column": "kind"}
+    assert len(dealt(config_of(tmp_path, **named)).client_test[1]) == 5
+    write_jsonl(tmp_path / "a.jsonl", sums(5))
+    with pytest.raises(InputError, match="'kind', a column that"):
+        dealt(config_of(tmp_path, **named))
 
 
 def test_a_fleet_with_ids_gives_the_order(tmp_path):

@@ -10,6 +10,7 @@ from speller import speller
 from tiny_run import bytes_of, make_config, make_server
 from tokenizer import byte_tokenizer
 
+from trimwave.base.errors import InputError
 from trimwave.lm.data.asked import Asked, Choice, Prompt
 from trimwave.lm.data.encode import collate
 from trimwave.lm.session import run_method
@@ -90,6 +91,20 @@ def test_accuracy_of_a_model_whose_labels_are_known():
         "f1": {"value": pytest.approx((2 * 3 / (4 + 3) + 0) / 2), "total": 4},
     }
     assert measured.speeds == {}
+
+
+@pytest.mark.parametrize("kind", ["answered", "labelled"])
+def test_a_row_without_a_prompt_left_is_named(kind):
+    prompts = Prompt((3, 4), Decimal(7)), Prompt((), Decimal(9))
+    choices = CHOICE, replace(CHOICE, shared=())
+    asked = Asked(
+        names=("exact_match",) if kind == "answered" else ("accuracy",),
+        prompts=prompts if kind == "answered" else (),
+        choices=choices if kind == "labelled" else (),
+    )
+    said = f"test row 2 of the 2 to be {kind}.*truncated to `data.max_tokens` = 1024"
+    with pytest.raises(InputError, match=said):
+        TaskMetrics(asked, None, CONFIG)
 
 
 def write_worked_rows(path, count=60):

@@ -183,8 +183,26 @@ def _turn(message: object, where: str) -> Turn:
             f"{where} has the role {shown(role)}, which is none of system, user and "
             f"assistant ({hint}); tools are not supported."
         )
-    given = message.get("weight") == 0  # OpenAI: an answer that is not learnt
+    for call in ("tool_calls", "function_call"):
+        if message.get(call):  # Parquet has the column in every message, empty
+            raise InputError(
+                f"{where} calls a tool (`{call}`), which no text says; take the "
+                f"conversation out, or write what is to be learnt as `content`."
+            )
+    given = _is_given(message.get("weight"), where)
     return Turn(ROLES[role.lower()], _content(content, where), given)
+
+
+def _is_given(weight: object, where: str) -> bool:
+    """Whether OpenAI's weight of a message says that it is not learnt."""
+    if lack_of(weight) and not isinstance(weight, str):
+        return False
+    if weight not in (0, 1):
+        raise InputError(
+            f"{where} has the `weight` {shown(weight)}; give 0 for an answer that is "
+            f"not learnt, 1 for one that is, or none."
+        )
+    return weight == 0
 
 
 def _content(content: object, where: str) -> str:
@@ -206,9 +224,17 @@ def _content(content: object, where: str) -> str:
 def chat_row(turns: Sequence[Turn], label: str | None, where: str) -> Row | Lack:
     """Return turns as a row: up to the last that is learnt, the rest is cut off.
 
-    Turns of the assistant that say nothing, but call a tool, are left out.
+    Turns of the assistant that say nothing are left out; one before which the user has
+    said nothing is not learnt, since nothing asks for it.
     """
     turns = [turn for turn in turns if turn.role != "assistant" or turn.text.strip()]
+    said = (
+        i for i, turn in enumerate(turns) if turn.role == "user" and turn.text.strip()
+    )
+    first = next(said, 0)
+    turns = [
+        turn._replace(given=turn.given or i < first) for i, turn in enumerate(turns)
+    ]
     learnt = [number for number, turn in enumerate(turns) if turn.is_learnt]
     if not learnt:
         return Lack.NO_ANSWER

@@ -2,13 +2,13 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Self
 
 import numpy as np
 
 from trimwave.lm.data.layouts import NUMBERING, Layout, find_layout
-from trimwave.lm.data.reading import AS_IS, Reading
+from trimwave.lm.data.reading import Reading
 from trimwave.lm.data.records import Records
 from trimwave.lm.data.rows import Lack, Row, listed
 
@@ -54,10 +54,7 @@ class Draw(Iterator[Row]):
 
 
 def draw_from(
-    tables: Iterable[Records],
-    source: str,
-    rng: np.random.Generator,
-    reading: Reading = AS_IS,
+    tables: Sequence[tuple[Records, Reading]], source: str, rng: np.random.Generator
 ) -> list[Draw]:
     """Shuffle tables of one source and lay their records out as they are asked for.
 
@@ -65,47 +62,47 @@ def draw_from(
 
     Parameters
     ----------
-    tables : iterable of Records
-        Test records, if there are any, and then training records.
+    tables : sequence of tuple
+        Records, and what the recipe says of their columns.
     source : str
         What the user calls them.
     rng : numpy.random.Generator
         Decides the order.
-    reading : Reading
-        What the recipe says of their columns.
 
     Raises
     ------
     InputError
         If no layout fits the columns; a bad record is refused when it is drawn.
     """
-    tables = list(tables)
-    layouts = [find_layout(table.columns(), source) for table in tables]
-    readings = [reading.of_table(table.columns()) for table in tables[:-1]]
-    readings.append(reading)
-    for table, one in zip(tables, readings, strict=True):
-        one.check(table.columns(), source)
-    _warn_of_unused(zip(layouts, tables, strict=True), source, reading)
+    columns = [table.columns() for table, _ in tables]
+    every = set().union(*columns)
+    layouts = [find_layout(own, source, every) for own in columns]
+    readings = [reading for _, reading in tables]
+    for own, reading in zip(columns, readings, strict=True):
+        reading.check(own, source)
+    _warn_of_unused(columns, layouts, readings, source)
     return [
-        Draw(_laid_out(layout, table, rng, one), source, len(table))
-        for layout, table, one in zip(layouts, tables, readings, strict=True)
+        Draw(_laid_out(layout, *one, rng), source, len(one[0]))
+        for layout, one in zip(layouts, tables, strict=True)
     ]
 
 
 def _laid_out(
-    layout: Layout, records: Records, rng: np.random.Generator, reading: Reading
+    layout: Layout, records: Records, reading: Reading, rng: np.random.Generator
 ) -> Iterator[Row | Lack]:
     order = rng.permutation(len(records)).tolist()
     return (reading.row(layout, records[i], records.where(i)) for i in order)
 
 
 def _warn_of_unused(
-    pairs: Iterable[tuple[Layout, Records]], source: str, reading: Reading
+    tables: Sequence[set[str]],
+    layouts: Sequence[Layout],
+    readings: Sequence[Reading],
+    source: str,
 ) -> None:
     used: set[str] = set()
     unused: set[str] = set()
-    for layout, records in pairs:
-        columns = records.columns()
+    for columns, layout, reading in zip(tables, layouts, readings, strict=True):
         here = columns & {*layout.reads, *reading.reads}
         used |= here
         unused |= columns - here - layout.spare - NUMBERING

@@ -19,10 +19,12 @@ from trimwave.lm.data.saved import read_saved
 from trimwave.lm.data.tables import read_table_rows
 from trimwave.recipe.row_files import (
     ROW_SUFFIXES,
+    TEST_NAMES,
     is_saved_table,
     kind_of,
-    row_files,
+    named,
     split_files,
+    unread,
 )
 
 
@@ -52,20 +54,19 @@ def read_local(
         return read_saved(path)
     train, test = split_files(path)
     if path.is_dir():
-        _warn_of_others(path, [*train, *test])
+        warn_of_unread(path, [*train, *test])
     test_records = read_files(test, reading) if test else None
     revision = revision_of({"train": train, "test": test})
     return read_files(train, reading), test_records, revision
 
 
-def _warn_of_others(folder: Path, read: Sequence[Path]) -> None:
-    names = [file.name for file in row_files(folder) if file not in read]
-    if names:
-        taken = ", ".join(f"`{file.relative_to(folder)}`" for file in read)
+def warn_of_unread(folder: Path, read: Sequence[Path]) -> None:
+    """Name the files of rows in a folder that are not read."""
+    if others := unread(folder, read):
         warnings.warn(
-            f"of the folder `{folder}` only the files {taken} are read, not "
-            f"{', '.join(f'`{name}`' for name in names)}; test rows are those of "
-            f"test*, or else of validation*, valid*, val or dev.",
+            f"of the folder `{folder}` only the files {named(read, folder)} are read, "
+            f"not {named(others, folder)}; test rows are those of the first of "
+            f"{', '.join(TEST_NAMES)} that is there.",
             stacklevel=2,
         )
 

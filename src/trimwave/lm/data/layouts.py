@@ -18,7 +18,7 @@ prompt that is not laid out (``prompt`` and ``completion``) is a text without a 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from trimwave.base.errors import InputError
@@ -96,7 +96,9 @@ class TextLayout:
     label: tuple[str, ...] = ()
     """Column of a class name beside the answer."""
     dialogue: tuple[str, ...] = ()
-    """``system`` and ``history``: a record that has one of them is a chat."""
+    """``system``, ``history``: the rows of a source with one of them are chats."""
+    is_chat: bool = False
+    """The source has one of them."""
     spare: frozenset[str] = frozenset()
 
     @property
@@ -127,7 +129,7 @@ class TextLayout:
         label = answer if self.is_label else self._label(record, where)
         about = "".join(_text(record, column, where) for column in self.context)
         asked = f"{about.strip()}\n\n{body}" if about.strip() else body
-        if any(column in record for column in self.dialogue):
+        if self.is_chat:
             return history_of(record, asked, answer, label, where)
         turns = (Turn("user", asked), Turn("assistant", answer)) if body else ()
         before = f"Context: {about.strip()}\n" if about.strip() else ""
@@ -240,8 +242,19 @@ LAYOUTS: tuple[Layout, ...] = (
 """Tried in order; the first whose columns are all there is taken."""
 
 
-def find_layout(columns: Iterable[str], source: str) -> Layout:
-    """Return the layout that the columns of a source call for.
+def find_layout(
+    columns: Iterable[str], source: str, others: Iterable[str] = ()
+) -> Layout:
+    """Return the layout that the columns of a table call for.
+
+    Parameters
+    ----------
+    columns : iterable of str
+        Those of the table.
+    source : str
+        What the user calls it.
+    others : iterable of str
+        Those of other tables of the same source: a chat in one is a chat in all.
 
     Raises
     ------
@@ -251,6 +264,9 @@ def find_layout(columns: Iterable[str], source: str) -> Layout:
     found = set(columns)
     for layout in LAYOUTS:
         if found.issuperset(layout.needs):
+            if isinstance(layout, TextLayout):
+                is_chat = not {*layout.dialogue}.isdisjoint({*found, *others})
+                return replace(layout, is_chat=is_chat)
             return layout
     understood = "; ".join(" + ".join(layout.needs) for layout in LAYOUTS)
     raise InputError(

@@ -10,7 +10,7 @@ A client keeps all its training rows, but for one that equals a test or a public
 
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,14 +19,15 @@ import numpy as np
 from trimwave.base.errors import InputError
 from trimwave.base.streams import stream
 from trimwave.lm.data.draw import Draw, draw_from
-from trimwave.lm.data.files import read_files, revision_of
+from trimwave.lm.data.files import read_files, revision_of, warn_of_unread
 from trimwave.lm.data.parts import Fits, Part, Taker, UpTo, warn_of_parts
 from trimwave.lm.data.reading import Reading
 from trimwave.lm.data.rows import Row
 from trimwave.lm.data.tasks import FEW, Splits, load_rows
+from trimwave.recipe.client_files import client_folder
 from trimwave.recipe.config import Config
 from trimwave.recipe.owned import ordered, other_number
-from trimwave.recipe.row_files import client_folder, natural
+from trimwave.recipe.row_files import first_few, natural
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,15 +106,16 @@ def load_owned(config: Config, fits: Fits | None = None) -> Splits:
 def _of_files(config: Config) -> _Draws:
     data, reading = config.data, Reading.of(config.data)
     folder = client_folder(Path(data.source).expanduser())
+    warn_of_unread(Path(data.source).expanduser(), folder.files)
     by_id = {one.id: one for one in folder.clients}
     ids = ordered([*by_id], config)
     clients = [by_id[name] for name in ids]
-    files = [one.train for one in clients]
-    files += [one.test for one in clients if one.test]
-    files += [group for group in (folder.test, folder.public) if group]
-    tables = [read_files(group, reading) for group in files]
-    rng = stream(config.seed, "rows")
-    draws = iter(draw_from(tables, data.source, rng, reading))
+    tables = [(read_files(one.train, reading), reading) for one in clients]
+    others = [one.test for one in clients] + [folder.test, folder.public]
+    for group in filter(None, others):
+        table = read_files(group, reading)
+        tables.append((table, reading.of_tests(table.columns())))
+    draws = iter(draw_from(tables, data.source, stream(config.seed, "rows")))
     train = [next(draws) for _ in clients]
     test = [next(draws) if one.test else None for one in clients]
     common = next(draws) if folder.test else None
@@ -146,8 +148,10 @@ def _of_column(config: Config) -> _Draws:
         rows = [*drawn.test]
         others.append(drawn.test)
         common = _draw_of(rows, data.source)
-        if rows and all(row.client is not None for row in rows):
-            tested, common = _by_client(rows), None
+        tested = _by_client(rows)
+        if rows and all(row.client is not None for row in rows) and {*ids} & {*tested}:
+            common = None
+            _warn_of_strangers(tested.keys() - {*ids}, data.source)
             test = [
                 _draw_of(tested[name], f"{data.source}, client {name}")
                 if name in tested
@@ -163,6 +167,18 @@ def _of_column(config: Config) -> _Draws:
         revision=drawn.revision,
         others=others,
     )
+
+
+def _warn_of_strangers(ids: Collection[str], source: str) -> None:
+    """Name clients that have test rows and none to train on."""
+    if ids:
+        called = first_few(sorted(ids, key=natural))
+        warnings.warn(
+            f"`{source}` has test rows of clients without training rows, which are not "
+            f"used: {called}; take the client column out of the test file to have all "
+            f"clients tested on all of its rows.",
+            stacklevel=5,
+        )
 
 
 def _by_client(rows: Iterable[Row]) -> dict[str, list[Row]]:

@@ -43,11 +43,12 @@ class Reading:
         """Columns beside those of the layout that something is made of."""
         return self.label_column, self.client_column
 
-    def of_table(self, columns: Collection[str]) -> "Reading":
-        """Return how test records are read, which need not say whose they are."""
-        if self.client_column and self.client_column not in columns:
-            return replace(self, client_column="")
-        return self
+    def of_tests(self, columns: Collection[str]) -> "Reading":
+        """Return how test rows are read: they need not say whose or of which class."""
+        whose = self.client_column if self.client_column in columns else ""
+        if (self.label_column or "label") in columns:
+            return replace(self, client_column=whose)
+        return replace(self, client_column=whose, label_column="", label_names=())
 
     def check(self, columns: Collection[str], source: str) -> None:
         """Refuse a source without a column that is asked for.

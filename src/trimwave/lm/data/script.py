@@ -89,17 +89,12 @@ class Writer:
         turns, whole = row.turns, self._rendered(row, len(row.turns))
         spans = []
         for number, turn in enumerate(turns):
-            if not (turn.is_learnt and number):  # nothing asks for a first turn
+            if not turn.is_learnt:
                 continue
             before = self._rendered(row, number, ask=True)
             if not whole.startswith(before):
                 raise InputError(_not_a_prefix(row, number))
             spans.append((len(before), self._end(row, number, whole, len(before))))
-        if not spans:
-            raise InputError(
-                f"{row.origin} begins with the turn to be learnt, which no chat "
-                f"template asks for; put a turn of the user before it."
-            )
         text = whole[: spans[-1][1]]
         if not text.endswith(self._ends):
             text += self._tokenizer.eos_token

@@ -29,7 +29,7 @@ from trimwave.base.receipt import (
     read_receipt,
     write_receipt,
 )
-from trimwave.base.stored import SEAL, disk_errors, sha256_of
+from trimwave.base.stored import SEAL, disk_errors, sha256_of, share_files
 from trimwave.lm.source.others import loading, quiet_transformers
 from trimwave.model.names import DEFAULT_MODEL
 
@@ -254,6 +254,7 @@ def _convert(gguf: Path, folder: Path) -> None:
             assert torch.equal(model(probe).logits, read(probe).logits)
         model.save_pretrained(str(folder))
         tokenizer.save_pretrained(str(folder))
+    share_files(folder)
     write_receipt(folder, _origin(), [file.name for file in folder.iterdir()])
 
 

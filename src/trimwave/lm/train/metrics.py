@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trimwave.base.errors import InputError
 from trimwave.lm.data.asked import OF_LABELS, OF_NUMBERS, Asked, Choice
 from trimwave.lm.data.scores import final_number, macro_f1, num_correct
 from trimwave.lm.surgery.split import SplitModel
@@ -28,9 +29,15 @@ class TaskMetrics:
     its tokens not divided by its length (``acc`` of lm-evaluation-harness, not
     ``acc_norm``). The end of sequence is counted only where a label begins another one,
     which would otherwise never be behind it.
+
+    Raises
+    ------
+    InputError
+        If nothing is left of a row's prompt.
     """
 
     def __init__(self, asked: Asked, tokenizer: Any, config: Config) -> None:
+        check_prompts(asked, config.data.max_tokens)
         self.asked = asked
         self._tokenizer = tokenizer
         self._config = config.metrics
@@ -83,6 +90,37 @@ class TaskMetrics:
             "accuracy": _share(num_correct(found, true), len(true)),
             "f1": {"value": macro_f1(found, true), "total": len(true)},
         }
+
+
+def check_prompts(asked: Asked, max_tokens: int) -> None:
+    """Refuse rows that were truncated until nothing was left of the prompt.
+
+    Raises
+    ------
+    InputError
+        Naming the first one, and what to do.
+    """
+    bare = [
+        *(
+            f"test row {number} of the {len(asked.prompts)} to be answered"
+            + ("" if one.number is None else f" (its answer comes to {one.number})")
+            for number, one in enumerate(asked.prompts, 1)
+            if not one.tokens
+        ),
+        *(
+            f"test row {number} of the {len(asked.choices)} to be labelled"
+            for number, one in enumerate(asked.choices, 1)
+            if not one.shared
+        ),
+    ]
+    if bare:
+        more = f", and {len(bare) - 1} more rows" if len(bare) > 1 else ""
+        raise InputError(
+            f"{bare[0]}{more}: nothing is left of the prompt, truncated to "
+            f"`data.max_tokens` = {max_tokens}, so `metrics.names` "
+            f"({', '.join(asked.names)}) cannot be taken; raise it, or set "
+            "`data.too_long` to `drop`, or `metrics.every_rounds` to 0."
+        )
 
 
 def _share(correct: int, total: int) -> dict[str, float]:
