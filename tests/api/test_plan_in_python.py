@@ -119,6 +119,22 @@ def test_beside_a_cell_nothing_else_says_who_is_there(changes, key):
         tw.plan(cell, **changes)
 
 
+def test_beside_a_cell_what_has_no_effect_is_said():
+    cell = make_situation(0, num_clients=3).cell
+    with pytest.warns(UserWarning, match="trains nothing: `train.learning_rate`"):
+        tw.plan(cell, train={"learning_rate": 1e-4})
+    with pytest.raises(tw.InputError, match=r"none.csv: cannot be read"):
+        tw.plan(cell, limits={"damage": "none.csv"})
+
+
+@pytest.mark.parametrize(
+    "changes", [{"cell.clients": "b.csv"}, {"cell": {"clients": "b.csv"}}]
+)
+def test_two_tables_are_refused(changes):
+    with pytest.raises(tw.InputError, match=r"a.csv gives the clients; leave `cell.cl"):
+        tw.plan("a.csv", **changes)
+
+
 def test_a_trace_in_seconds_is_asked_at_one(tmp_path):
     lines = ["time_s,client,gain_down_db,gain_up_db"]
     lines += [f"{at},{k},{db},{db}" for at, db in ((0, -70), (10, -90)) for k in (0, 1)]

@@ -57,6 +57,15 @@ def test_numbers_of_numpy_are_numbers():
     assert (config.rounds, config.limits.beta_bar) == (3, 0.4)
     assert type(config.rounds) is int
     assert config.cell.speed_factor == (1.0, 2.0)
+    for pair in ([np.float32(0.5), np.int64(2)], (np.float32(0.5), np.int64(2))):
+        config = read_recipe({"cell": {"speed_factor": pair}}, {}).config
+        assert config.cell.speed_factor == (0.5, 2.0)
+
+
+def test_what_is_given_stays_as_it_was():
+    given = {"cell": {"num_clients": 3}, "cell.total_bandwidth_hz": 5e7}
+    assert read_recipe(given, given).config.cell.num_clients == 3
+    assert given == {"cell": {"num_clients": 3}, "cell.total_bandwidth_hz": 5e7}
 
 
 @pytest.mark.parametrize(

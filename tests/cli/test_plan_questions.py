@@ -75,11 +75,27 @@ def test_a_deadline_in_blocks_is_kept(part, planned):
 
 
 def test_two_tables_of_clients_are_refused(trimwave, fleet):
-    table = fleet(3)
-    for asked in ([table], ["default", "--cell", table]):
-        code, out, err = trimwave("plan", *asked, "--set", "cell.clients=other.csv")
-        assert (code, out) == (2, "")
-        assert "fleet.csv gives the clients, and so does --set cell.clients" in err
+    table, other = fleet(3), "other.csv"
+    written = f"cell.clients={other}", f"cell.clients = {other}"
+    for change in (*written, f'cell={{clients="{other}"}}'):
+        for asked in ([table], ["default", "--cell", table]):
+            code, out, err = trimwave("plan", *asked, "--set", change)
+            assert (code, out) == (2, "")
+            assert f"fleet.csv gives the clients, and so does --set {change};" in err
+
+
+def test_c5_is_of_the_damage_where_that_is_measured(trimwave, planned, tmp_path):
+    # 4 beta^2 between lines: at beta_bar = 0.5 the damage is 1.
+    rates = np.linspace(0, 1, 21)
+    rows = "".join(f"{one:.2f},{4 * one**2:.6f}\n" for one in rates)
+    (tmp_path / "damage.csv").write_text("prune_rate,damage\n" + rows)
+    curve = "--set", "limits.damage=damage.csv"
+    out = trimwave("plan", *curve)[1]
+    assert "C5 mean damage 1.0000 of 1.0000, tight" in out and "mean beta" not in out
+    found = np.interp(planned(*curve)["prune_rate"], rates, 4 * rates**2)
+    assert found.mean() == pytest.approx(1.0)
+    plan = planned(*curve, "--method", "ubfp", "--set", "limits.beta_bar=0.4")
+    assert np.interp(plan["prune_rate"], rates, 4 * rates**2).mean() <= 0.64 + 1e-9
 
 
 def test_what_is_without_a_price_is_not_minus_nothing(trimwave):

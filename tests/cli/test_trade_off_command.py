@@ -1,4 +1,5 @@
 import json
+import warnings
 
 import pytest
 
@@ -45,6 +46,17 @@ def test_a_trade_off_as_json(trimwave):
     assert pruning["constraint"] == "C5"
     assert 0 < band["saved_s"] < -prices["band_s_per_hz"] * 1e7
     assert "-0.0" not in {line.strip(" ,") for line in out.splitlines()}
+
+
+def test_a_trade_off_says_that_it_is_not_in_blocks(trimwave):
+    free = trimwave("plan", "--pareto")
+    warnings.simplefilter("always")  # pytest puts its own filters back
+    blocks = "--set", "cell.resource_block_hz=720e3"
+    code, out, err = trimwave("plan", "--pareto", *blocks)
+    assert (code, out) == free[:2]
+    said = "shares of any size: without effect on it `cell.resource_block_hz`"
+    assert said in " ".join(err.split())
+    assert trimwave("plan", *blocks)[2] == ""
 
 
 def test_a_trade_off_says_whose_memory_is_dear(trimwave, full_cell):

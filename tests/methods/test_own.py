@@ -79,6 +79,30 @@ def test_a_fault_of_a_rule_is_one_line_with_its_place(error, rule):
         ask_plan(method, make_situation(0))
 
 
+def test_a_fault_in_a_library_is_where_the_rule_called_it(rule):
+    text = "    def decide(self, problem):\n        import json; json.loads('{')\n"
+    rule("reads", RULE + text)
+    with pytest.raises(InputError, match=r"reads.py, line 9: JSONDecodeError"):
+        ask_plan(parse_method("reads:Rule"), make_situation(0))
+
+
+def test_a_rule_may_quit_nowhere(rule):
+    text = RULE + "    def scheme(self, costs, limits): raise SystemExit(3)\n"
+    rule("quits_scheme", text)
+    method, situation = parse_method("quits_scheme:Rule"), make_situation(0)
+    with pytest.raises(InputError, match="`scheme` at .*scheme.py, line 8: SystemExit"):
+        ask_scheme(method, situation.costs, situation.limits)
+    rule("quits_made", RULE + "    def __post_init__(self): raise SystemExit(3)\n")
+    with pytest.raises(InputError, match="be made at .*made.py, line 8: SystemExit"):
+        parse_method("quits_made:Rule")
+
+
+def test_a_rule_of_one_that_is_none_says_what_is_missing(rule):
+    rule("melts", RULE.replace("(frozen=True)", "") + "    rate: float = 0.5\n")
+    with pytest.raises(InputError, match=r"; write @dataclass\(frozen=True\) above"):
+        parse_method("melts:Rule")
+
+
 def test_a_rule_of_the_working_directory_is_a_method(rule):
     rule("even_a", GOOD)
     method = parse_method("even_a:Even:rate=0.25:whole=true:mode=b")

@@ -21,6 +21,7 @@ from trimwave.cell.cell import Cell
 from trimwave.decision.plan import Situation
 from trimwave.methods import Method, ask_plan, label_of, parse_method, text_of
 from trimwave.recipe.config import Config
+from trimwave.recipe.idle import keys_of
 from trimwave.recipe.limits import limits_of
 from trimwave.recipe.recipe import nested, with_changes
 from trimwave.recipe.situation import costs_from, shape_named
@@ -173,6 +174,8 @@ def plan(
     named = {} if method is None else {"method": text_of(method)}
     recipe: Recipe = "default"
     if isinstance(source, str | PathLike) and is_table_name(str(source)):
+        if "cell.clients" in keys_of(nested(changes)):
+            raise InputError(f"{source} gives the clients; leave `cell.clients` out.")
         named["cell.clients"] = str(source)
     elif not isinstance(source, Cell):
         recipe = source
@@ -182,6 +185,7 @@ def plan(
     also += [] if time_s is None else ["--time"]
     if isinstance(source, Cell):
         _check_beside_cell([*read.named, *also])
+        read.warn_of_idle("plan", read.config)
         situation = _situation(source, read.config)
         found = ask_plan(parse_method(text, options), situation)
     else:

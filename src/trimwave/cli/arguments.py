@@ -8,11 +8,12 @@ from trimwave.base.errors import InputError, nearest
 from trimwave.base.table import TABLE_SUFFIXES, is_table_name
 from trimwave.methods import parse_method
 from trimwave.recipe.config import Config
-from trimwave.recipe.idle import Command, warn_of_keys
+from trimwave.recipe.idle import Command, keys_of, warn_of_keys
 from trimwave.recipe.recipe import (
     find_recipe,
     load_config,
     merge_overrides,
+    parse_overrides,
     written_keys,
 )
 from trimwave.runs.records import check_continues
@@ -99,7 +100,8 @@ def planned_cell(
     InputError
         If two tables are named, or one that is none by its name.
     """
-    named = [one for one in set_ or () if one.startswith("cell.clients=")]
+    written = {one: keys_of(parse_overrides([one])) for one in set_ or ()}
+    named = [one for one, keys in written.items() if "cell.clients" in keys]
     if named and (cell is not None or is_table_name(source)):
         raise InputError(
             f"{cell or source} gives the clients, and so does --set {named[0]}; name "

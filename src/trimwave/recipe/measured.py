@@ -82,9 +82,12 @@ def measured_facts(config: Config) -> dict[str, str]:
         If one cannot be read.
     """
     files = measured_files(config)
-    for path in files.values():
-        read_text(path)  # says what is wrong, where a digest cannot
-    return {what: f"sha256:{sha256_of(path)}" for what, path in files.items()}
+    return {what: f"sha256:{_digest(path)}" for what, path in files.items()}
+
+
+def _digest(path: Path) -> str:
+    read_text(path)  # says what is wrong, where a digest cannot
+    return sha256_of(path)
 
 
 def measured_time(config: Config, num_clients: int) -> PiecewiseLinear | None:
@@ -99,7 +102,7 @@ def measured_time(config: Config, num_clients: int) -> PiecewiseLinear | None:
     if path is None:
         return None
     least = 1 - config.limits.beta_max
-    return _time(path, sha256_of(path), num_clients, least)
+    return _time(path, _digest(path), num_clients, least)
 
 
 def measured_damage(config: Config) -> PiecewiseLinear | None:
@@ -114,7 +117,7 @@ def measured_damage(config: Config) -> PiecewiseLinear | None:
     if path is None:
         return None
     ends = config.limits.beta_min, config.limits.beta_max
-    return _damage(path, sha256_of(path), *ends)
+    return _damage(path, _digest(path), *ends)
 
 
 @lru_cache(maxsize=8)

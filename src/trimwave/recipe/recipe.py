@@ -80,7 +80,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
             leave_out_counts(tree, written)
         lay_over(tree, written)
     changed = deepcopy(tree)
-    named = _merged(overrides)
+    named = parse_overrides(overrides)
     if ours:
         leave_out_counts(changed, named)
     lay_over(changed, named)
@@ -164,7 +164,7 @@ def merge_overrides(config: Config, overrides: Sequence[str]) -> Config:
     InputError
         If a key or value is wrong.
     """
-    return with_changes(config, _merged(overrides), "--set")
+    return with_changes(config, parse_overrides(overrides), "--set")
 
 
 def with_changes(config: Config, changes: Mapping[str, Any], where: str) -> Config:
@@ -230,8 +230,14 @@ def parse_value(text: str) -> Any:
     return parsed["value"] if len(parsed) == 1 else text
 
 
-def _merged(overrides: Sequence[str]) -> dict[str, Any]:
-    """Return overrides as one tree."""
+def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    """Return ``a.b=value`` overrides as one tree.
+
+    Raises
+    ------
+    InputError
+        If one is no key with a value.
+    """
     tree: dict[str, Any] = {}
     for override in overrides:
         merge(tree, _parse_override(override))
