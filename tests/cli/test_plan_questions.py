@@ -50,10 +50,17 @@ def test_a_plan_in_whole_blocks(trimwave, planned):
     assert planned()["latency_s"] <= plan["latency_s"]
 
 
-def test_what_is_proven_of_blocks_is_of_blocks(planned):
+def test_what_is_proven_of_blocks_is_of_blocks(trimwave, planned):
     one, wide = planned(*BLOCKS), planned()
     assert one["gap"] <= 1e-9
     assert one["latency_s"] > wide["latency_s"]
+    proof = "certificate: no plan is faster than"
+    assert f"{proof} {one['latency_s']:.6f} s" in trimwave("plan", *BLOCKS)[1]
+    # Of two bands in blocks nothing is proven but what is of any share.
+    free, pair = planned(*FDD), planned(*FDD, *BLOCKS)
+    assert f"{proof} {free['latency_s']:.6f} s" in trimwave("plan", *FDD, *BLOCKS)[1]
+    gap = 1 - free["latency_s"] / pair["latency_s"]
+    assert pair["gap"] == pytest.approx(gap, rel=1e-6) and gap > 1e-4
 
 
 def test_blocks_of_two_bands_are_no_faster_than_any_share(planned):
@@ -72,6 +79,14 @@ def test_a_deadline_in_blocks_is_kept(part, planned):
     assert plan["latency_s"] <= deadline_s * (1 + 1e-9)
     free = planned("--deadline", deadline_s)
     assert len(plan["dropped"]) >= len(free["dropped"]) > 0
+
+
+def test_a_deadline_that_is_enough_for_any_share_alone_is_kept_too(planned):
+    free, whole = planned(), planned(*BLOCKS)
+    deadline_s = (free["latency_s"] + whole["latency_s"]) / 2
+    plan = planned(*BLOCKS, "--deadline", deadline_s)
+    assert plan["latency_s"] <= deadline_s * (1 + 1e-9)
+    assert len(plan["dropped"]) == 1 and plan["most_served"] == 8
 
 
 def test_two_tables_of_clients_are_refused(trimwave, fleet):
