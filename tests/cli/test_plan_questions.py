@@ -74,6 +74,13 @@ def test_a_deadline_in_blocks_is_kept(part, planned):
     assert len(plan["dropped"]) >= len(free["dropped"]) > 0
 
 
+def test_c5_is_said_in_damage_where_a_curve_says_it(trimwave, tmp_path):
+    (tmp_path / "damage.csv").write_text("prune_rate,damage\n0,0\n0.4,0.1\n0.8,1\n")
+    named = "--set", "limits.damage=damage.csv"
+    # At a mean rate of 0.5: 0.1, and a quarter of the way from there to 1.
+    assert "C5 mean damage 0.3250 of 0.3250, tight" in trimwave("plan", *named)[1]
+
+
 def test_two_tables_of_clients_are_refused(trimwave, fleet):
     table = fleet(3)
     for asked in ([table], ["default", "--cell", table]):
