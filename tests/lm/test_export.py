@@ -245,6 +245,7 @@ def trimwave(monkeypatch, capsys):
 
     def _trimwave(*arguments):
         monkeypatch.setattr("sys.argv", ["trimwave", *map(str, arguments)])
+        capsys.readouterr()  # what making a model printed
         with pytest.raises(SystemExit) as stopped:
             cli.main()
         return stopped.value.code or 0, *capsys.readouterr()

@@ -62,7 +62,7 @@ def test_bounds_without_the_even_share_are_refused(solver, bounds, client):
     problem = with_cell(make_problem(0, num_clients=4), **shares)
     message = (
         rf"C2: solver `{solver.name}` starts from B/K = 2.5e\+07 Hz, outside the "
-        f"bounds of client {client}; use the exact one"
+        f"bounds of client {client}; use jcpba with the exact one"
     )
     with pytest.raises(InfeasibleError, match=message):
         solve(problem, solver)
