@@ -244,6 +244,7 @@ def trimwave(monkeypatch, capsys):
     """Call the command line: exit code, output, errors."""
 
     def _trimwave(*arguments):
+        capsys.readouterr()  # what making the run printed
         monkeypatch.setattr("sys.argv", ["trimwave", *map(str, arguments)])
         capsys.readouterr()  # what making a model printed
         with pytest.raises(SystemExit) as stopped:
