@@ -8,7 +8,14 @@ import numpy as np
 from rich.table import Table
 
 from trimwave.base.units import MIB_BYTES
-from trimwave.report.target import Records, Results, Target, first_at_or_below
+from trimwave.report.target import (
+    Measure,
+    Numbers,
+    Records,
+    Results,
+    Target,
+    first_at_or_below,
+)
 from trimwave.report.task_metrics import task_numbers
 from trimwave.runs.best import best_round
 
@@ -48,23 +55,6 @@ CAPTION = (
     "on the method's emulator, and plugged into the full model. +-: standard deviation "
     "over seeds."
 )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Measure:
-    """One number of a method over its seeds."""
-
-    per_seed: tuple[float | None, ...]
-    """None where a run ended before the target."""
-    mean: float
-    """Mean over seeds; such a run counts with its end."""
-    is_exceeded: bool
-    """Whether there is such a run, so that the true mean is above `mean`."""
-    deviation: float | None
-    """Standard deviation over seeds (n - 1); None for one seed or a bound."""
-
-
-Numbers = dict[str, Measure]
 
 
 def summarise(records: Records) -> dict[str, float]:

@@ -17,6 +17,23 @@ PERCENT_OF_ROUNDS = 80
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Measure:
+    """One number of a method over its seeds."""
+
+    per_seed: tuple[float | None, ...]
+    """None where a run ended before the target."""
+    mean: float
+    """Mean over seeds; such a run counts with its end."""
+    is_exceeded: bool
+    """Whether there is such a run, so that the true mean is above `mean`."""
+    deviation: float | None
+    """Standard deviation over seeds (n - 1); None for one seed or a bound."""
+
+
+Numbers = dict[str, Measure]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
     """The common target, one loss per seed, after Fig. 4.
 

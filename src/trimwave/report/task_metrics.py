@@ -1,13 +1,12 @@
 """Task metrics of runs: a table below the losses, a line below a round's."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from rich.table import Table
 
-if TYPE_CHECKING:
-    from trimwave.report.summary import Numbers
+from trimwave.report.target import Numbers
 
 COUNTED = {"exact_match": "exact match", "accuracy": "accuracy"}
 """Metrics that are so many of so many rows."""
@@ -69,7 +68,7 @@ def _of_clients(record: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def task_table(methods: "Mapping[str, Numbers]") -> Table | None:
+def task_table(methods: Mapping[str, Numbers]) -> Table | None:
     """Lay methods' task metrics out below those before training; None without any."""
     columns = {
         name: title
@@ -105,7 +104,7 @@ def task_table(methods: "Mapping[str, Numbers]") -> Table | None:
     return shown
 
 
-def _rounds(numbers: "Numbers", ending: str) -> str:
+def _rounds(numbers: Numbers, ending: str) -> str:
     """Return which round it is, of several seeds the first and the last."""
     rounds = numbers.get(f"metrics_round{ending}") or (
         numbers["rounds"] if not ending else None
@@ -116,7 +115,7 @@ def _rounds(numbers: "Numbers", ending: str) -> str:
     return f"{found[0]}" if len(found) == 1 else f"{found[0]}-{found[-1]}"
 
 
-def _cell(name: str, numbers: "Numbers", ending: str) -> str:
+def _cell(name: str, numbers: Numbers, ending: str) -> str:
     """Sum counts over seeds, take the mean of other numbers."""
     measure = numbers.get(f"{name}{ending}")
     if measure is None:
