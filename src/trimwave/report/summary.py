@@ -1,7 +1,7 @@
 """Runs in numbers: one row per method, mean and deviation over its seeds."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
