@@ -142,7 +142,8 @@ def drop_clients(problem: Problem, num_dropped: int) -> Selection:
         need_hz, orders = cheapest(problem, float(deadline_s[0]), wanted)
         if need_hz <= band:
             tried.add(tops(orders, wanted))
-        return np.array([band / need_hz - 1])
+        # Clients whose rates are given need none.
+        return np.array([band / max(need_hz, band * ROUNDING) - 1])
 
     low_s, above_s = bracket_root(spare, 0 * high_s, high_s, rtol=DEADLINE_RTOL)
     bound_s = float(low_s[0])

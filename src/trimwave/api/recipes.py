@@ -10,6 +10,7 @@ from trimwave.recipe.config import Config
 from trimwave.recipe.idle import Command, keys_of, warn_of_keys
 from trimwave.recipe.recipe import (
     find_recipe,
+    is_ours,
     load_config,
     nested,
     with_changes,
@@ -54,6 +55,7 @@ def read_recipe(recipe: Recipe, changes: Mapping[str, Any]) -> Asked:
         If a key or value is wrong, or there is no such recipe.
     """
     own: Sequence[str] = ()
+    ours = False
     if isinstance(recipe, Config):
         config = recipe
     elif isinstance(recipe, Mapping):
@@ -61,15 +63,18 @@ def read_recipe(recipe: Recipe, changes: Mapping[str, Any]) -> Asked:
         base = given.pop("extends", None)
         tree = nested(given)
         extended = Config() if base is None else read_recipe(base, {}).config
-        config, own = with_changes(extended, tree, "the recipe"), keys_of(tree)
+        below = isinstance(base, str | PathLike) and is_ours(find_recipe(str(base)))
+        config = with_changes(extended, tree, "the recipe", ours=below)
+        own = keys_of(tree)
     elif isinstance(recipe, str | PathLike):
         path = find_recipe(str(recipe))
         config, (_, own) = load_config(path), written_keys(path, ())
+        ours = is_ours(path)
     else:
         raise InputError(
             "a recipe is a name, a path, a dict or a Config, got "
             f"{type(recipe).__name__}."
         )
     tree = nested(changes)
-    config = with_changes(config, tree, "the call") if tree else config
+    config = with_changes(config, tree, "the call", ours=ours) if tree else config
     return Asked(config=config, named=keys_of(tree), own=own)

@@ -148,12 +148,14 @@ class Planned(Shown):
         return plot_plan(self.plan, ax, self.label)
 
     def to_rows(self) -> list[Row]:
-        """Return one row per client."""
+        """Return one row per client, by its id where the cell has some."""
         record = self.plan.record()
-        names = ("scheduled", "prune_rate", "total_s", *PER_CLIENT, "binding")
+        names = ["scheduled", "prune_rate", "total_s", *PER_CLIENT, "binding"]
+        names += [name for name in ("up_bandwidth_hz", "energy_j") if name in record]
+        ids = record.get("client_ids", range(self.plan.num_clients))
         return [
-            {"client": k, **{name: record[name][k] for name in names}}
-            for k in range(self.plan.num_clients)
+            {"client": who, **{name: record[name][k] for name in names}}
+            for k, who in enumerate(ids)
         ]
 
 

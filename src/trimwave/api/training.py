@@ -165,6 +165,7 @@ def run_all(
     except ModuleNotFoundError as missing:
         raise MissingExtraError("lm", str(missing.name)) from missing
     shared = next(iter(runs.values()))
+    Environment.from_config(shared).warn_of_samples()
     with watch.console.status("loading") as status:
         bench = build_workbench(shared, lambda line: status.update(Text(line)))
         check_beside(bench, beside)

@@ -28,7 +28,9 @@ def recipes() -> None:
 def keys(
     section: Annotated[
         str | None,
-        typer.Argument(help="A section such as cell, or one key such as cell.memory."),
+        typer.Argument(
+            help="A section such as cell, or one key such as cell.memory_bytes."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

@@ -180,7 +180,8 @@ class Plan:
         # Links of a given rate, which take no band, are not beside FDD.
         busy = self.down_s * self.bandwidth_hz + self.up_s * up_hz
         busy = busy - self.given_s * self.bandwidth_hz
-        return float(np.sum(busy)) / (self.latency_s * band_hz)
+        # Rounding may leave a little less than nothing.
+        return max(0.0, float(np.sum(busy))) / (self.latency_s * band_hz)
 
     def record(self) -> dict[str, Any]:
         """Plain numbers for a record or a table, one list entry per client."""

@@ -86,19 +86,22 @@ class Environment:
         InputError
             If in one of the first rounds a client is out of reach, or nobody is there.
         """
-        fleet, channel = self.fleet, self.channel
-        if fleet is not None and fleet.get("num_samples") is not None:
-            warnings.warn(
-                f"without effect on a run: column `num_samples` of "
-                f"{fleet.found.path}; `data.client_sizes` deals rows out.",
-                stacklevel=2,
-            )
+        channel = self.channel
         samples = np.ones(self.config.cell.num_clients)
         count = 1
         if isinstance(channel, Trace) and self.replay is None:
             count = min(num_rounds, channel.num_samples)
         for index in range(count):
             self.cell(index, samples, self.start_s(0.0))
+
+    def warn_of_samples(self) -> None:
+        """Say that a run counts the rows that it deals out, not a table's."""
+        if self.fleet is not None and self.fleet.gives("num_samples"):
+            warnings.warn(
+                f"without effect on a run: column `num_samples` of "
+                f"{self.fleet.found.path}; `data.client_sizes` deals rows out.",
+                stacklevel=2,
+            )
 
     @cached_property
     def replay(self) -> Replay | None:
@@ -192,6 +195,7 @@ class Environment:
         cell, radio, fleet = self.config.cell, self.config.radio, self.fleet
         fields = {"speed_flops_per_s": self.speed_flops_per_s, **heard}
         given = fleet.cell_fields() if fleet else {"client_ids": self._ids}
+        in_blocks = not (fleet and fleet.gives_rates)  # else nobody takes any
         return Cell(
             **fields | {name: one for name, one in given.items() if one is not None},
             memory_bytes=self.memory_bytes,
@@ -200,7 +204,7 @@ class Environment:
             joule_per_flop=self.joule_per_flop,
             total_bandwidth_hz=cell.total_bandwidth_hz,
             up_bandwidth_hz=cell.up_bandwidth_hz,
-            resource_block_hz=cell.resource_block_hz,
+            resource_block_hz=cell.resource_block_hz if in_blocks else None,
             noise=radio.noise,
             max_spectral_efficiency=radio.max_spectral_efficiency or np.inf,
             server_speed_flops_per_s=cell.server_speed_flops_per_s,

@@ -14,7 +14,7 @@ import numpy as np
 
 from trimwave.base.errors import InputError
 from trimwave.base.units import FloatArray
-from trimwave.recipe.client_files import client_folder
+from trimwave.recipe.client_files import ClientFiles, client_folder
 from trimwave.recipe.config import Config, DataConfig
 from trimwave.recipe.fleet import fleet_of
 from trimwave.recipe.row_files import (
@@ -54,6 +54,8 @@ def with_owners(config: Config, is_written: bool, where: str) -> Config:
     ids = known_owners(config)
     if ids is None:
         return config
+    if len(ids) != config.cell.num_clients and config.cell.clients:
+        ordered(ids, config)  # names who is in one of the two, where ids say so
     if len(ids) != config.cell.num_clients and (is_written or config.cell.clients):
         raise InputError(f"{where}: {other_number(config, len(ids))}")
     config = replace(config, cell=replace(config.cell, num_clients=len(ids)))
@@ -107,10 +109,7 @@ def owned_sizes(config: Config) -> FloatArray | None:
     if data.partition == "files":
         clients = client_folder(Path(data.source).expanduser()).clients
         counts: Counter[str] | None = Counter(
-            {
-                one.id: sum(count_rows(path, not data.columns) for path in one.train)
-                for one in clients
-            }
+            {one.id: _count(one, not data.columns) for one in clients}
         )
     else:
         counts = _counts(data)
@@ -120,6 +119,14 @@ def owned_sizes(config: Config) -> FloatArray | None:
         raise InputError(other_number(config, len(counts)))
     names = ordered(sorted(counts, key=natural), config)
     return np.array([counts[name] for name in names], dtype=np.float64)
+
+
+def _count(client: ClientFiles, headed: bool) -> int:
+    counts = {path: count_rows(path, headed) for path in client.train}
+    empty = [path for path, count in counts.items() if not count]
+    if empty:
+        raise InputError(f"`{empty[0]}` is empty; give a file with rows.")
+    return sum(counts.values())
 
 
 def ordered(ids: Sequence[str], config: Config) -> list[str]:

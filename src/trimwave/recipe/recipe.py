@@ -76,7 +76,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     tree: dict[str, Any] = {}
     ours = True
     for recipe, written in _chain(path, ()):
-        if ours and not (ours := _is_ours(recipe)):
+        if ours and not (ours := is_ours(recipe)):
             leave_out_counts(tree, written)
         lay_over(tree, written)
     changed = deepcopy(tree)
@@ -108,13 +108,14 @@ def written_keys(path: Path, overrides: Sequence[str]) -> tuple[list[str], list[
     own = [
         key
         for recipe, tree in _chain(path, ())
-        if not _is_ours(recipe)
+        if not is_ours(recipe)
         for key in keys_of(tree)
     ]
     return named, own
 
 
-def _is_ours(recipe: Path) -> bool:
+def is_ours(recipe: Path) -> bool:
+    """Whether a recipe is one of this package's."""
     return any(folder in recipe.absolute().parents for folder in FOLDERS)
 
 
@@ -167,8 +168,13 @@ def merge_overrides(config: Config, overrides: Sequence[str]) -> Config:
     return with_changes(config, parse_overrides(overrides), "--set")
 
 
-def with_changes(config: Config, changes: Mapping[str, Any], where: str) -> Config:
+def with_changes(
+    config: Config, changes: Mapping[str, Any], where: str, *, ours: bool = False
+) -> Config:
     """Apply a nested dict of changes to a config that is built already.
+
+    `ours` says that the config is a recipe of this package as it stands: how many rows
+    it takes is then not said of another source.
 
     Raises
     ------
@@ -176,6 +182,8 @@ def with_changes(config: Config, changes: Mapping[str, Any], where: str) -> Conf
         If a key or value is wrong; `where` names the source.
     """
     tree = config.to_dict()
+    if ours:
+        leave_out_counts(tree, changes)
     lay_over(tree, changes)
     return config_from_dict(tree, where)
 
@@ -256,7 +264,11 @@ def _build(cls: type[Any], tree: Mapping[str, Any], where: str, prefix: str) -> 
         kind = known[key].type
         if is_dataclass(kind):
             if not isinstance(value, Mapping):
-                raise InputError(f"{where}: `{prefix}{key}` must be a table.")
+                first = fields(kind)[0].name
+                raise InputError(
+                    f"{where}: `{prefix}{key}` must be a table, got {value!r}; name "
+                    f"its key, as `{prefix}{key}.{first}`."
+                )
             values[key] = _build(kind, value, where, f"{prefix}{key}.")  # type: ignore[arg-type]
         elif get_origin(kind) is dict:
             values[key] = _tables(value, f"{where}: `{prefix}{key}`")

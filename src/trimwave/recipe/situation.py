@@ -1,5 +1,6 @@
 """From a config to what a method sees in a round, without torch."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,8 @@ def num_samples_of(config: Config) -> FloatArray:
     """Return |D_k| as a run deals the rows out, or as a fleet gives it, [K].
 
     As much for each where there are fewer rows than clients, or where nobody says how
-    many there are: a plan needs no rows. Rows that say whose they are, are counted.
+    many there are: a plan needs no rows. Rows that say whose they are, are counted,
+    and a fleet's numbers are then not read.
 
     Raises
     ------
@@ -92,14 +94,21 @@ def num_samples_of(config: Config) -> FloatArray:
     """
     data, num_clients = config.data, config.cell.num_clients
     fleet = fleet_of(config)
-    if fleet is not None and (given := fleet.get("num_samples")) is not None:
+    given = None if fleet is None else fleet.get("num_samples")
+    sizes = owned_sizes(config) if data.is_owned else None
+    if sizes is not None:
+        if fleet is not None and given is not None:
+            warnings.warn(
+                f"without effect: column `num_samples` of {fleet.found.path}; the rows "
+                f"of `{data.source}` are counted.",
+                stacklevel=2,
+            )
+        return sizes
+    if given is not None:
         return given
     if data.is_owned:
-        sizes = owned_sizes(config)
-        if sizes is None:
-            warn_of_unknown_sizes(config)
-            return np.full(num_clients, NUM_GENERATED / num_clients)
-        return sizes
+        warn_of_unknown_sizes(config)
+        return np.full(num_clients, NUM_GENERATED / num_clients)
     num_rows = data.num_train
     if num_rows is None:
         # A plan weighs clients against each other: where nobody has counted the rows,

@@ -199,7 +199,7 @@ def _is_given(weight: object, where: str) -> bool:
         return False
     if weight not in (0, 1):
         raise InputError(
-            f"{where} has the `weight` {shown(weight)}; give 0 for an answer that is "
+            f"{where} has the `weight` {weight!r:.40}; give 0 for an answer that is "
             f"not learnt, 1 for one that is, or none."
         )
     return weight == 0
