@@ -92,6 +92,15 @@ def test_a_cell_or_a_table_of_clients_in_place_of_a_recipe(tmp_path):
     assert np.allclose(two.plan.prune_rate, 0.4)
 
 
+def test_rows_name_the_clients(tmp_path):
+    table = tmp_path / "fleet.csv"
+    lines = "b 1,500,8,20,0.2\na,900,8,50,0.1\n"
+    table.write_text(f"client,speed_gflops,memory_gb,rate_mbps,power_tx_w\n{lines}")
+    rows = tw.plan(table, cell={"joule_per_flop": 1e-10}).to_rows()
+    assert [row["client"] for row in rows] == ["b 1", "a"]
+    assert all(row["energy_j"] > 0 for row in rows)
+
+
 def test_errors_are_exceptions_and_idle_keys_warnings():
     with pytest.raises(tw.InputError, match="no method `jcbpa`; did you mean `jcpba`"):
         tw.plan(method="jcbpa")

@@ -47,6 +47,27 @@ def test_dotted_keys_nest_and_quotes_keep_dots():
     assert same.options == rule["options"]
 
 
+@pytest.mark.parametrize(
+    ("recipe", "changes"),
+    [
+        ("default", {"data": {"source": "own.jsonl"}}),
+        ("default", {"data.source": "own.jsonl"}),
+        (find_recipe("default"), {"data.source": "own.jsonl"}),
+        ({"extends": "default", "data": {"source": "own.jsonl"}}, {}),
+    ],
+)
+def test_how_many_rows_our_recipe_takes_is_not_said_of_another_source(recipe, changes):
+    data = read_recipe(recipe, changes).config.data
+    assert (data.num_train, data.num_test, data.num_public) == (None,) * 3
+    own = read_recipe(recipe, {**changes, "data.num_test": 7}).config.data
+    assert (own.num_train, own.num_test) == (None, 7)
+
+
+def test_numbers_of_a_users_own_recipe_stay():
+    mine = {"data": {"num_train": 90, "source": "own.jsonl"}}
+    assert read_recipe(mine, {"data.source": "other"}).config.data.num_train == 90
+
+
 def test_numbers_of_numpy_are_numbers():
     changes = {
         "rounds": np.int64(3),

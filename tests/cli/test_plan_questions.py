@@ -89,6 +89,28 @@ def test_a_deadline_that_is_enough_for_any_share_alone_is_kept_too(planned):
     assert len(plan["dropped"]) == 1 and plan["most_served"] == 8
 
 
+RATES = "client,speed_gflops,memory_gb,rate_mbps\n"
+
+
+def test_whom_to_drop_where_nobody_takes_any_band(planned, tmp_path):
+    lines = "a,900,8,50\nslow,50,8,1\nc,900,8,40\n"
+    (tmp_path / "rates.csv").write_text(RATES + lines)
+    plan = planned("rates.csv", "--drop", 1)
+    assert plan["dropped"] == [1]
+    (tmp_path / "others.csv").write_text(RATES + lines.replace("slow,50,8,1\n", ""))
+    assert plan["latency_s"] == pytest.approx(planned("others.csv")["latency_s"])
+
+
+@pytest.mark.filterwarnings("ignore:without effect")
+def test_blocks_have_no_effect_where_nobody_takes_any(trimwave, tmp_path):
+    (tmp_path / "rates.csv").write_text(RATES + "a,900,8,50\nb,500,8,20\n")
+    plain, blocks = (
+        json.loads(trimwave("plan", "rates.csv", "--json", *more)[1])
+        for more in ((), BLOCKS)
+    )
+    assert plain == blocks
+
+
 def test_c5_is_said_in_damage_where_a_curve_says_it(trimwave, tmp_path):
     (tmp_path / "damage.csv").write_text("prune_rate,damage\n0,0\n0.4,0.1\n0.8,1\n")
     named = "--set", "limits.damage=damage.csv"

@@ -6,12 +6,29 @@ import pytest
 from trimwave.base.errors import InputError
 from trimwave.cell.partition import partition
 from trimwave.recipe.config import Config
-from trimwave.recipe.recipe import merge_overrides
+from trimwave.recipe.recipe import config_from_dict, merge_overrides
 from trimwave.recipe.situation import num_samples_of, situate
 from trimwave.sweep.draws import plan_draw
 
 SIZES = "data.client_sizes=[50, 10, 25]"
 SMALL = ["model.name=gpt2", "cell.num_clients=3", "train.seq_len=64"]
+
+
+def test_rows_of_clients_are_counted_over_a_tables_numbers(tmp_path):
+    for name, count in (("a", 3), ("b", 5)):
+        rows = tmp_path / "rows" / f"{name}.jsonl"
+        rows.parent.mkdir(exist_ok=True)
+        rows.write_text('{"text": "x"}\n' * count)
+    fleet = tmp_path / "fleet.csv"
+    fleet.write_text("client,speed_gflops,num_samples\nb,100,70\na,100,90\n")
+    data = {"source": str(tmp_path / "rows"), "partition": "files"}
+    tree = {"cell": {"clients": str(fleet)}, "data": data}
+    config = config_from_dict(tree, "here")
+    with pytest.warns(UserWarning, match="column `num_samples` .* are counted"):
+        assert num_samples_of(config).tolist() == [5, 3]
+    (tmp_path / "rows" / "a.jsonl").write_text("")
+    with pytest.raises(InputError, match="a.jsonl` is empty"):
+        num_samples_of(config)
 
 
 def configured(*changes):

@@ -145,7 +145,10 @@ def test_a_template_that_cannot_be_used_says_so(chat_template, said):
             "message 1 .*calls a tool .`tool_calls`",
         ),
         ([{"role": "assistant", "content": "a", "weight": 0.5}], "`weight` 0.5"),
-        ([{"role": "assistant", "content": "a", "weight": "0"}], "`weight` '0'; give 0"),
+        (
+            [{"role": "assistant", "content": "a", "weight": "0"}],
+            "`weight` '0'; give 0",
+        ),
     ],
 )
 def test_what_is_no_chat_is_refused_by_its_message(value, said):
