@@ -55,7 +55,6 @@ def read_recipe(recipe: Recipe, changes: Mapping[str, Any]) -> Asked:
         If a key or value is wrong, or there is no such recipe.
     """
     own: Sequence[str] = ()
-    ours = False
     if isinstance(recipe, Config):
         config = recipe
     elif isinstance(recipe, Mapping):
@@ -63,18 +62,23 @@ def read_recipe(recipe: Recipe, changes: Mapping[str, Any]) -> Asked:
         base = given.pop("extends", None)
         tree = nested(given)
         extended = Config() if base is None else read_recipe(base, {}).config
-        below = isinstance(base, str | PathLike) and is_ours(find_recipe(str(base)))
-        config = with_changes(extended, tree, "the recipe", ours=below)
+        config = with_changes(extended, tree, "the recipe", ours=_is_ours(base))
         own = keys_of(tree)
     elif isinstance(recipe, str | PathLike):
         path = find_recipe(str(recipe))
         config, (_, own) = load_config(path), written_keys(path, ())
-        ours = is_ours(path)
     else:
         raise InputError(
             "a recipe is a name, a path, a dict or a Config, got "
             f"{type(recipe).__name__}."
         )
     tree = nested(changes)
-    config = with_changes(config, tree, "the call", ours=ours) if tree else config
+    if tree:
+        config = with_changes(config, tree, "the call", ours=_is_ours(recipe))
     return Asked(config=config, named=keys_of(tree), own=own)
+
+
+def _is_ours(recipe: Recipe | None) -> bool:
+    """Whether a recipe is one of this package's as it stands."""
+    named = isinstance(recipe, str | PathLike)
+    return named and is_ours(find_recipe(str(recipe)))

@@ -12,6 +12,7 @@ from trimwave.recipe.row_files import (
     TEST_NAMES,
     named,
     natural,
+    no_test_files,
     part_files,
     row_files,
     stem_of,
@@ -103,17 +104,16 @@ def _by_name(folder: Path) -> dict[str, dict[str, list[Path]]]:
     With ``_`` or ``-`` before it, the last word is a part only if another file says so:
     ``lab_test`` alone may well be a client's name.
     """
-    reserved = {*PARTS, "public"}
-    stems = {stem_of(p): p for p in row_files(folder)}
-    split = {stem: PART_OF.fullmatch(stem) for stem in stems}
+    reserved, paths = {*PARTS, "public"}, row_files(folder)
+    split = {stem: PART_OF.fullmatch(stem) for stem in map(stem_of, paths)}
     bases = Counter(found[1] for found in split.values() if found)
     files: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
-    for path in row_files(folder):
+    for path in paths:
         stem = stem_of(path)
         found = split[stem]
         if stem.lower() in reserved:
             continue
-        if found and (found[2] == "." or found[1] in stems or bases[found[1]] > 1):
+        if found and (found[2] == "." or found[1] in split or bases[found[1]] > 1):
             files[found[1]][found[3].lower()].append(path)
         else:
             files[stem][""].append(path)
@@ -144,11 +144,10 @@ def _lone(name: str, test: Path, folder: Path) -> InputError:
 
 def _subfolders(subs: Iterable[Path]) -> Iterator[ClientFiles]:
     for sub in subs:
-        if sub.name.lower() in (*PARTS, "public") or not (files := row_files(sub)):
+        if sub.name.lower() in (*PARTS, "public") or not row_files(sub):
             continue
         test = part_files(sub, TEST_NAMES)
-        tests = {path for name in TEST_NAMES for path in part_files(sub, (name,))}
-        train = part_files(sub, ("train",)) or [p for p in files if p not in tests]
+        train = part_files(sub, ("train",)) or no_test_files(sub)
         yield ClientFiles(sub.name, tuple(train), tuple(test))
 
 

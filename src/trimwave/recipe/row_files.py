@@ -65,6 +65,12 @@ def part_files(folder: Path, names: Sequence[str]) -> list[Path]:
     return []
 
 
+def no_test_files(folder: Path) -> list[Path]:
+    """Return the files of rows in a folder that are called by no name of test rows."""
+    tests = {file for name in TEST_NAMES for file in part_files(folder, (name,))}
+    return [file for file in row_files(folder) if file not in tests]
+
+
 def split_files(path: Path) -> tuple[list[Path], list[Path]]:
     """Return a source's files of training and of test rows: one file, or a folder's.
 
@@ -81,8 +87,7 @@ def split_files(path: Path) -> tuple[list[Path], list[Path]]:
             f"is taken from the folder where the command runs."
         )
     train, test = part_files(path, ("train",)), part_files(path, TEST_NAMES)
-    tests = {file for name in TEST_NAMES for file in part_files(path, (name,))}
-    data = [file for file in row_files(path) if file not in tests]
+    data = no_test_files(path)
     if not train and len(data) == 1:
         return data, test
     if not train:

@@ -57,8 +57,7 @@ def places(ends: Sequence[tuple[float, float]], texts: Sequence[str]) -> list[Bo
     taken: list[Box] = []
     height = LINE_HEIGHT * FONT_SIZE
     for (x, y), text in zip(ends, texts, strict=True):
-        width = LETTER_WIDTH * FONT_SIZE * len(text)
-        step, box = 0, Box(x + GAP, y - height / 2, width, height)
+        step, box = 0, Box(x + GAP, y - height / 2, _width_pt(text), height)
         while any(box.overlaps(one) for one in taken):
             step = -step if step > 0 else 1 - step  # 1, -1, 2, -2, ...
             box = box._replace(bottom=y - height / 2 + step * height)
@@ -66,33 +65,10 @@ def places(ends: Sequence[tuple[float, float]], texts: Sequence[str]) -> list[Bo
     return taken
 
 
-def make_room(axis: Any, names: Sequence[Name]) -> None:
-    """Move the right limit until every name ends inside the axis.
-
-    Parameters
-    ----------
-    axis : matplotlib axes
-        Whose limits are set, in a figure that is laid out.
-    names : sequence of Name
-        One per line.
-    """
-    points = 72 / axis.figure.dpi
-    width = axis.bbox.width * points
-
-    def reach(name: Name) -> float:
-        (x, _), left = axis.transData.transform((name.x, name.y)), axis.bbox.x0
-        text = LETTER_WIDTH * FONT_SIZE * len(name.text)
-        return float((x - left) * points) + GAP + text
-
-    for _ in range(MOST_STEPS):
-        if max(map(reach, names), default=0.0) <= width:
-            return
-        left, right = axis.get_xlim()
-        axis.set_xlim(left, right * WIDER)
-
-
 def write_names(axis: Any, names: Sequence[Name]) -> None:
     """Write each name at its line's end; where it had to move, a thread leads there.
+
+    The right limit moves until every name ends inside the axis.
 
     Parameters
     ----------
@@ -103,10 +79,8 @@ def write_names(axis: Any, names: Sequence[Name]) -> None:
     """
     from matplotlib.patheffects import withStroke
 
-    points = 72 / axis.figure.dpi
-    ends = [
-        tuple(points * axis.transData.transform((name.x, name.y))) for name in names
-    ]
+    _make_room(axis, names)
+    ends = [_end_pt(axis, name) for name in names]
     boxes = places(ends, [name.text for name in names])
     for name, (_, y), box in zip(names, ends, boxes, strict=True):
         moved = box.bottom + box.height / 2 - y
@@ -132,3 +106,23 @@ def write_names(axis: Any, names: Sequence[Name]) -> None:
             arrowprops=thread if moved else None,
             zorder=1.9,  # below the lines: a name hides none
         )
+
+
+def _make_room(axis: Any, names: Sequence[Name]) -> None:
+    right_pt = axis.bbox.x1 * 72 / axis.figure.dpi
+    for _ in range(MOST_STEPS):
+        reach = (_end_pt(axis, name)[0] + GAP + _width_pt(name.text) for name in names)
+        if max(reach, default=0.0) <= right_pt:
+            return
+        left, right = axis.get_xlim()
+        axis.set_xlim(left, right * WIDER)
+
+
+def _end_pt(axis: Any, name: Name) -> tuple[float, float]:
+    """Return where a name's line ends, in the figure [pt]."""
+    x, y = axis.transData.transform((name.x, name.y)) * 72 / axis.figure.dpi
+    return float(x), float(y)
+
+
+def _width_pt(text: str) -> float:
+    return LETTER_WIDTH * FONT_SIZE * len(text)

@@ -11,7 +11,7 @@ import numpy as np
 
 from trimwave.base.errors import MissingExtraError
 from trimwave.base.units import FloatArray
-from trimwave.report.line_labels import Name, make_room, write_names
+from trimwave.report.line_labels import Name, write_names
 from trimwave.report.target import Records, Results, Target
 
 PANELS = {
@@ -99,7 +99,6 @@ def draw(results: Results, title: str, target: Target | None = None) -> Any:
         labels = _names_of(results, name, drawn[name])
         if target and name == "loss_full":
             labels.append(_draw_target(axis, target.mean_loss_full))
-        make_room(axis, labels)
         write_names(axis, labels)
     return figure
 

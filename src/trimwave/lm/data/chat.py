@@ -228,18 +228,14 @@ def chat_row(turns: Sequence[Turn], label: str | None, where: str) -> Row | Lack
     said nothing is not learnt, since nothing asks for it.
     """
     turns = [turn for turn in turns if turn.role != "assistant" or turn.text.strip()]
-    said = (
-        i for i, turn in enumerate(turns) if turn.role == "user" and turn.text.strip()
-    )
-    first = next(said, 0)
-    turns = [
-        turn._replace(given=turn.given or i < first) for i, turn in enumerate(turns)
-    ]
+    asks = [turn.role == "user" and bool(turn.text.strip()) for turn in turns]
+    first = asks.index(True) if any(asks) else 0
+    turns = [t._replace(given=t.given or i < first) for i, t in enumerate(turns)]
     learnt = [number for number, turn in enumerate(turns) if turn.is_learnt]
     if not learnt:
         return Lack.NO_ANSWER
     turns = tuple(turns[: learnt[-1] + 1])
-    if not any(turn.text.strip() for turn in turns if turn.role == "user"):
+    if not any(asks):
         return Lack.BLANK
     *before, last = turns
     prompt = "".join(f"{opening(turn)} {turn.text.strip()}\n" for turn in before)

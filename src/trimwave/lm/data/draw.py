@@ -74,7 +74,7 @@ def draw_from(
     InputError
         If no layout fits the columns; a bad record is refused when it is drawn.
     """
-    columns = [table.columns() for table, _ in tables]
+    columns = [table.columns for table, _ in tables]
     every = set().union(*columns)
     layouts = [find_layout(own, source, every) for own in columns]
     readings = [reading for _, reading in tables]

@@ -114,7 +114,7 @@ def _of_files(config: Config) -> _Draws:
     others = [one.test for one in clients] + [folder.test, folder.public]
     for group in filter(None, others):
         table = read_files(group, reading)
-        tables.append((table, reading.of_tests(table.columns())))
+        tables.append((table, reading.of_tests(table.columns)))
     draws = iter(draw_from(tables, data.source, stream(config.seed, "rows")))
     train = [next(draws) for _ in clients]
     test = [next(draws) if one.test else None for one in clients]

@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
@@ -49,8 +50,9 @@ class Records(Sequence[Record]):
         found, offset = self._at(index)
         return found.where(offset)
 
+    @cached_property
     def columns(self) -> set[str]:
-        """Return every column that any record has."""
+        """Every column that any record has."""
         tables = [one.records for one in self._found]
         return {
             column

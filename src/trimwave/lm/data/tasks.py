@@ -199,7 +199,7 @@ def load_rows(source: str, *, seed: int, reading: Reading = AS_IS) -> Draws:
             f"`owner/name` of the hub, or a known name; {hint}"
         )
     # The test rows are shuffled first: so they were in every release.
-    tables = [] if test is None else [(test, reading.of_tests(test.columns()))]
+    tables = [] if test is None else [(test, reading.of_tests(test.columns))]
     tables.append((train, reading))
     *tests, trains = draw_from(tables, source, stream(seed, "rows"))
     return Draws(train=trains, test=tests[0] if tests else None, revision=version_read)
