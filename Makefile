@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-EXTRAS := lm,quant,report,sweep,dev
+EXTRAS := lm,quant,report,sweep,flower,radio,dev
 # Build back ends are pinned too. Older pips build under the first variable, from 25.3 on
 # under the second; relative, since pip splits both at blanks.
 PINNED := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt
