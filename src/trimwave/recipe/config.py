@@ -44,6 +44,9 @@ class CellConfig:
     downlink; left out = a share serves both directions."""
     resource_block_hz: float | None = None
     """Shares are whole blocks of this width [Hz], such as 180e3; left out = any."""
+    cache_bytes: float = 0.0
+    """What each client keeps of the pruned emulator between rounds, and is not sent
+    again [byte]; 0 = nothing, as in the letter."""
     base_speed_flops_per_s: float = 1e12
     """Speed that every client's is a factor of, f_0 [FLOP/s]."""
     speed_factor: tuple[float, float] = (0.5, 2.0)
@@ -400,6 +403,38 @@ class MetricsConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class NetConfig:
+    """A run over a network: `--backend flower`, `trimwave serve`."""
+
+    deadline_s: float = 0.0
+    """Longest that a round waits for answers [s]; 0 = until every client has answered
+    or is gone."""
+    absence_s: float = 120.0
+    """How long a client may be gone before a round ends without it, and how long a run
+    waits for its clients at its start [s]."""
+    quorum: float = 0.5
+    """Part of the clients asked that must answer for a round to count."""
+    measured: bool = False
+    """Plan from what the clients measure of themselves (training speed, free memory,
+    rates of their links) in place of the recipe's cell."""
+    pace: bool = True
+    """Keep each transfer to the client's planned share."""
+    mirror: str = ""
+    """URL of a store that blobs are copied to (`s3://bucket/path`, `file:///path`)."""
+    mirror_url: str = ""
+    """Where clients fetch them from then; left out = `mirror`."""
+
+    def __post_init__(self) -> None:
+        for name in ("deadline_s", "absence_s"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise InputError(
+                    f"`net.{name}` must be at least 0, got {getattr(self, name)}."
+                )
+        if not 0 < self.quorum <= 1:
+            raise InputError(f"`net.quorum` must be in (0, 1], got {self.quorum}.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
     """A whole run."""
 
@@ -421,6 +456,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     align: AlignConfig = field(default_factory=AlignConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    net: NetConfig = field(default_factory=NetConfig)
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Options of methods in this recipe, ``[options.fedbiot]`` and so on; what is
     written behind a method's name wins."""
