@@ -280,6 +280,8 @@ def test_equal_updates_are_one_update(quick, text):
         for name, value in trained_of(server).items()
     }
     before = trained_of(server)
-    server.aggregate([Update(client=k, delta=delta, train_loss=1.0) for k in range(3)])
+    server.aggregate(
+        [Update(client=k, delta=delta, train_loss=1.0) for k in range(3)], 1
+    )
     for name, value in trained_of(server).items():
         torch.testing.assert_close(value, before[name] + delta[name], rtol=0, atol=1e-7)
