@@ -112,7 +112,8 @@ def _fault(
     if (name := nonfinite(update.delta)) is not None:
         return f"tensor `{name}` has values that are not finite"
     loss = update.train_loss
-    if not isinstance(loss, float | int) or not 0 <= loss <= sys.float_info.max:
+    is_number = isinstance(loss, float | int) and not isinstance(loss, bool)
+    if not is_number or not 0 <= loss <= sys.float_info.max:
         return f"train_loss must be finite and not negative, got {_short(loss)}"
     said, registered = update.num_samples, num_samples.get(update.client)
     if said is not None and registered is not None and said != registered:
