@@ -59,7 +59,7 @@ def exchanges(bench: Workbench, method: str, rounds: int) -> list[tuple[float, f
         finally:
             client_module.fine_tune = steps
         found.append((time.perf_counter() - started, watch.total_s))
-        server.aggregate(exchange.updates)
+        server.aggregate(exchange.updates, number)
     return found
 
 

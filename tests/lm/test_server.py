@@ -65,7 +65,7 @@ def test_fedavg_by_hand(make):
     assert server.num_samples.tolist() == [3.0, 5.0, 16.0]
     before = weights(server)
     updates = [random_update(server, seed, client=seed) for seed in range(3)]
-    server.aggregate(updates[::-1])  # in whatever order they arrive
+    server.aggregate(updates[::-1], 1)  # in whatever order they arrive
     senders = list(zip((3, 5, 16), updates, strict=True))
     for name, value in weights(server).items():
         expected = before[name] + mean_of(name, senders)
@@ -75,7 +75,7 @@ def test_fedavg_by_hand(make):
 def test_equal_updates_are_one_update(make):
     server = make_server(make(SIZES))
     before, update = weights(server), random_update(server, 1)
-    server.aggregate(same_from_all(server, 1))
+    server.aggregate(same_from_all(server, 1), 1)
     for name, value in weights(server).items():
         expected = before[name] + update.delta[name].float()
         torch.testing.assert_close(value, expected, rtol=0, atol=1e-7)
@@ -84,7 +84,7 @@ def test_equal_updates_are_one_update(make):
 def test_zero_updates_change_nothing(make):
     server = make_server(make(SIZES))
     before = weights(server)
-    server.aggregate(same_from_all(server, 1, scale=0.0))
+    server.aggregate(same_from_all(server, 1, scale=0.0), 1)
     assert all(torch.equal(value, before[n]) for n, value in weights(server).items())
 
 
@@ -92,7 +92,7 @@ def test_who_stays_away_does_not_count(make):
     server = make_server(make(SIZES))
     before = weights(server)
     updates = [random_update(server, seed, client=seed) for seed in (0, 2)]
-    server.aggregate(updates)
+    server.aggregate(updates, 1)
     for name, value in weights(server).items():
         expected = before[name] + mean_of(name, [(3, updates[0]), (16, updates[1])])
         torch.testing.assert_close(value.double(), expected, rtol=0, atol=1e-7)
@@ -106,7 +106,7 @@ def test_a_tensor_is_averaged_over_who_sent_it(make):
         update = random_update(server, client, client=client)
         delta = {name: update.delta[name] for name in names}
         updates.append(replace(update, delta=delta))
-    server.aggregate(updates)
+    server.aggregate(updates, 1)
     after = weights(server)
     sent = {one: [(3, updates[0]), (5, updates[1])]}
     sent[two] = [(5, updates[1]), (16, updates[2])]
@@ -180,7 +180,7 @@ def test_without_pruning_both_losses_are_one(make, kind):
     for _ in range(2):
         losses = server.evaluate()
         assert losses["loss_emulator"] == losses["loss_full"]
-        server.aggregate(same_from_all(server, 1, scale=0.1))
+        server.aggregate(same_from_all(server, 1, scale=0.1), 1)
 
 
 def test_the_losses_are_means_over_all_answer_tokens(make):
@@ -205,7 +205,7 @@ def test_the_cache_of_the_evaluation_is_never_stale(make):
         assert losses["loss_full"] == uncached(bench).loss(server.full_model)
         assert losses["loss_emulator"] == uncached(bench).loss(planned)
         seen.append(losses["loss_full"])
-        server.aggregate(same_from_all(server, seed, scale=0.1))
+        server.aggregate(same_from_all(server, seed, scale=0.1), 1)
     assert len(set(seen)) == 3
 
 
@@ -246,7 +246,7 @@ def test_virtual_time_adds_up_the_slowest(make, tmp_path, method):
 def test_a_saved_server_loads_into_the_same_losses(make, tmp_path):
     bench = make()
     server = make_server(bench)
-    server.aggregate(same_from_all(server, 1, scale=0.1))
+    server.aggregate(same_from_all(server, 1, scale=0.1), 1)
     server.save(tmp_path)
     other = make_server(bench)
     assert other.evaluate() != server.evaluate()

@@ -64,6 +64,8 @@ OTHER = {
     "train.precision": "fp32",
     "train.device": "cpu",
     "metrics.names": ["f1"],
+    "aggregate.rule": "median",
+    "aggregate.norm_limit": 3.0,
 }
 """Another value of each key that is no plain number."""
 
@@ -113,6 +115,8 @@ def test_the_list_of_what_planning_never_reads_is_true(tmp_path):
         base = (*SMALL, *BY_DISTANCE) if key in idle_rules.BY_DISTANCE else base
         if key == "data.client_column":
             base = (*SMALL, f"data.source={rows}")
+        if key == "aggregate.noise_multiplier":
+            base = (*SMALL, "aggregate.clip_norm=1")
         config = merge_overrides(Config(), base)
         files = {"radio.trace": trace, "cell.clients": clients}
         value = str(files[key]) if key in files else other_value(key, config)
@@ -179,6 +183,12 @@ def told(command, *changes, recipe=(), also=()):
             ],
             "nothing to generate",
         ),
+        (["aggregate.trim=0.3"], "while `aggregate.rule` is mean"),
+        (["aggregate.trim=0.3", "aggregate.rule=krum"], "`aggregate.rule` is krum"),
+        (["aggregate.trim=0.3", "aggregate.rule=trimmed_mean"], None),
+        (["aggregate.num_malicious=2", "aggregate.rule=median"], "is median"),
+        (["aggregate.num_malicious=2", "aggregate.rule=krum"], None),
+        (["aggregate.clip_norm=2", "aggregate.rule=median"], None),
         (["rounds=3", "data.source=alpaca", "seed=4"], None),
     ],
 )

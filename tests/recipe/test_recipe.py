@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-import trimwave.recipe.config as config_module
 from trimwave.base.errors import InputError
 from trimwave.methods import Jcpba, parse_method
+from trimwave.recipe import config as config_module
+from trimwave.recipe import planning_sections, training_sections
 from trimwave.recipe.config import Config
 from trimwave.recipe.recipe import (
     config_from_dict,
@@ -278,9 +279,11 @@ def test_differences_names_both_values():
 
 
 def test_every_field_of_the_config_says_what_it_is():
-    tree = ast.parse(Path(config_module.__file__).read_text())
-    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
-    assert {"Config", "CellConfig"} <= {node.name for node in classes}
+    modules = (config_module, planning_sections, training_sections)
+    trees = [ast.parse(Path(one.__file__).read_text("utf-8")) for one in modules]
+    body = [node for tree in trees for node in tree.body]
+    classes = [node for node in body if isinstance(node, ast.ClassDef)]
+    assert {node.name for node in classes} == {*config_module.__all__}
     silent = []
     for node in classes:
         assert ast.get_docstring(node)

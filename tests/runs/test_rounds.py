@@ -26,6 +26,8 @@ class FakeServer:
 
     due = ()
     """Rounds with task metrics; the last one is then another."""
+    aggregated = {}
+    """What a round's record says of how updates were combined."""
 
     def __init__(self, log):
         self.log, self.state = log, 0.0
@@ -39,9 +41,10 @@ class FakeServer:
             num_local_steps=5,
         )
 
-    def aggregate(self, updates):
+    def aggregate(self, updates, round_index):
         self.log.append(f"aggregate {list(updates)}")
         self.state += sum(updates)
+        return self.aggregated.get(round_index, {})
 
     def align(self, round_index):
         self.log.append(f"align {round_index}")

@@ -75,9 +75,7 @@ class Kit:
         reference = Submodel.from_dict(plain["reference"])
         return cls(**{**plain, "config": config, "reference": reference})
 
-    def client(
-        self, number: int, base: SplitModel, rows: Sequence[Encoded]
-    ) -> Client:
+    def client(self, number: int, base: SplitModel, rows: Sequence[Encoded]) -> Client:
         """Return a device with its rows; `base` is what `template` returns."""
         bits = self.config.model.bits_per_param
         return Client(

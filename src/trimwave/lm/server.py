@@ -7,12 +7,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from trimwave.base.units import FloatArray
 from trimwave.decision.plan import Scheme
+from trimwave.lm.aggregate import aggregate, dp_stream
 from trimwave.lm.kit import up_wire_of
 from trimwave.lm.surgery.prune import NestedEmulator, prune_emulator
 from trimwave.lm.surgery.split import SplitModel
@@ -148,20 +148,26 @@ class LmServer:
             stored[name] = blocks[int(part)][path.replace(".base_layer", "")]
         return stored
 
-    def aggregate(self, updates: Sequence[Update]) -> None:
-        """Add the mean of the deltas, weighted by samples, eq. (4).
+    def aggregate(self, updates: Sequence[Update], round_index: int) -> dict[str, Any]:
+        """Add what the deltas come to: their mean weighted by samples, eq. (4).
 
-        The mean of each tensor is over the clients that trained it.
+        Another rule, clipping and noise are the recipe's; what is returned is what the
+        round's record says of them, and empty for the plain mean.
         """
+        config, seed = self.bench.config.aggregate, self.bench.config.seed
+        samples = self.num_samples.copy()
+        for update in updates:
+            samples[update.client] = update.num_samples
         with torch.no_grad():
-            for name, value in trained_parameters(self._split).items():
-                senders = [update for update in updates if name in update.delta]
-                samples = np.array([update.num_samples for update in senders])
-                weights = samples / np.sum(samples)
-                for weight, update in zip(weights, senders, strict=True):
-                    delta = update.delta[name].to(value.device, value.dtype)
-                    value.add_(delta, alpha=float(weight))
+            done = aggregate(
+                updates,
+                trained_parameters(self._split),
+                config,
+                samples,
+                dp_stream(seed, round_index),
+            )
         self._on_air.clear()
+        return {"aggregate": done} if done else {}
 
     def align(self, round_index: int) -> None:
         """Distil the full model into the emulator if that is due after this round."""

@@ -13,6 +13,7 @@ import torch
 from trimwave.base.errors import InputError, RunError
 from trimwave.base.provenance import hardware_and_versions
 from trimwave.decision.plan import Scheme
+from trimwave.lm.aggregate import check_senders
 from trimwave.lm.local import LocalBackend, OnClient, clients_of
 from trimwave.lm.server import LmServer
 from trimwave.lm.train.quantise import quantiser
@@ -49,8 +50,9 @@ def check_runs(bench: Workbench, configs: Iterable[Config]) -> None:
     Raises
     ------
     InputError
-        If a method cannot serve its cell, or its plan cannot be run: which method, and
-        what to change.
+        If a method cannot serve its cell, its plan cannot be run, or its updates are
+        too few for the recipe's way to aggregate them: which method, and what to
+        change.
     MissingExtraError
         If a plan quantises and bitsandbytes is not installed.
     """
@@ -63,6 +65,7 @@ def check_runs(bench: Workbench, configs: Iterable[Config]) -> None:
                 0, bench.costs, bench.num_samples, clock_s=environment.start_s(0.0)
             )
             plan = ask_plan(method, situation, scheme)
+            check_senders(config.aggregate, plan.submodels)
         except InputError as error:
             raise InputError(f"method `{config.method}`: {error}") from error
         if any(one and one.weight_bits < 16 for one in plan.submodels):
@@ -153,6 +156,12 @@ def _run(
         run.grow(config.rounds)
         _warn_of_another_machine(run, machine)
     else:
+        if config.aggregate.norm_limit and backend == "local":
+            warnings.warn(
+                "without effect on the `local` backend, whose updates come over no "
+                "network: `aggregate.norm_limit`.",
+                stacklevel=3,
+            )
         run = Run.create(folder, config, {**facts, "backend": backend, **machine})
     bench = replace(bench, config=config)
     method = parse_method(config.method, config.options)

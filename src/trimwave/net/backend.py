@@ -140,7 +140,9 @@ class NetBackend:
                 break
         return _Answer(why=why)
 
-    def _answer_of(self, member: Member, letter: Letter, ends_s: float) -> Letter | Lost:
+    def _answer_of(
+        self, member: Member, letter: Letter, ends_s: float
+    ) -> Letter | Lost:
         post, group = self._roll.post, str(letter.head["round"])
         node = member.node
         try:
@@ -199,7 +201,8 @@ class NetBackend:
         missing = {k: one.why for k, one in answers.items() if one.update is None}
         missing |= admitted.refused
         counted = {update.client: update for update in admitted.updates}
-        self._roll.note(plan, counted, missing, {k: a.timing for k, a in answers.items()})
+        timings = {k: one.timing for k, one in sorted(answers.items())}
+        self._roll.note(plan, counted, missing, timings)
         needed = int(np.ceil(self._net.quorum * len(answers)))
         if len(counted) < max(1, needed):
             why = "; ".join(f"client {k}: {why}" for k, why in sorted(missing.items()))
@@ -212,10 +215,9 @@ class NetBackend:
             counted[k].train_loss if k in counted else None
             for k in range(plan.num_clients)
         ]
-        timings = {str(k): one.timing for k, one in sorted(answers.items())}
         return Exchange(
             updates=[*counted.values()],
             train_loss=losses,
             missing=missing,
-            speeds={"clients": timings},
+            speeds={"clients": {str(k): one for k, one in timings.items()}},
         )

@@ -95,8 +95,10 @@ class Device:
             raise InputError(f"unknown letter {head.get('op')!r}")
         except Exception as error:
             said = one_line(error) or type(error).__name__
-            told = said if isinstance(error, InputError | OSError) else (
-                f"{type(error).__name__}: {said}"
+            told = (
+                said
+                if isinstance(error, InputError | OSError)
+                else (f"{type(error).__name__}: {said}")
             )
             return Letter({"error": told, "run": head.get("run")})
 
@@ -218,7 +220,8 @@ class Device:
 
     def _urls(self, head: Mapping[str, Any]) -> list[str]:
         """Return where blobs are; the server's own route as this device reaches it."""
-        own = self._settings.blobs or head["route"].replace("{host}", self._settings.host)
+        told = str(head["route"]).replace("{host}", self._settings.host)
+        own = self._settings.blobs or told
         return [*head.get("urls", []), own]
 
     def _path(self, digest: str) -> Path:

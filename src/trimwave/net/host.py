@@ -178,9 +178,7 @@ def _run_id(path: Path) -> str:
     return path.read_text()
 
 
-def _join_letter(
-    bench: Workbench, scheme: Scheme, store: BlobStore
-) -> dict[str, Any]:
+def _join_letter(bench: Workbench, scheme: Scheme, store: BlobStore) -> dict[str, Any]:
     """Return what a device joins by; the shell and the tokenizer go as blobs."""
     shell = store.put(save(shell_tensors(bench.split)))
     with tempfile.TemporaryDirectory() as name:

@@ -1,4 +1,4 @@
-"""The clients of a run over a network: who they are, where they sit, what they can do."""
+"""The clients of a run over a network: who they are, and what was measured on them."""
 
 import json
 from collections.abc import Mapping, Sequence

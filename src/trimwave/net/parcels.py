@@ -6,7 +6,7 @@ not. A pruned emulator is cut into slices at borders that all clients share, so 
 keeps more has the others' slices too, and that a slice held already is not sent again.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -130,14 +130,14 @@ class Packer:
         wanted = set[str]().union(*(one.digests for one in parcels))
         kept = {blob.digest for blob in self._slices.values()}
         self.store.keep_only(wanted | (kept if self.quota_params else set()))
-        self._parts = {
-            key: entry for key, entry in self._parts.items() if entry[0].digest in wanted
-        }
+        parts = self._parts.items()
+        self._parts = {key: one for key, one in parts if one[0].digest in wanted}
 
     def _ends(self, client: int, size: int) -> list[int]:
         """Return the sizes that a client's slices end at."""
         own = self.borders.setdefault(client, set())
-        ends = sorted({one for one in self._shared_borders | own if one < size} | {size})
+        inner = {one for one in self._shared_borders | own if one < size}
+        ends = sorted(inner | {size})
         if size <= self.quota_params:
             own.add(size)
         return ends
@@ -175,7 +175,7 @@ class Packer:
         return self.ranking.counts(size) if size else {}
 
     def _part(self, part: object, tensors: Tensors) -> Blob:
-        """Return the blob of a block that travels whole; made again where it changed."""
+        """Return the blob of a block that travels whole; made again if it changed."""
         key = (
             part,
             *((name, one.data_ptr(), one._version) for name, one in tensors.items()),

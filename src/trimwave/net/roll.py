@@ -1,7 +1,8 @@
 """Who is in a run: nodes that come, join, go and come back.
 
-One thread watches the nodes. Whoever is new gets the letter that a device joins by; what
-it answers says which client it is. A client that was killed comes back as another node.
+One thread watches the nodes. Whoever is new gets the letter that a device joins by;
+what it answers says which client it is. A client that was killed comes back as another
+node.
 """
 
 import threading
@@ -190,8 +191,10 @@ class Roll:
         return self.members[number].away if number in self.members else "never came"
 
     def _measured(self) -> dict[str, FloatArray]:
-        """Return what every client measured, as arrays over all; absent ones as some
-        other, since they are not planned with."""
+        """Return what every client measured, as arrays over all.
+
+        Who is absent is not planned with, and has the values of another.
+        """
         found = {}
         members = [*self.members.values()]
         names = set.intersection(*({*one.measured} for one in members))

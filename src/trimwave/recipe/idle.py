@@ -6,19 +6,14 @@ it was named for that command; one that is idle under another setting always is.
 
 import warnings
 from collections.abc import Collection, Iterator, Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 from trimwave.base.errors import InputError
 from trimwave.methods import METHODS, name_of, parse_method
-from trimwave.model.config_file import local_path
-from trimwave.model.names import KNOWN_MODELS
-from trimwave.recipe.config import Config, MetricsConfig
+from trimwave.recipe.config import Config
 from trimwave.recipe.fleet import fleet_of
+from trimwave.recipe.idle_settings import Idle, under_others
 from trimwave.recipe.traces import trace_of
-
-GENERATED = "gsm_symbolic"
-"""The source of rows that needs no file."""
 
 Command = Literal["run", "compare", "plan", "sweep", "measure"]
 """What was asked for."""
@@ -29,11 +24,8 @@ WITHOUT_LIMITS = ("deft", "fedbiot", "fedqlora", "lora", "split_lora")
 SEVERAL = ("compare", "sweep")
 """Commands with several methods; the others have the config's."""
 
-Idle = tuple[str, str]
-"""A key, or the beginning of keys up to a dot, and the end of "without effect ..."."""
-
 NO_TRAINING = (
-    *("name", "rounds", "prune.", "align.", "metrics."),
+    *("name", "rounds", "prune.", "aggregate.", "align.", "metrics."),
     *("model.revision", "data.source", "data.configuration", "data.revision"),
     *("data.public", "data.num_test", "data.num_public"),
     *("data.partition", "data.dirichlet_alpha", "data.max_tokens", "data.too_long"),
@@ -48,7 +40,8 @@ READ_OF_OWNED = ("data.source", "data.partition", "data.columns")
 """What planning reads where the rows say whose they are."""
 
 NOT_MEASURED = (
-    *("method", "rounds", "radio.", "align.", "options.", "train.num_local_steps"),
+    *("method", "rounds", "radio.", "aggregate.", "align.", "options."),
+    *("train.num_local_steps",),
     *("train.learning_rate", "train.lora_learning_rate", "train.weight_decay"),
     *("train.max_grad_norm", "train.lora_rank", "train.lora_alpha"),
 )
@@ -100,7 +93,7 @@ def idle_keys(
         (_unread_by(command, config), list(named)),
         (_beside_fleet(command, config), written),
         (_beside_trace(config, written), written),
-        (_under_others(config), written),
+        (under_others(config), written),
         (_of_the_method(config) if command not in SEVERAL else (), written),
     ):
         for idle, why in rules:
@@ -162,20 +155,6 @@ def _beside_fleet(command: Command, config: Config) -> Iterator[Idle]:
         yield key, f"beside {fleet.found.path.name}, which gives the clients"
 
 
-def _of_rows(config: Config) -> Iterator[Idle]:
-    """Yield what says nothing about rows as they are."""
-    data = config.data
-    if data.source == GENERATED:
-        for key in ("data.columns", "data.label_column", "data.label_names"):
-            yield key, "on `gsm_symbolic`, which is generated"
-    if data.is_owned:
-        for key in ("data.num_train", "data.client_sizes"):
-            yield key, "where the rows say whose they are: a client keeps its own"
-    if data.partition != "dirichlet":
-        for key in ("data.dirichlet_alpha", "data.label_column"):
-            yield key, f"while `data.partition` is {data.partition}"
-
-
 def _beside_trace(config: Config, written: Collection[str]) -> Iterator[Idle]:
     """Yield what a trace, or that there is none, leaves without effect."""
     if not config.radio.trace:
@@ -195,45 +174,6 @@ def _beside_trace(config: Config, written: Collection[str]) -> Iterator[Idle]:
         keys += ["cell.base_speed_flops_per_s", "cell.speed_factor"]
     for key in keys:
         yield key, "while `radio.trace` gives that"
-
-
-def _under_others(config: Config) -> Iterator[Idle]:
-    """Yield what other settings of the same config leave without effect."""
-    yield from _of_rows(config)
-    if config.data.source == GENERATED or Path(config.data.source).exists():
-        for key in ("data.configuration", "data.revision"):
-            yield key, "while `data.source` is no data set of the hub"
-    known = KNOWN_MODELS.get(config.model.name)
-    if known.hub is None if known else local_path(config.model.name):
-        yield "model.revision", "while `model.name` is no model of the hub"
-    if config.radio.path_loss_model == "fixed":
-        for key in ("line_of_sight", "carrier_hz", "distance_m"):
-            yield f"radio.{key}", "while `radio.path_loss_model` is fixed"
-    if config.radio.fading == "none" and not config.radio.trace:
-        yield "--round", "while `radio.fading` is none"
-    if config.radio.path_loss_model != "fixed" and not config.radio.trace:
-        yield "radio.path_loss_db", "while `radio.path_loss_model` goes by distance"
-    prune, align = config.prune, config.align
-    if prune.criterion != "fisher":
-        for key in ("prune.num_sequences", "prune.batch_size"):
-            yield key, f"while `prune.criterion` is {prune.criterion}"
-    if prune.criterion == "layer_drop":
-        for key in ("prune.round_to", "prune.min_groups", "prune.min_neurons"):
-            yield key, "while `prune.criterion` is layer_drop"
-    if not align.every_rounds:
-        yield "align.steps", "while `align.every_rounds` is 0"
-    if not (align.initial_steps or align.every_rounds):
-        never = "while `align.initial_steps` and `align.every_rounds` are 0"
-        yield "align.kl_weight", never
-    yield from _of_metrics(config.metrics)
-
-
-def _of_metrics(metrics: MetricsConfig) -> Iterator[Idle]:
-    if not metrics.every_rounds:
-        for key in ("num_rows", "max_new_tokens", "names"):
-            yield f"metrics.{key}", "while `metrics.every_rounds` is 0"
-    if metrics.names and not {*metrics.names} & {"exact_match", "tokens_per_s"}:
-        yield "metrics.max_new_tokens", "while `metrics.names` has nothing to generate"
 
 
 def _of_the_method(config: Config) -> Iterator[Idle]:

@@ -95,8 +95,11 @@ class Server(Protocol):
     def deliver(self, submodel: Submodel) -> Delivery:
         """Return what a client with a sub-model gets; to be read, not changed."""
 
-    def aggregate(self, updates: Sequence[Any]) -> None:
-        """Apply weighted FedAvg, eq. (4)."""
+    def aggregate(self, updates: Sequence[Any], round_index: int) -> Mapping[str, Any]:
+        """Apply weighted FedAvg, eq. (4), or the recipe's other rule.
+
+        Returns what the record says of it: nothing for plain FedAvg.
+        """
 
     def align(self, round_index: int) -> None:
         """Fine-tune the emulator on public data if it is due after this round."""
@@ -174,14 +177,14 @@ def run_rounds(
         plan = ask_plan(method, situation, scheme)
         clock = _Clock.of(environment, plan, start_s)
         exchange = backend.exchange(plan, number)
-        server.aggregate(exchange.updates)
+        aggregated = server.aggregate(exchange.updates, number)
         holdings.keep(plan, [loss is not None for loss in exchange.train_loss])
         version = server.emulator_version
         server.align(number)
         if server.emulator_version != version:
             holdings.forget()
-        losses = {**server.evaluate(), **holdings.record()}
-        record = _record(number, clock, plan, exchange, losses)
+        record = _record(number, clock, plan, exchange, server.evaluate())
+        record |= {**aggregated, **holdings.record()}
         _check_finite(record)
         stop = stop_after([*records, record], patience)
         measured = server.measure(number, is_last=bool(stop) or number == num_rounds)

@@ -57,7 +57,7 @@ def test_a_device_sends_its_own_group_only(bench, monkeypatch, adapter):
 def test_every_block_moves_by_its_owners_delta(bench, monkeypatch, text):
     server, _, updates, _ = run_round(bench, monkeypatch, text)
     before = trained_of(server)
-    server.aggregate(updates)
+    server.aggregate(updates, 1)
     deltas = {name: v for update in updates for name, v in update.delta.items()}
     for name, value in trained_of(server).items():
         # Clients have 3, 5 and 16 rows: no weight but one leaves a delta as it is.

@@ -188,7 +188,7 @@ def test_the_head_learns_and_its_weight_does_not(bench):
         client.fine_tune(held(server, submodel), submodel, 1)
         for client in clients(server)
     ]
-    server.aggregate(updates)
+    server.aggregate(updates, 1)
     assert torch.equal(weight, before)
     trained = trained_parameters(server.template)
     assert trained["head.lora_B.default.weight"].abs().max() > 0

@@ -136,7 +136,7 @@ def test_later_alignment_travels_too(bench, download):
     server, _, updates = exchanged(bench, method)
     submodel = plan_of(bench, server, method).submodels[0]
     before = copied(server.deliver(submodel).sent)
-    server.aggregate(updates)
+    server.aggregate(updates, 1)
     server.align(1)
     after = server.deliver(submodel).sent
     factors = {name for name in after if is_factor(name)}

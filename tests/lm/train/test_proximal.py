@@ -142,7 +142,7 @@ def test_a_large_epsilon_holds_the_adapter(bench, adapter):
         before = effective(server.template)
         package = held(server, submodel)
         update = clients(server)[0].fine_tune(package, submodel, 1)
-        server.aggregate([update])
+        server.aggregate([update], 1)
         moved[epsilon] = distance(server.template, before) ** 0.5
         now = effective(server.template)
         largest[epsilon] = max(float((now[n] - before[n]).abs().max()) for n in now)

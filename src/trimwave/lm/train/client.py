@@ -34,6 +34,9 @@ class Update:
     crossings: Crossings | None = None
     """Values that crossed the link during the steps, where the blocks run on the
     server."""
+    num_samples: int | None = None
+    """How many rows a client on another machine says it has; None = it is in this
+    process."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,7 +48,8 @@ class Slicer:
                 if part not in low:
                     found[name] = value
                 continue
-            first, end = (self._width(cut, units.get(int(part))) for units in (low, high))
+            ends = low.get(int(part)), high.get(int(part))
+            first, end = (self._width(cut, units) for units in ends)
             if end > first:
                 found[name] = _narrowed(value, cut, first, end)
         return found
