@@ -103,11 +103,8 @@ def resume_run(
             f"{folder} was begun with --backend {was}, and goes on with it; drop "
             f"--backend {backend}."
         )
-    config = config_of(begun.config)
-    if was == "local":
-        with locked(begun.folder):
-            return _run(folder, config, watch, was, resume=True)
-    return _run(folder, config, watch, was, resume=True)
+    with locked(begun.folder):
+        return _run(folder, config_of(begun.config), watch, was, resume=True)
 
 
 def check_backend(backend: str) -> None:
