@@ -49,7 +49,7 @@ def disk_errors(folder: Path, consequence: str, then: str) -> Iterator[None]:
         ) from error
 
 
-def write_atomic(path: Path, content: str | bytes) -> None:
+def write_atomic(path: Path, content: str | bytes | memoryview) -> None:
     """Write a file whole or not at all; UTF-8."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
     try:
