@@ -1,4 +1,4 @@
-"""A device fetches a blob: goes on where it was cut off, and keeps nothing unchecked."""
+"""A device fetches a blob: goes on where it was cut off, keeps nothing unchecked."""
 
 import errno
 import hashlib

@@ -151,7 +151,7 @@ def opened_url(url: str) -> tuple[Any, str]:
     InputError
         If there is none, it is not installed, or the URL chains several.
     """
-    from fsspec.core import url_to_fs
+    from fsspec.core import url_to_fs  # type: ignore[import-untyped]
 
     if "::" in url or "://" not in url:
         raise InputError(
