@@ -166,15 +166,17 @@ class _Part:
     def _write(self, data: memoryview) -> None:
         self.came_bytes += len(data)
         try:
-            rest = data
-            while rest:
-                rest = rest[self.file.write(rest) :]
+            self._put(data)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 self.clear()  # so that the disk is not full of it
             raise
         self._sum.update(data)
         self.size += len(data)
+
+    def _put(self, data: memoryview) -> None:
+        while data:
+            data = data[self.file.write(data) :]
 
 
 @dataclass
