@@ -19,6 +19,7 @@ from trimwave.lm.workbench import build_workbench
 from trimwave.methods import parse_method
 from trimwave.recipe.limits import limits_of
 from trimwave.recipe.recipe import config_from_dict
+from trimwave.recipe.seen import ALL_AS_DRAWN
 from trimwave.runs.rounds import Exchange
 
 
@@ -34,6 +35,10 @@ class PoolBackend:
 
     def __init__(self, server, config, pool):
         self._server, self._config, self._pool = server, config, pool
+
+    def look(self):
+        """Everyone is there."""
+        return ALL_AS_DRAWN
 
     def exchange(self, plan, round_index):
         """Send, train, collect."""
@@ -51,7 +56,12 @@ class PoolBackend:
             )
         done = {k: job.result() for k, job in jobs.items()}
         updates = [
-            Update(client=k, delta=load(delta), train_loss=loss)
+            Update(
+                client=k,
+                delta=load(delta),
+                train_loss=loss,
+                num_samples=int(self._server.num_samples[k]),
+            )
             for k, (delta, loss) in done.items()
         ]
         losses = [done[k][1] if k in done else None for k in range(plan.num_clients)]

@@ -31,7 +31,8 @@ def random_update(server, seed, scale=1e-2, client=0):
         name: (scale * torch.randn(value.shape, generator=generator)).half()
         for name, value in weights(server).items()
     }
-    return Update(client=client, delta=delta, train_loss=1.0)
+    samples = (3, 5, 16)[client]  # SIZES
+    return Update(client=client, delta=delta, train_loss=1.0, num_samples=samples)
 
 
 def same_from_all(server, seed, scale=1e-2):

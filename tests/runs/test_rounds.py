@@ -13,6 +13,7 @@ from trimwave.model.shape import SHAPES
 from trimwave.recipe.config import CellConfig, Config
 from trimwave.recipe.environment import Environment
 from trimwave.runs.best import best_round, has_stopped, why_stopped
+from trimwave.recipe.seen import ALL_AS_DRAWN
 from trimwave.runs.records import Run
 from trimwave.runs.rounds import Exchange, Measured, run_rounds
 
@@ -31,6 +32,7 @@ class FakeServer:
     def __init__(self, log):
         self.log, self.state = log, 0.0
         self.num_samples = SAMPLES
+        self.emulator_version = 0
         self.costs = Costs(
             shape=SHAPES["gpt2"],
             split_index=10,
@@ -72,6 +74,9 @@ class FakeBackend:
     def __init__(self, log, seconds=(0.5, 1.25, 2.0, 4.0), fail_in=0):
         self.log, self.seconds, self.fail_in = log, seconds, fail_in
         self.plans = []
+
+    def look(self):
+        return ALL_AS_DRAWN
 
     def exchange(self, plan, round_index):
         self.log.append(f"exchange {round_index}")

@@ -1,5 +1,6 @@
 """Runs and comparisons from their folder to their report, printed or quiet."""
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from trimwave.base.errors import MissingExtraError
+from trimwave.base.errors import InputError, MissingExtraError, RunError, nearest
 from trimwave.methods import label_of, parse_method
 from trimwave.recipe.config import Config
 from trimwave.recipe.environment import Environment
@@ -38,6 +39,10 @@ class Watch:
     on_round: OnRound = _unheard
 
 
+BACKENDS = ("local", "flower")
+"""Where the clients of a run are: in this process, or in processes of their own."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finished:
     """What was run."""
@@ -49,23 +54,40 @@ class Finished:
     """Label of a method to the records of its runs, one per seed."""
 
 
-def new_run(config: Config, out: Path | None, watch: Watch) -> Finished:
+def new_run(
+    config: Config, out: Path | None, watch: Watch, backend: str = "local"
+) -> Finished:
     """Run a config to its end in a folder of its own.
+
+    Parameters
+    ----------
+    config : Config
+        The run.
+    out : Path, optional
+        Its folder.
+    watch : Watch
+        Who is told.
+    backend : str
+        Of `BACKENDS`.
 
     Raises
     ------
     InputError
         If it cannot be started or planned.
     MissingExtraError
-        If the extra `lm` is not installed.
+        If the extra `lm`, or the backend's, is not installed.
     """
+    check_backend(backend)
     stem = f"{config.name}-{run_name(config)}"
     with new_folder(out, stem, "manifest.json") as folder:
-        return _run(folder, config, watch, resume=False)
+        return _run(folder, config, watch, backend, resume=False)
 
 
 def resume_run(
-    folder: Path, config_of: Callable[[Config], Config], watch: Watch
+    folder: Path,
+    config_of: Callable[[Config], Config],
+    watch: Watch,
+    backend: str | None = None,
 ) -> Finished:
     """Go on with a run; `config_of` returns what it goes on as.
 
@@ -75,20 +97,79 @@ def resume_run(
         If it cannot go on.
     """
     begun = Run.open(folder)
-    with locked(begun.folder):
-        return _run(folder, config_of(begun.config), watch, resume=True)
+    was = str(begun.manifest.get("backend", "local"))
+    if backend not in (None, was):
+        raise RunError(
+            f"{folder} was begun with --backend {was}, and goes on with it; drop "
+            f"--backend {backend}."
+        )
+    config = config_of(begun.config)
+    if was == "local":
+        with locked(begun.folder):
+            return _run(folder, config, watch, was, resume=True)
+    return _run(folder, config, watch, was, resume=True)
 
 
-def _run(folder: Path, config: Config, watch: Watch, *, resume: bool) -> Finished:
+def check_backend(backend: str) -> None:
+    """Refuse a backend that there is none of.
+
+    Raises
+    ------
+    InputError
+        With those that there are.
+    """
+    if backend not in BACKENDS:
+        raise InputError(f"no backend `{backend}`; {nearest(backend, BACKENDS)}")
+
+
+def _run(
+    folder: Path, config: Config, watch: Watch, backend: str, *, resume: bool
+) -> Finished:
     command = f"trimwave run --resume {quoted(folder)}"
     with stopped_hint(watch.console, command, folder / "manifest.json"):
-        records = run_all({folder: config}, watch, resume=resume)
+        if backend == "local":
+            records = run_all({folder: config}, watch, resume=resume)[folder]
+        else:
+            records = run_over_flower(folder, config, watch, resume=resume)
         label = label_of(config.method, config.options)
-        done = Finished(
-            folder=folder, config=config, results={label: [records[folder]]}
-        )
+        done = Finished(folder=folder, config=config, results={label: [records]})
         closing.close_report(done.results, config, folder, watch.console)
     return done
+
+
+def run_over_flower(
+    folder: Path, config: Config, watch: Watch, *, resume: bool
+) -> list[dict[str, Any]]:
+    """Run with clients in processes of their own on this machine; the records.
+
+    Raises
+    ------
+    InputError
+        If it cannot be started, or ends in an error.
+    MissingExtraError
+        If the extra `flower` or `lm` is not installed.
+    """
+    check_asked(folder, config, resume=resume)
+    try:
+        from trimwave.net.host import refuse_split
+        from trimwave.net.launch import run_on_loopback
+    except ModuleNotFoundError as missing:
+        raise MissingExtraError("lm,flower", str(missing.name)) from missing
+    refuse_split(config)
+    with _heard(watch, config) as (on_record, on_client):
+
+        def told(kind: str, value: Any) -> None:
+            if kind == "record":
+                on_record(value)
+            elif kind == "client":
+                on_client(*value)
+            elif kind == "warn":
+                warnings.warn(str(value), stacklevel=2)
+            elif kind == "say":
+                watch.console.print(Text(str(value), style="dim"), soft_wrap=True)
+
+        run_on_loopback(folder, config.to_dict(), config.cell.num_clients, told)
+    return Run.open(folder).records()
 
 
 def new_comparison(asked: Comparison, out: Path | None, watch: Watch) -> Finished:
@@ -154,11 +235,8 @@ def run_all(
     beside : iterable of Path
         Runs to be compared with these.
     """
-    for folder, config in runs.items():  # before a model is fetched
-        if resume:
-            require_inputs(folder, config)
-        parse_method(config.method, config.options)
-        Environment.from_config(config).check_rounds(config.rounds)
+    for folder, config in runs.items():
+        check_asked(folder, config, resume=resume)
     try:
         from trimwave.lm.session import check_beside, check_runs, run_method
         from trimwave.lm.workbench import build_workbench
@@ -182,6 +260,20 @@ def run_all(
                 on_client=on_client,
             )
     return records
+
+
+def check_asked(folder: Path, config: Config, *, resume: bool) -> None:
+    """Refuse what can be refused before a model is fetched.
+
+    Raises
+    ------
+    InputError
+        If the method or the cell is wrong, or files that the run read are gone.
+    """
+    if resume:
+        require_inputs(folder, config)
+    parse_method(config.method, config.options)
+    Environment.from_config(config).check_rounds(config.rounds)
 
 
 @contextmanager

@@ -27,6 +27,13 @@ def run(
     data: Data = None,
     rounds: Rounds = None,
     seed: Seed = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the clients are: `local`, in this process; `flower`, in "
+            "processes of their own, over sockets. Default local."
+        ),
+    ] = None,
     resume: Resume = None,
     out: Out = None,
 ) -> None:
@@ -43,11 +50,12 @@ def run(
             folder,
             lambda begun: arguments.continued(folder, begun, recipe, changes),
             watch,
+            backend,
         )
     else:
         config = arguments.load(recipe, changes)
         arguments.warn_of_idle("run", recipe, changes, config)
-        new_run(config, out, watch)
+        new_run(config, out, watch, backend or "local")
 
 
 def compare(

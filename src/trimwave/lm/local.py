@@ -3,13 +3,11 @@
 from collections.abc import Callable, Sequence
 
 from trimwave.decision.plan import Plan, Scheme
-from trimwave.lm.server import up_wire_of
+from trimwave.lm.kit import Kit
 from trimwave.lm.surgery.split import SplitModel
-from trimwave.lm.template import template_of
-from trimwave.lm.train.align import alignment_of
 from trimwave.lm.train.client import Client, Update
 from trimwave.lm.workbench import Workbench
-from trimwave.recipe.config import TrainConfig
+from trimwave.recipe.seen import ALL_AS_DRAWN, Seen
 from trimwave.runs.rounds import Exchange, Server
 
 OnClient = Callable[[int, int, int], None]
@@ -32,6 +30,10 @@ class LocalBackend:
         self._server = server
         self._clients = clients
         self._on_client = on_client
+
+    def look(self) -> Seen:
+        """Everyone is there, as the recipe says."""
+        return ALL_AS_DRAWN
 
     def exchange(self, plan: Plan, round_index: int) -> Exchange:
         """Send, train, collect."""
@@ -68,27 +70,6 @@ def clients_of(
         What is installed on every device; made of the workbench where it is left out.
         In the server's process the server's own saves a copy of the model.
     """
-    config, reference = bench.config, scheme.submodel
-    if template is None:
-        aligned = alignment_of(config.align, scheme.align) is not None
-        template = template_of(
-            bench.split, reference, config.train, config.seed, aligned=aligned
-        )
-    return [
-        Client(
-            number=k,
-            base=template,
-            rows=rows,
-            wire=up_wire_of(template, reference, bench),
-            config=config.train,
-            learning_rate=scheme.learning_rate
-            or _learning_rate(config.train, reference.trained == "lora"),
-            seed=config.seed,
-            pad_id=bench.pad_id,
-        )
-        for k, rows in enumerate(bench.client_rows)
-    ]
-
-
-def _learning_rate(config: TrainConfig, lora: bool) -> float:
-    return config.lora_learning_rate if lora else config.learning_rate
+    kit = Kit.of(bench, scheme)
+    base = kit.template(bench.split) if template is None else template
+    return [kit.client(k, base, rows) for k, rows in enumerate(bench.client_rows)]

@@ -13,6 +13,7 @@ from torch import nn
 from trimwave.base.units import FloatArray
 from trimwave.decision.plan import Scheme
 from trimwave.lm.aggregate import aggregate, dp_stream
+from trimwave.lm.kit import up_wire_of
 from trimwave.lm.surgery.prune import NestedEmulator, prune_emulator
 from trimwave.lm.surgery.split import SplitModel
 from trimwave.lm.template import template_of
@@ -22,7 +23,6 @@ from trimwave.lm.wire.ledger import (
     HEAD,
     Tensors,
     entry_of,
-    parameters_of,
     tensors_of,
     trained_parameters,
     where,
@@ -84,7 +84,8 @@ class LmServer:
     @cached_property
     def up_wire(self) -> Wire:
         """Format of updates."""
-        return up_wire_of(self._split, self._reference, self.bench)
+        bits = self.bench.config.model.bits_per_param
+        return up_wire_of(self._split, self._reference, bits)
 
     @cached_property
     def costs(self) -> Costs:
@@ -94,6 +95,11 @@ class LmServer:
             overhead_down_bits=self.down_wire.overhead_bits,
             overhead_up_bits=self.up_wire.overhead_bits,
         )
+
+    @property
+    def emulator_version(self) -> int:
+        """Steps that the emulator was aligned for so far."""
+        return self._aligner.steps_done if self._aligner else 0
 
     def deliver(self, submodel: Submodel) -> Delivery:
         """Return what a client with a sub-model gets, eq. (2).
@@ -149,12 +155,15 @@ class LmServer:
         round's record says of them, and empty for the plain mean.
         """
         config, seed = self.bench.config.aggregate, self.bench.config.seed
+        samples = self.num_samples.copy()
+        for update in updates:
+            samples[update.client] = update.num_samples
         with torch.no_grad():
             done = aggregate(
                 updates,
                 trained_parameters(self._split),
                 config,
-                self.num_samples,
+                samples,
                 dp_stream(seed, round_index),
             )
         self._on_air.clear()
@@ -233,12 +242,6 @@ class LmServer:
             load_tensors(path, aligned_parameters(self._split))
             self._aligner.steps_done = int(metadata_of(path)["align_steps"])
             self._emulator_changed()
-
-
-def up_wire_of(template: SplitModel, reference: Submodel, bench: Workbench) -> Wire:
-    """Return the format of updates, whose largest are the reference sub-model's."""
-    sent = where(parameters_of(template), reference.travels_up)
-    return Wire.fitting(sent, bench.config.model.bits_per_param)
 
 
 def _without(tensors: Tensors, others: Tensors) -> Tensors:

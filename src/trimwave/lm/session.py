@@ -3,6 +3,7 @@
 import json
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 
 from trimwave.base.errors import InputError, RunError
 from trimwave.base.provenance import hardware_and_versions
+from trimwave.decision.plan import Scheme
 from trimwave.lm.aggregate import check_senders
 from trimwave.lm.local import LocalBackend, OnClient, clients_of
 from trimwave.lm.server import LmServer
@@ -23,7 +25,10 @@ from trimwave.recipe.environment import Environment
 from trimwave.recipe.recipe import differences
 from trimwave.runs.folder import locked
 from trimwave.runs.records import Run
-from trimwave.runs.rounds import run_rounds
+from trimwave.runs.rounds import Backend, run_rounds
+
+BackendOf = Callable[[LmServer, Workbench, Scheme], AbstractContextManager[Backend]]
+"""Opens what runs the plans of a server."""
 
 PACKAGES = (
     "trimwave",
@@ -96,6 +101,8 @@ def run_method(
     resume: bool = False,
     on_record: Callable[[dict[str, Any]], None] = lambda record: None,
     on_client: OnClient = lambda client, place, num_clients: None,
+    backend: str = "local",
+    backend_of: BackendOf | None = None,
 ) -> list[dict[str, Any]]:
     """Run one method to its end in one folder, or go on with what the folder holds.
 
@@ -107,14 +114,26 @@ def run_method(
         The run.
     folder : Path
         Its folder.
+    backend : str
+        What the manifest says of where the clients are.
+    backend_of : callable, optional
+        Opens the backend for the run; in this process if left out.
 
     Raises
     ------
     InputError
         If the run cannot be started, resumed or planned.
     """
+    if backend_of is None:
+
+        def backend_of(
+            server: LmServer, bench: Workbench, scheme: Scheme
+        ) -> AbstractContextManager[Backend]:
+            clients = clients_of(bench, scheme, server.template)
+            return nullcontext(LocalBackend(server, clients, on_client))
+
     with locked(folder):
-        return _run(bench, config, folder, resume, on_record, on_client)
+        return _run(bench, config, folder, resume, on_record, backend, backend_of)
 
 
 def _run(
@@ -123,7 +142,8 @@ def _run(
     folder: Path,
     resume: bool,
     on_record: Callable[[dict[str, Any]], None],
-    on_client: OnClient,
+    backend: str,
+    backend_of: BackendOf,
 ) -> list[dict[str, Any]]:
     environment = Environment.from_config(config)
     environment.check_rounds(config.rounds)
@@ -136,29 +156,29 @@ def _run(
         run.grow(config.rounds)
         _warn_of_another_machine(run, machine)
     else:
-        if config.aggregate.norm_limit:
+        if config.aggregate.norm_limit and backend == "local":
             warnings.warn(
                 "without effect on the `local` backend, whose updates come over no "
                 "network: `aggregate.norm_limit`.",
                 stacklevel=3,
             )
-        run = Run.create(folder, config, {**facts, "backend": "local", **machine})
+        run = Run.create(folder, config, {**facts, "backend": backend, **machine})
     bench = replace(bench, config=config)
     method = parse_method(config.method, config.options)
     scheme = ask_scheme(method, bench.costs, environment.limits)
     server = LmServer(bench, scheme)
-    clients = clients_of(bench, scheme, server.template)
-    return run_rounds(
-        environment,
-        method,
-        server,
-        LocalBackend(server, clients, on_client),
-        run,
-        num_rounds=config.rounds,
-        patience=config.train.patience,
-        keep_all=config.train.keep_checkpoints == "all",
-        on_record=on_record,
-    )
+    with backend_of(server, bench, scheme) as opened:
+        return run_rounds(
+            environment,
+            method,
+            server,
+            opened,
+            run,
+            num_rounds=config.rounds,
+            patience=config.train.patience,
+            keep_all=config.train.keep_checkpoints == "all",
+            on_record=on_record,
+        )
 
 
 def torch_facts(config: Config) -> dict[str, Any]:

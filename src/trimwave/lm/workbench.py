@@ -59,6 +59,8 @@ class Workbench:
     """
     task_metrics: TaskMetrics | None
     """None where none are asked for, or the rows have none."""
+    tokenizer: Any
+    """The model's."""
     pad_id: int
     """Padding token."""
     facts: dict[str, Any]
@@ -141,6 +143,7 @@ def build_workbench(
             for own in rows.client_test or ()
         ),
         task_metrics=metrics,
+        tokenizer=tokenizer,
         pad_id=pad_id,
         facts={
             "model": model_facts,

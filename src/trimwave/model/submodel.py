@@ -5,8 +5,9 @@ over its rules, and packages (`lm/wire/ledger.py`) filter tensors by them: nothi
 decides what is sent to a client.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 Trained = Literal["full", "lora"]
 """What trains in a block: its weights, or LoRA factors on its attention."""
@@ -58,6 +59,27 @@ class Submodel:
     """Local steps of the round; None = M of the recipe."""
     proximal_weight: float = 0.0
     """Weight of the squared distance to the received weights in the client's loss."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "Submodel":
+        """Read what `to_dict` wrote; JSON has lists for tuples."""
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in plain.items()
+        }
+        return cls(**fields)
+
+    @property
+    def is_sliced(self) -> bool:
+        """Whether its emulator is sent, pruned by the order that is one for all.
+
+        A smaller one is then the beginning of a larger one.
+        """
+        return self.kept_blocks is None and self.sends_frozen and self.runs == "device"
 
     def trains(self, part: Part, kind: Kind) -> bool:
         """Whether this client's local steps change the tensor."""

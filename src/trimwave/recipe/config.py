@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from trimwave.base.errors import InputError
+from trimwave.recipe.net_section import NetConfig
 from trimwave.recipe.planning_sections import (
     CellConfig,
     LimitsConfig,
@@ -62,6 +63,7 @@ class Config:
     aggregate: AggregateConfig = field(default_factory=AggregateConfig)
     align: AlignConfig = field(default_factory=AlignConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    net: NetConfig = field(default_factory=NetConfig)
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Options of methods in this recipe, ``[options.fedbiot]`` and so on; what is
     written behind a method's name wins."""

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from trimwave.recipe.distance import mean_loss_db
 from trimwave.recipe.fleet import Fleet, fleet_of, warn_of_drawn_memory
 from trimwave.recipe.limits import limits_of
 from trimwave.recipe.measured import measured_facts, measured_time
+from trimwave.recipe.seen import ALL_AS_DRAWN, Seen
 from trimwave.recipe.traces import as_in_cell, nobody_there, replay_of, trace_of
 
 
@@ -135,7 +136,9 @@ class Environment:
         replay = self.replay
         return plan.total_s if replay is None else replay.client_s(plan, start_s)
 
-    def present(self, round_index: int, clock_s: float = 0.0) -> Present | None:
+    def present(
+        self, round_index: int, clock_s: float = 0.0, seen: Seen = ALL_AS_DRAWN
+    ) -> Present | None:
         """Return who can be planned in a round; None = everyone.
 
         Raises
@@ -144,10 +147,12 @@ class Environment:
             If nobody can.
         """
         trace = self.channel
-        if not isinstance(trace, Trace):
-            return None
-        ready = self.replay.ready if self.replay is not None else trace.ready
-        here = ready[trace.sample_of(round_index, clock_s)]
+        here = np.ones(self.config.cell.num_clients, dtype=bool)
+        if isinstance(trace, Trace):
+            ready = self.replay.ready if self.replay is not None else trace.ready
+            here &= ready[trace.sample_of(round_index, clock_s)]
+        if seen.ready is not None:
+            here &= seen.ready
         if here.all():
             return None
         if not here.any():
@@ -157,7 +162,11 @@ class Environment:
         return Present(clients=clients, num_clients=here.size, client_ids=self._ids)
 
     def cell(
-        self, round_index: int, num_samples: FloatArray, clock_s: float = 0.0
+        self,
+        round_index: int,
+        num_samples: FloatArray,
+        clock_s: float = 0.0,
+        seen: Seen = ALL_AS_DRAWN,
     ) -> Cell:
         """Return what the base station sees as a round begins, of who is there.
 
@@ -169,6 +178,8 @@ class Environment:
             |D_k|.
         clock_s : float
             When it begins on the run's clock [s]; read where a trace is in seconds.
+        seen : Seen
+            What is known of the clients beside the recipe.
 
         Raises
         ------
@@ -182,7 +193,8 @@ class Environment:
         else:
             gains = channel.gains(round_index, self.config.cell.num_clients)
             heard = self._cell(self._snr(gains), num_samples)
-        present = self.present(round_index, clock_s)
+        heard = replace(heard, **seen.fields)
+        present = self.present(round_index, clock_s, seen)
         if present is not None:
             heard = heard.take(present.clients)
         if (lost := out_of_reach(heard)) is not None:
@@ -283,6 +295,7 @@ class Environment:
         num_samples: FloatArray,
         carried: Mapping[str, Any] | None = None,
         clock_s: float = 0.0,
+        seen: Seen = ALL_AS_DRAWN,
     ) -> Situation:
         """Return what a method sees when it plans a round.
 
@@ -298,14 +311,16 @@ class Environment:
             `Plan.carry` of the round before.
         clock_s : float
             When it begins on the run's clock, as `start_s` says [s].
+        seen : Seen
+            What is known of the clients beside the recipe.
 
         Raises
         ------
         InputError
             If a client is out of reach, or nobody is there.
         """
-        cell = self.cell(round_index, num_samples, clock_s)
-        present = self.present(round_index, clock_s)
+        cell = self.cell(round_index, num_samples, clock_s, seen)
+        present = self.present(round_index, clock_s, seen)
         own = present and limits_of(self.config, cell.num_clients)  # C5 counts these
         return Situation(
             cell=cell,

@@ -28,6 +28,9 @@ class CellConfig:
     downlink; left out = a share serves both directions."""
     resource_block_hz: float | None = None
     """Shares are whole blocks of this width [Hz], such as 180e3; left out = any."""
+    cache_bytes: float = 0.0
+    """What each client keeps of the pruned emulator between rounds, and is not sent
+    again [byte]; 0 = nothing, as in the letter."""
     base_speed_flops_per_s: float = 1e12
     """Speed that every client's is a factor of, f_0 [FLOP/s]."""
     speed_factor: tuple[float, float] = (0.5, 2.0)
@@ -49,6 +52,11 @@ class CellConfig:
         require("cell.", self, 1, "num_clients")
         require("cell.", self, 0, "total_bandwidth_hz", "base_speed_flops_per_s")
         require("cell.", self, 0, "server_speed_flops_per_s")
+        if not 0 <= self.cache_bytes < float("inf"):
+            raise InputError(
+                f"`cell.cache_bytes` must be at least 0 and finite, got "
+                f"{self.cache_bytes}; 0 = clients keep nothing."
+            )
         if self.flops_per_sample is not None:
             require("cell.", self, 1, "flops_per_sample")
         if self.joule_per_flop is not None:

@@ -163,7 +163,7 @@ class Run:
         save: Callable[[Path], None],
         elapsed_s: float,
         keep: Collection[int] | None = (),
-        speeds: Mapping[str, float] | None = None,
+        speeds: Mapping[str, Any] | None = None,
     ) -> None:
         """Append a round's record and write its checkpoint, or neither to any harm.
 

@@ -20,7 +20,9 @@ from trimwave.methods import Method, ask_plan, ask_scheme
 from trimwave.model.costs import Costs
 from trimwave.model.submodel import Submodel
 from trimwave.recipe.environment import Environment
+from trimwave.recipe.seen import Seen
 from trimwave.runs.best import best_round, has_stopped, stop_after
+from trimwave.runs.holdings import HELD, Holdings, quota_params
 from trimwave.runs.records import Run
 
 OWN = "client_test_loss"
@@ -49,6 +51,10 @@ class Exchange:
     round_s: float | None = None
     """How long the round took, where the backend measured it [s]; None = what the
     environment says of the plan: the latency model, over a trace if there is one."""
+    missing: Mapping[int, str] = field(default_factory=dict)
+    """Who was asked and does not count, and why."""
+    speeds: Mapping[str, Any] = field(default_factory=dict)
+    """What was measured by the clock, so never the same: beside the round's seconds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +70,9 @@ class Measured:
 class Backend(Protocol):
     """Runs a plan."""
 
+    def look(self) -> Seen:
+        """Return what is known of the clients before a round is planned."""
+
     def exchange(self, plan: Plan, round_index: int) -> Exchange:
         """Send sub-models, train, collect updates."""
 
@@ -78,6 +87,10 @@ class Server(Protocol):
     @property
     def num_samples(self) -> FloatArray:
         """[K] |D_k|."""
+
+    @property
+    def emulator_version(self) -> int:
+        """Another number whenever the emulator has other values."""
 
     def deliver(self, submodel: Submodel) -> Delivery:
         """Return what a client with a sub-model gets; to be read, not changed."""
@@ -149,22 +162,29 @@ def run_rounds(
         records.append(record)
         on_record(record)
     scheme = ask_scheme(method, server.costs, environment.limits)
+    holdings = _holdings(environment, server.costs, records[-1])
     for number in range(len(records), num_rounds + 1):
         if has_stopped(records):
             break
         started = time.monotonic()
         carried = records[-1].get("plan", {}).get("carry", {})
         start_s = environment.start_s(records[-1]["virtual_s"])
+        seen = holdings.added_to(backend.look())
+        samples = server.num_samples if seen.num_samples is None else seen.num_samples
         situation = environment.situation(
-            number - 1, server.costs, server.num_samples, carried, start_s
+            number - 1, server.costs, samples, carried, start_s, seen
         )
         plan = ask_plan(method, situation, scheme)
         clock = _Clock.of(environment, plan, start_s)
         exchange = backend.exchange(plan, number)
         aggregated = server.aggregate(exchange.updates, number)
+        holdings.keep(plan, [loss is not None for loss in exchange.train_loss])
+        version = server.emulator_version
         server.align(number)
+        if server.emulator_version != version:
+            holdings.forget()
         record = _record(number, clock, plan, exchange, server.evaluate())
-        record |= aggregated
+        record |= {**aggregated, **holdings.record()}
         _check_finite(record)
         stop = stop_after([*records, record], patience)
         measured = server.measure(number, is_last=bool(stop) or number == num_rounds)
@@ -172,9 +192,24 @@ def run_rounds(
         elapsed_s = time.monotonic() - started
         records.append(record)
         keep = None if keep_all else (best_round(records),)
-        run.commit(record, server.save, elapsed_s, keep=keep, speeds=measured.speeds)
+        speeds = {**measured.speeds, **exchange.speeds}
+        run.commit(record, server.save, elapsed_s, keep=keep, speeds=speeds)
         on_record(record)
     return records
+
+
+def _holdings(
+    environment: Environment, costs: Costs, last: Mapping[str, Any]
+) -> Holdings:
+    """Return what the clients keep, as the last record says."""
+    cell = environment.config.cell
+    holdings = Holdings(
+        num_clients=cell.num_clients,
+        quota_params=quota_params(costs, cell.cache_bytes),
+        emulator_params=costs.emulator_params,
+    )
+    holdings.recall(last.get(HELD, holdings.params))
+    return holdings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,6 +258,7 @@ def _record(
     exchange: Exchange,
     losses: dict[str, Any],
 ) -> dict[str, Any]:
+    missing = {str(k): why for k, why in exchange.missing.items()}
     round_s = exchange.round_s
     if round_s is None:
         round_s = float(np.max(clock.client_s))
@@ -233,6 +269,7 @@ def _record(
         **clock.record(),
         **losses,
         "train_loss": float(np.mean([x for x in exchange.train_loss if x is not None])),
+        **({"missing": missing} if missing else {}),
         "down_bytes": int(np.sum(plan.down_bits)) // BITS_PER_BYTE,
         "up_bytes": int(np.sum(plan.up_bits)) // BITS_PER_BYTE,
         "total_flops": int(np.sum(plan.flops)),

@@ -12,9 +12,9 @@ from trimwave.cell.partition import partition
 from trimwave.lm.data.asked import Asked, asked_of
 from trimwave.lm.data.encode import Encoded, Encoder
 from trimwave.lm.data.owned import load_owned
-from trimwave.lm.data.parts import UNFIT
+from trimwave.lm.data.parts import UNFIT, Taker, warn_of_parts
 from trimwave.lm.data.reading import Reading
-from trimwave.lm.data.tasks import FEW, Splits, load_task
+from trimwave.lm.data.tasks import FEW, Splits, load_rows, load_task
 from trimwave.recipe.config import Config
 from trimwave.recipe.situation import NUM_GENERATED, sizes_of
 
@@ -87,6 +87,22 @@ def deal_rows(config: Config, tokenizer: Any) -> Dealt:
             **_owners(task),
         },
     )
+
+
+def rows_of_source(config: Config, tokenizer: Any) -> tuple[Encoded, ...]:
+    """Return all training rows of a source, for a device that brings its own.
+
+    Raises
+    ------
+    InputError
+        If the rows cannot be had, or are too long.
+    """
+    data = config.data
+    encoder = Encoder(tokenizer, data.max_tokens, data.too_long, data.template)
+    draws = load_rows(data.source, seed=config.seed, reading=Reading.of(data))
+    train = Taker(encoder.fits).take(draws.train, None, "train")
+    warn_of_parts({"train": train}, [draws.train])
+    return tuple(encoder.encode({"train": train.rows})["train"])
 
 
 def _drawn(config: Config, encoder: Encoder) -> Splits:

@@ -29,6 +29,8 @@ class Update:
     """Trained minus received, in the air's number format, eq. (3)."""
     train_loss: float
     """Mean loss per answer token over the local steps."""
+    num_samples: int
+    """|D_k|, its weight."""
     crossings: Crossings | None = None
     """Values that crossed the link during the steps, where the blocks run on the
     server."""
@@ -93,6 +95,7 @@ class Client:
             client=self.number,
             delta={**delta, **self.wire.round(sent)},
             train_loss=loss,
+            num_samples=len(self.rows),
             crossings=crossings,
         )
 

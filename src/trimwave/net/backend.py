@@ -1,0 +1,223 @@
+"""The backend over a network: every client in a thread of its own; `rounds.Backend`.
+
+Of the server it needs `deliver`. A round ends when all have answered, or at its
+deadline with a quorum; who has not answered is planned without until it is back.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.torch import load
+
+from trimwave.base.errors import RunError
+from trimwave.decision.plan import Plan
+from trimwave.lm.admit import admit
+from trimwave.lm.train.client import Update
+from trimwave.net.letter import Letter
+from trimwave.net.members import Member
+from trimwave.net.parcels import Packer, Parcel
+from trimwave.net.post import Lost
+from trimwave.net.roll import Roll
+from trimwave.recipe.config import Config
+from trimwave.recipe.seen import Seen
+from trimwave.runs.rounds import Exchange, Server
+
+POLL_S = 0.2
+"""Between two questions for an answer; Flower's own take seconds."""
+
+ATTEMPTS = 3
+"""Times that a client is asked in a round, if it goes away in between."""
+
+OnClient = Callable[[int, int, int], None]
+
+
+@dataclass
+class _Answer:
+    """What came of asking one client in a round."""
+
+    update: Update | None = None
+    why: str = ""
+    """Why there is none."""
+    timing: dict[str, Any] = field(default_factory=dict)
+
+
+class NetBackend:
+    """Runs plans on devices that are reached by letters."""
+
+    def __init__(
+        self,
+        server: Server,
+        roll: Roll,
+        packer: Packer,
+        config: Config,
+        on_plan: Callable[[Plan, Mapping[int, Member]], None],
+        on_client: OnClient,
+    ) -> None:
+        self._server, self._roll, self._packer = server, roll, packer
+        self._config, self._net = config, config.net
+        self._on_plan, self._on_client = on_plan, on_client
+        self._version = server.emulator_version
+
+    def look(self) -> Seen:
+        """Return who is there and what they measured; wait for one if nobody is."""
+        return self._roll.seen()
+
+    def exchange(self, plan: Plan, round_index: int) -> Exchange:
+        """Send, wait, collect.
+
+        Raises
+        ------
+        RunError
+            If fewer answered than the quorum.
+        """
+        asked = [k for k, one in enumerate(plan.submodels) if one is not None]
+        parcels = self._packed(plan, asked)
+        self._on_plan(plan, self._roll.members)
+        ends_s = time.monotonic() + (self._net.deadline_s or float("inf"))
+        answers: dict[int, _Answer] = {}
+        done = threading.Lock()
+
+        def ask(number: int) -> None:
+            head = {
+                **parcels[number].head,
+                "op": "train",
+                "round": round_index,
+                "number": number,
+                "submodel": plan.submodels[number].to_dict(),  # type: ignore[union-attr]
+            }
+            answer = self._ask(number, head, parcels[number].body, ends_s)
+            with done:
+                answers[number] = answer
+                self._on_client(number, len(answers) - 1, len(asked))
+
+        with ThreadPoolExecutor(max(1, len(asked)), "ask") as pool:
+            list(pool.map(ask, asked))
+        return self._exchange(plan, parcels, answers, round_index)
+
+    def _packed(self, plan: Plan, asked: list[int]) -> dict[int, Parcel]:
+        version = self._server.emulator_version
+        if version != self._version:
+            self._packer.new_emulator()
+            self._version = version
+        parcels = {}
+        for k in asked:
+            submodel = plan.submodels[k]
+            assert submodel is not None
+            delivery = self._server.deliver(submodel)
+            parcels[k] = self._packer.parcel(k, submodel, delivery, version)
+        self._packer.keep_only([*parcels.values()])
+        return parcels
+
+    def _ask(
+        self, number: int, head: dict[str, Any], body: bytes, ends_s: float
+    ) -> _Answer:
+        """Ask until there is an answer, the client is gone for good, or time is up."""
+        started = time.monotonic()
+        why = ""
+        for attempt in range(ATTEMPTS):
+            member = self._roll.wait_for(number, ends_s)
+            if member is None:
+                return _Answer(why=why or "gone", timing={})
+            letter = Letter({**head, **self._roll.address(member)}, body)
+            found = self._answer_of(member, letter, ends_s)
+            if isinstance(found, Letter) and "error" not in found.head:
+                timing = {
+                    **found.head.get("spent", {}),
+                    "answer_s": time.monotonic() - started,
+                    "attempts": attempt + 1,
+                }
+                return self._update(member, head, found, timing)
+            why = found.why if isinstance(found, Lost) else str(found.head["error"])
+            if isinstance(found, Letter) and not self._roll.rejoin(member, found):
+                return _Answer(why=why)
+            if time.monotonic() >= ends_s:
+                break
+        return _Answer(why=why)
+
+    def _answer_of(
+        self, member: Member, letter: Letter, ends_s: float
+    ) -> Letter | Lost:
+        post, group = self._roll.post, str(letter.head["round"])
+        node = member.node
+        try:
+            name = post.send(node, letter, group)
+            while time.monotonic() < ends_s:
+                answer = post.reply(name)
+                if answer is not None:
+                    return answer
+                if not self._roll.is_at(member.number, node):
+                    return Lost("it went away")
+                time.sleep(POLL_S)
+        except ConnectionError as error:
+            return Lost(str(error))
+        return Lost(f"no answer within {self._net.deadline_s:g} s")
+
+    def _update(
+        self,
+        member: Member,
+        head: Mapping[str, Any],
+        answer: Letter,
+        timing: dict[str, Any],
+    ) -> _Answer:
+        """Read an answer, if it is one to what was asked."""
+        said = answer.head
+        for name in ("run", "round", "number"):
+            wanted = self._roll.run if name == "run" else head[name]
+            if said.get(name) != wanted:
+                why = f"it answered for {name} {said.get(name)!r}, not {wanted!r}"
+                return _Answer(why=why, timing=timing)
+        try:
+            update = Update(
+                client=member.number,
+                delta=load(answer.body),
+                train_loss=float(said["train_loss"]),
+                num_samples=int(said["num_samples"]),
+            )
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            return _Answer(why=f"its update cannot be read: {error}", timing=timing)
+        timing["up_bytes"] = len(answer.body)
+        timing["memory_bytes"] = said.get("memory_bytes")
+        return _Answer(update=update, timing=timing)
+
+    def _exchange(
+        self,
+        plan: Plan,
+        parcels: Mapping[int, Parcel],
+        answers: Mapping[int, _Answer],
+        round_index: int,
+    ) -> Exchange:
+        admitted = admit(
+            [answers[k].update for k in sorted(answers) if answers[k].update],
+            {k: parcels[k].expected for k in parcels},
+            num_samples={k: self._roll.num_samples(k) for k in parcels},
+            norm_limit=self._config.aggregate.norm_limit or None,
+        )
+        missing = {k: one.why for k, one in answers.items() if one.update is None}
+        missing |= admitted.refused
+        counted = {update.client: update for update in admitted.updates}
+        timings = {k: one.timing for k, one in sorted(answers.items())}
+        self._roll.note(plan, counted, missing, timings)
+        needed = int(np.ceil(self._net.quorum * len(answers)))
+        if len(counted) < max(1, needed):
+            why = "; ".join(f"client {k}: {why}" for k, why in sorted(missing.items()))
+            raise RunError(
+                f"round {round_index}: {len(counted)} of {len(answers)} clients count, "
+                f"and `net.quorum` = {self._net.quorum:g} asks for {max(1, needed)} "
+                f"({why}). The round is not saved, earlier ones are."
+            )
+        losses = [
+            counted[k].train_loss if k in counted else None
+            for k in range(plan.num_clients)
+        ]
+        return Exchange(
+            updates=[*counted.values()],
+            train_loss=losses,
+            missing=missing,
+            speeds={"clients": {str(k): one for k, one in timings.items()}},
+        )

@@ -1,0 +1,258 @@
+"""A device of a run: joins, fetches what it is sent, trains on its rows, answers.
+
+It knows nothing of Flower: letters come in and go out. What it has of a run lies in its
+cache folder, so that a device that was killed goes on with what it had.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load, load_file, save
+from torch import Tensor
+
+from trimwave.base.errors import InputError, RunError, one_line
+from trimwave.base.stored import write_atomic
+from trimwave.lm.data.deal import rows_of_source
+from trimwave.lm.data.encode import Encoded
+from trimwave.lm.kit import Kit
+from trimwave.lm.source.tokens import load_tokenizer
+from trimwave.lm.surgery.split import SplitModel
+from trimwave.lm.train.client import Client
+from trimwave.lm.wire.slices import Slicer
+from trimwave.lm.workbench import deal_again
+from trimwave.model.submodel import Submodel
+from trimwave.net.blobs.cache import BlobCache
+from trimwave.net.blobs.fetch import fetch
+from trimwave.net.letter import Letter
+from trimwave.net.profile import free_bytes, measure_device
+
+KIT = "kit.json"
+"""What the device was told when it joined, in its cache folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What this machine's user says of it."""
+
+    name: str
+    """The client's id; a number where clients have none."""
+    cache: Path
+    """Folder of its blobs."""
+    data: str | None = None
+    """Its own rows, a file or a folder; None = the rows that the recipe deals to it."""
+    blobs: str | None = None
+    """Base URL of the file route, where it is not reached as the server says."""
+    host: str = "127.0.0.1"
+    """The server, where its URLs name none."""
+    ca: str | None = None
+    """Certificate that the server's is checked with; None = those of the system."""
+    quota_bytes: int | None = None
+    """Most that blobs may take on the disk; None = what the run keeps."""
+
+
+@dataclass
+class Spent:
+    """Seconds of one letter, and what was fetched."""
+
+    fetch_s: float = 0.0
+    fetched_bytes: int = 0
+    load_s: float = 0.0
+    train_s: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """For the answer."""
+        return {
+            "fetch_s": self.fetch_s,
+            "fetched_bytes": self.fetched_bytes,
+            "load_s": self.load_s,
+            "train_s": self.train_s,
+        }
+
+
+class Device:
+    """Answers a server's letters."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._cache = BlobCache(settings.cache, settings.quota_bytes)
+        self._run: _Joined | None = None
+
+    def answer(self, letter: Letter) -> Letter:
+        """Do what a letter asks; what fails is told in the answer, in one line."""
+        head = letter.head
+        try:
+            if head.get("op") == "join":
+                return self._join(head)
+            if head.get("op") == "train":
+                return self._train(head, letter.body)
+            if head.get("op") == "hello":
+                return Letter({"name": self._settings.name, "run": self._run_id})
+            raise InputError(f"unknown letter {head.get('op')!r}")
+        except Exception as error:
+            said = one_line(error) or type(error).__name__
+            told = (
+                said
+                if isinstance(error, InputError | OSError)
+                else (f"{type(error).__name__}: {said}")
+            )
+            return Letter({"error": told, "run": head.get("run")})
+
+    @property
+    def _run_id(self) -> str | None:
+        return self._run.id if self._run else None
+
+    def _join(self, head: Mapping[str, Any]) -> Letter:
+        spent = Spent()
+        self._fetch(self._files(head), head, spent)
+        write_atomic(self._settings.cache / KIT, json.dumps(head).encode())
+        joined = self._joined(head)
+        own = joined.own_rows
+        profile = measure_device(joined.kit, joined.base)
+        return Letter(
+            {
+                "run": head["run"],
+                "name": self._settings.name,
+                "num_samples": None if own is None else len(own),
+                "profile": profile,
+                "spent": spent.to_dict(),
+            }
+        )
+
+    def _train(self, head: Mapping[str, Any], body: bytes) -> Letter:
+        spent = Spent()
+        joined = self._known(head["run"])
+        submodel = Submodel.from_dict(head["submodel"])
+        self._fetch([*head["slices"], *head["blobs"]], head, spent)
+        started = time.monotonic()
+        package: dict[str, Tensor] = load(body)
+        for digest, _ in head["blobs"]:
+            package |= load_file(self._path(digest))
+        slices = [load_file(self._path(digest)) for digest, _ in head["slices"]]
+        package |= joined.slicer.joined(slices)
+        client = joined.client(head["number"])
+        spent.load_s = time.monotonic() - started
+        started = time.monotonic()
+        update = client.fine_tune(package, submodel, head["round"])
+        spent.train_s = time.monotonic() - started
+        delta = {name: one.contiguous() for name, one in update.delta.items()}
+        self._cache.evict({*head["keep"], *joined.digests})
+        device = next(joined.base.adapter.parameters()).device
+        return Letter(
+            {
+                "run": head["run"],
+                "round": head["round"],
+                "number": head["number"],
+                "num_samples": len(client.rows),
+                "train_loss": update.train_loss,
+                "memory_bytes": free_bytes(device),
+                "spent": spent.to_dict(),
+            },
+            save(delta),
+        )
+
+    def _known(self, run: str) -> "_Joined":
+        """Return the run a letter is of, also after this process was begun anew."""
+        if self._run is None or self._run.id != run:
+            try:
+                head = json.loads((self._settings.cache / KIT).read_bytes())
+            except (OSError, ValueError):
+                head = {}
+            if head.get("run") != run:
+                raise RunError("this device has not joined the run")
+            self._joined(head)
+        assert self._run is not None
+        return self._run
+
+    def _joined(self, head: Mapping[str, Any]) -> "_Joined":
+        kit = Kit.from_dict(head["kit"])
+        folder = self._tokenizer_folder(head)
+        tokenizer = load_tokenizer(folder, kit.config.model.name)
+        self._run = _Joined(
+            id=head["run"],
+            kit=kit,
+            base=kit.base(load_file(self._path(head["shell"][0]))),
+            tokenizer=tokenizer,
+            own_rows=self._own_rows(kit, tokenizer),
+            digests=frozenset(digest for digest, _ in self._files(head)),
+        )
+        return self._run
+
+    def _files(self, head: Mapping[str, Any]) -> list[Sequence[Any]]:
+        return [head["shell"], *(one[1:] for one in head["tokenizer"])]
+
+    def _tokenizer_folder(self, head: Mapping[str, Any]) -> Path:
+        folder = self._settings.cache / "tokenizer"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for name, digest, _ in head["tokenizer"]:
+            if Path(name).name != name or name.startswith("."):
+                raise InputError(f"a tokenizer file of the name {name!r}")
+            shutil.copyfile(self._path(digest), folder / name)
+        return folder
+
+    def _own_rows(self, kit: Kit, tokenizer: Any) -> tuple[Encoded, ...] | None:
+        if self._settings.data is None:
+            return None
+        data = replace(kit.config.data, source=self._settings.data)
+        return rows_of_source(replace(kit.config, data=data), tokenizer)
+
+    def _fetch(
+        self, files: Iterable[Sequence[Any]], head: Mapping[str, Any], spent: Spent
+    ) -> None:
+        for digest, num_bytes in files:
+            if self._cache.path(digest) is not None:
+                continue
+            got = fetch(
+                digest,
+                num_bytes,
+                self._urls(head),
+                self._cache,
+                token=head["token"],
+                verify=self._settings.ca or True,
+            )
+            spent.fetch_s += got.ended_s - got.started_s
+            spent.fetched_bytes += got.num_bytes
+
+    def _urls(self, head: Mapping[str, Any]) -> list[str]:
+        """Return where blobs are; the server's own route as this device reaches it."""
+        told = str(head["route"]).replace("{host}", self._settings.host)
+        own = self._settings.blobs or told
+        return [*head.get("urls", []), own]
+
+    def _path(self, digest: str) -> Path:
+        path = self._cache.path(digest)
+        if path is None:
+            raise RunError(f"blob {digest[:12]} is not there")
+        return path
+
+
+@dataclass
+class _Joined:
+    """A run that this device is part of."""
+
+    id: str
+    kit: Kit
+    base: SplitModel
+    tokenizer: Any
+    own_rows: tuple[Encoded, ...] | None
+    digests: frozenset[str]
+    """Blobs of the shell and the tokenizer."""
+    _clients: dict[int, Client] = field(default_factory=dict)
+
+    @property
+    def slicer(self) -> Slicer:
+        return Slicer(arch=self.base.arch, shape=self.base.shape)
+
+    def client(self, number: int) -> Client:
+        """Return this device as a client of the run."""
+        if number not in self._clients:
+            rows = self.own_rows
+            if rows is None:
+                rows = deal_again(self.kit.config, self.tokenizer).clients[number]
+            self._clients = {number: self.kit.client(number, self.base, rows)}
+        return self._clients[number]

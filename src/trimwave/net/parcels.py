@@ -1,0 +1,200 @@
+"""What a client is sent in a round, from what the server delivers.
+
+Two ways: what the client trains goes with the message, for it changes every round; what
+is frozen goes as blobs, named by their content, which the client fetches if it has them
+not. A pruned emulator is cut into slices at borders that all clients share, so that who
+keeps more has the others' slices too, and that a slice held already is not sent again.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from trimwave.base.units import BITS_PER_BYTE
+from trimwave.lm.surgery.ranking import Ranking
+from trimwave.lm.surgery.split import SplitModel
+from trimwave.lm.wire.ledger import HEAD, Tensors, entry_of, where
+from trimwave.lm.wire.package import Wire
+from trimwave.lm.wire.slices import Slicer
+from trimwave.model.submodel import Submodel
+from trimwave.net.blobs.store import Blob, BlobStore
+from trimwave.runs.rounds import Delivery
+
+SLICE_BYTES = 8 << 20
+"""Size of a slice between shared borders: small against a package, so that little is
+fetched twice after a break, and large against what a request takes."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parcel:
+    """What one client is sent."""
+
+    slices: Sequence[Blob]
+    """The pruned emulator, slice by slice."""
+    blobs: Sequence[Blob]
+    """What else is frozen, a block each; what lies installed too."""
+    body: bytes
+    """What the client trains, as it arrives, in safetensors."""
+    expected: Mapping[str, tuple[Any, Any]]
+    """Shape and type of each tensor of its update."""
+    keep: Sequence[str]
+    """Blobs that it keeps after the round, by digest."""
+
+    @property
+    def head(self) -> dict[str, Any]:
+        """What the message says of them."""
+        return {
+            "slices": [[one.digest, one.num_bytes] for one in self.slices],
+            "blobs": [[one.digest, one.num_bytes] for one in self.blobs],
+            "keep": [*self.keep],
+        }
+
+    @property
+    def digests(self) -> set[str]:
+        """Of all blobs."""
+        return {one.digest for one in (*self.slices, *self.blobs)}
+
+
+@dataclass
+class Packer:
+    """Makes parcels; the blobs lie in its store."""
+
+    split: SplitModel
+    """The model, for where its parts are."""
+    ranking: Ranking
+    bits_per_param: int
+    """Number format on the air."""
+    store: BlobStore
+    quota_params: int
+    """What a client keeps of the emulator between rounds; 0 = nothing."""
+    borders: dict[int, set[int]] = field(default_factory=dict)
+    """Sizes that each client was sent and keeps, as further borders of its slices."""
+    _slices: dict[tuple[int, int, int], Blob] = field(default_factory=dict)
+    _parts: dict[object, tuple[Blob, list[Tensor]]] = field(default_factory=dict)
+
+    def parcel(
+        self, client: int, submodel: Submodel, delivery: Delivery, version: int
+    ) -> Parcel:
+        """Return what a client is sent in a round.
+
+        Parameters
+        ----------
+        client : int
+            Its number.
+        submodel : Submodel
+            What it holds in the round.
+        delivery : Delivery
+            The tensors of it.
+        version : int
+            Of the emulator: as long as it is the same, so are the slices.
+        """
+        trained = where(delivery.sent, submodel.trains)
+        frozen = {n: one for n, one in delivery.sent.items() if n not in trained}
+        slices: list[Blob] = []
+        ends: list[int] = []
+        if submodel.is_sliced:
+            border = submodel.trained_blocks[0]
+            pruned = where(frozen, lambda part, _: part != HEAD and int(part) < border)
+            frozen = {n: one for n, one in frozen.items() if n not in pruned}
+            if pruned:
+                ends = self._ends(client, submodel.emulator_params)
+                slices = self._sliced(ends, pruned, version)
+        installed = [
+            self._part(part, own) for part, own in sorted_parts(delivery.installed)
+        ]
+        wire = self._wire(trained)
+        sent_up = where(trained, submodel.travels_up)
+        return Parcel(
+            slices=slices,
+            blobs=[
+                *installed,
+                *(self._part(part, own) for part, own in sorted_parts(frozen)),
+            ],
+            body=wire.encode(trained),
+            expected={name: (one.shape, wire.dtype) for name, one in sent_up.items()},
+            keep=[
+                *(one.digest for one in installed),
+                *(
+                    one.digest
+                    for one, end in zip(slices, ends, strict=True)
+                    if end <= self.quota_params
+                ),
+            ],
+        )
+
+    def keep_only(self, parcels: Sequence[Parcel]) -> None:
+        """Drop blobs that neither a parcel nor who keeps slices may ask for."""
+        wanted = set[str]().union(*(one.digests for one in parcels))
+        kept = {blob.digest for blob in self._slices.values()}
+        self.store.keep_only(wanted | (kept if self.quota_params else set()))
+        parts = self._parts.items()
+        self._parts = {key: one for key, one in parts if one[0].digest in wanted}
+
+    def _ends(self, client: int, size: int) -> list[int]:
+        """Return the sizes that a client's slices end at."""
+        own = self.borders.setdefault(client, set())
+        inner = {one for one in self._shared_borders | own if one < size}
+        ends = sorted(inner | {size})
+        if size <= self.quota_params:
+            own.add(size)
+        return ends
+
+    def _sliced(self, ends: list[int], tensors: Tensors, version: int) -> list[Blob]:
+        slicer = Slicer(arch=self.split.arch, shape=self.split.shape)
+        found = []
+        for low, high in zip([0, *ends], ends, strict=False):
+            key = version, low, high
+            if key not in self._slices:
+                units = self._units(low), self._units(high)
+                self._slices[key] = self._put(slicer.between(tensors, *units))
+            found.append(self._slices[key])
+        return found
+
+    def new_emulator(self) -> None:
+        """Forget slices of an emulator that is no more."""
+        self._slices.clear()
+        self.borders.clear()
+
+    @property
+    def _shared_borders(self) -> set[int]:
+        """Sizes that every client's emulator is cut at."""
+        sizes = self.ranking.sizes
+        step = SLICE_BYTES * BITS_PER_BYTE // self.bits_per_param
+        wanted = np.arange(int(sizes[0]) + step, int(sizes[-1]), step)
+        chosen = sizes[np.unique(np.searchsorted(sizes, wanted))]
+        return {int(sizes[0]), *chosen.tolist(), *self._quota_border}
+
+    @property
+    def _quota_border(self) -> list[int]:
+        return [self.quota_params] if self.quota_params else []
+
+    def _units(self, size: int) -> dict[int, tuple[int, int]]:
+        return self.ranking.counts(size) if size else {}
+
+    def _part(self, part: object, tensors: Tensors) -> Blob:
+        """Return the blob of a block that travels whole; made again if it changed."""
+        key = (
+            part,
+            *((name, one.data_ptr(), one._version) for name, one in tensors.items()),
+        )
+        if key not in self._parts:
+            # The tensors are kept with it, so that no other takes their place.
+            self._parts[key] = self._put(tensors), [*tensors.values()]
+        return self._parts[key][0]
+
+    def _put(self, tensors: Tensors) -> Blob:
+        return self.store.put(self._wire(tensors).encode(tensors))
+
+    def _wire(self, tensors: Mapping[str, Tensor]) -> Wire:
+        return Wire.fitting(tensors, self.bits_per_param)
+
+
+def sorted_parts(tensors: Mapping[str, Tensor]) -> list[tuple[object, Tensors]]:
+    """Return tensors by part, the blocks in their order, by their full names."""
+    names: dict[object, Tensors] = {}
+    for name, value in tensors.items():
+        names.setdefault(entry_of(name).part, {})[name] = value
+    return sorted(names.items(), key=lambda one: str(one[0]).zfill(6))

@@ -1,0 +1,72 @@
+"""What a device can do, measured on it: training speed and free memory."""
+
+import time
+from dataclasses import replace
+
+import psutil
+import torch
+from torch import nn
+
+from trimwave.lm.kit import Kit
+from trimwave.lm.surgery.split import SplitModel
+from trimwave.lm.train.tune import answer_loss, precision
+from trimwave.lm.wire.ledger import entry_of, parameters_of
+from trimwave.recipe.situation import costs_from
+
+STEPS = 3
+"""Timed steps, after one that allocates; the fastest counts."""
+
+
+def measure_device(kit: Kit, base: SplitModel) -> dict[str, float]:
+    """Time a real training step of what this device trains.
+
+    The step runs through the trained blocks and the head, without an emulator, at the
+    recipe's batch size and length; its FLOPs are counted as a plan counts them.
+
+    Returns
+    -------
+    dict
+        ``speed_flops_per_s`` and ``memory_bytes``, what is free now.
+    """
+    train = kit.config.train
+    split = base.with_emulator(nn.ModuleList())
+    parameters = parameters_of(split)
+    for name, value in parameters.items():
+        # Small numbers, no zeros: what a device does with real weights.
+        nn.init.constant_(value, 1e-3)
+        part, kind, _ = entry_of(name)
+        value.requires_grad_(kit.reference.trains(part, kind))
+    device = next(split.adapter.parameters()).device
+    shape = train.batch_size, train.seq_len
+    ids = torch.arange(shape[0] * shape[1], device=device).reshape(shape)
+    ids = ids % split.shape.vocab_size
+    taken_s = []
+    for _ in range(1 + STEPS):
+        started = time.perf_counter()
+        with precision(train, device):
+            loss, answers = answer_loss(split, split.features(ids), ids)
+        torch.autograd.backward(loss / answers)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        taken_s.append(time.perf_counter() - started)
+        for value in parameters.values():
+            value.grad = None
+    for value in parameters.values():
+        value.requires_grad_(False)
+    return {
+        "speed_flops_per_s": _step_flops(kit, split) / min(taken_s[1:]),
+        "memory_bytes": float(free_bytes(device)),
+    }
+
+
+def free_bytes(device: torch.device) -> int:
+    """Return the memory that a training process can still have [byte]."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)
+
+
+def _step_flops(kit: Kit, split: SplitModel) -> float:
+    """Count one step as `Costs.bill` does, with nothing kept of the emulator."""
+    bare = replace(kit.reference, kept_fraction=0.0, emulator_params=0)
+    return costs_from(kit.config, split.shape).bills([bare])[0].step_flops
