@@ -58,8 +58,8 @@ def host(order: Order, post: Post) -> None:
 def _host(order: Order, post: Post, events: Events) -> None:
     config = config_from_dict(order.config, order.folder)
     folder = Path(order.folder)
-    bench = build_workbench(config, lambda line: events.tell("say", line))
     refuse_split(config)
+    bench = build_workbench(config, lambda line: events.tell("say", line))
     check_runs(bench, [config])
 
     @contextmanager
@@ -77,6 +77,7 @@ def _host(order: Order, post: Post, events: Events) -> None:
         on_record=lambda record: events.tell("record", record),
         backend="flower",
         backend_of=over_the_net,
+        lock=folder / FOLDER,
     )
 
 
