@@ -41,6 +41,7 @@ def bench(tmp_path_factory, request):
 
 
 def with_keys(bench, method, *changes):
+    changes = ("net.absence_s=30", *changes)
     config = merge_overrides(replace(bench.config, method=method), changes)
     return replace(bench, config=config, _stored={})
 
@@ -82,18 +83,43 @@ def test_letters_give_the_same_run(bench, tmp_path, method):
     assert same_tensors(trained_far, trained_here)
 
 
-def test_a_kept_emulator_is_not_sent_again(bench, tmp_path):
+def fetched_bytes(folder):
+    """Return what each client fetched, by round and client."""
+    text = (folder / "timing.jsonl").read_text()
+    lines = [json.loads(one) for one in text.splitlines()]
+    return [
+        [one["fetched_bytes"] for one in line["clients"].values()] for line in lines[1:]
+    ]
+
+
+def test_what_is_held_is_not_sent_again(bench, tmp_path):
     bench = with_keys(bench, "ubfp", "cell.cache_bytes=1e9")
     records, _, _ = over_letters(bench, tmp_path, num_rounds=3)
-    first, second, third = records[1:]
-    assert second["down_bytes"] < first["down_bytes"]
-    assert second["down_bytes"] == third["down_bytes"]
-    assert second["plan"]["latency_s"] < first["plan"]["latency_s"]
-    lines = [json.loads(one) for one in (tmp_path / "timing.jsonl").open()]
-    fetched = [
-        [client["fetched_bytes"] for client in one["clients"].values()]
-        for one in lines[1:]
-    ]
-    assert all(fetched[0]) and not any(fetched[1]) and not any(fetched[2])
+    held = [[0, 0, 0], *(record["held_params"] for record in records[1:])]
+    for number, fetched in enumerate(fetched_bytes(tmp_path)):
+        for before, after, got in zip(held[number], held[number + 1], fetched):
+            new = 2 * (after - before)  # 16 bits a parameter
+            assert (got == 0) if not new else (new < got < new + 20_000)
+    assert records[2]["down_bytes"] < records[1]["down_bytes"]
+    assert records[2]["plan"]["latency_s"] < records[1]["plan"]["latency_s"]
     here, _ = in_one_process(bench, tmp_path / "here", num_rounds=3)
     assert json.dumps(here) == json.dumps(records)
+
+
+def test_a_small_cache_keeps_the_leading_slices(bench, tmp_path):
+    sizes = bench.costs.emulator_sizes
+    quota = int(sizes[len(sizes) // 3])
+    bench = with_keys(bench, "ubfp", f"cell.cache_bytes={2 * quota}")
+    records, _, _ = over_letters(bench, tmp_path, num_rounds=3)
+    assert [record["held_params"] for record in records[1:]] == [[quota] * 3] * 3
+    first, second, third = fetched_bytes(tmp_path)
+    for k in range(3):
+        assert first[k] - second[k] > 2 * quota
+        assert second[k] > 0 and third[k] > 0
+
+
+def test_nothing_is_kept_where_the_recipe_says_so(bench, tmp_path):
+    records, _, _ = over_letters(with_keys(bench, "ubfp"), tmp_path)
+    assert "held_params" not in records[1]
+    first, second = fetched_bytes(tmp_path)
+    assert min(second) > 0.8 * min(first)
