@@ -12,8 +12,8 @@ from trimwave.model.costs import Costs
 from trimwave.model.shape import SHAPES
 from trimwave.recipe.config import CellConfig, Config
 from trimwave.recipe.environment import Environment
-from trimwave.runs.best import best_round, has_stopped, why_stopped
 from trimwave.recipe.seen import ALL_AS_DRAWN
+from trimwave.runs.best import best_round, has_stopped, why_stopped
 from trimwave.runs.records import Run
 from trimwave.runs.rounds import Exchange, Measured, run_rounds
 

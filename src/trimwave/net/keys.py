@@ -13,7 +13,6 @@ OpenSSH's format as Flower reads it; the server holds the public halves.
 
 import datetime as dt
 import ipaddress
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +24,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from trimwave.base.errors import InputError
-from trimwave.base.stored import disk_errors, sync_folder
+from trimwave.net.key_files import (
+    make_folder,
+    public_bytes,
+    read_certificate,
+    read_key,
+    refuse_to_replace,
+    write_new,
+)
 
 CURVE = ec.SECP384R1()
 """NIST P-384, of all keys; Flower takes elliptic curves of NIST alone from a node."""
@@ -71,7 +77,7 @@ def make_ca(folder: Path) -> Path:
     private = ec.generate_private_key(CURVE)
     name = _name("trimwave CA")
     draft = _draft(private.public_key(), name, name, CA_DAYS, is_ca=True)
-    _make_folder(folder)
+    make_folder(folder)
     _write_pair(key, _pem(private), certificate, draft.sign(private, hashes.SHA384()))
     return certificate
 
@@ -147,7 +153,7 @@ def make_client_key(folder: Path, name: str) -> Path:
         If the folder cannot be written.
     """
     check_name(name)
-    private, public = folder / "clients" / name, folder / "clients" / f"{name}.pub"
+    private, public = client_files(folder, name)
     refuse_to_replace(private, public)
     made = ec.generate_private_key(CURVE)
     secret = made.private_bytes(
@@ -156,11 +162,16 @@ def make_client_key(folder: Path, name: str) -> Path:
     shown = made.public_key().public_bytes(
         formats.Encoding.OpenSSH, formats.PublicFormat.OpenSSH
     )
-    _make_folder(folder)
-    _make_folder(private.parent)
-    _write_new(private, secret, 0o600)
-    _write_new(public, shown + f" {name}\n".encode(), 0o644)
+    make_folder(folder)
+    make_folder(private.parent)
+    write_new(private, secret, 0o600)
+    write_new(public, shown + f" {name}\n".encode(), 0o644)
     return private
+
+
+def client_files(folder: Path, name: str) -> tuple[Path, Path]:
+    """Return where a client's private and public key are."""
+    return folder / "clients" / name, folder / "clients" / f"{name}.pub"
 
 
 def check_name(name: str) -> None:
@@ -205,77 +216,6 @@ def _host_name(host: str) -> x509.GeneralName:
             "clients reach it."
         )
     return x509.IPAddress(address)
-
-
-def read_certificate(path: Path) -> x509.Certificate:
-    """Read a certificate in PEM.
-
-    Raises
-    ------
-    InputError
-        If the file is missing or is none.
-    """
-    try:
-        return x509.load_pem_x509_certificate(read_whole(path))
-    except ValueError as error:
-        raise InputError(f"{path} is no certificate in PEM.") from error
-
-
-def read_key(path: Path) -> ec.EllipticCurvePrivateKey:
-    """Read a private key of the CA or the server, in PEM and without a password.
-
-    Raises
-    ------
-    InputError
-        If the file is missing or is none.
-    """
-    try:
-        found = formats.load_pem_private_key(read_whole(path), None)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path} is no private key in PEM.") from error
-    if not isinstance(found, ec.EllipticCurvePrivateKey):
-        raise InputError(f"{path} is no key on an elliptic curve, as ours are.")
-    return found
-
-
-def public_bytes(key: object) -> bytes:
-    """Return a public key in one form, to compare it with others."""
-    assert isinstance(key, ec.EllipticCurvePublicKey)
-    return key.public_bytes(
-        formats.Encoding.DER, formats.PublicFormat.SubjectPublicKeyInfo
-    )
-
-
-def read_whole(path: Path) -> bytes:
-    """Read a file of keys.
-
-    Raises
-    ------
-    InputError
-        If it is missing or cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"cannot read {path}: {error.strerror or error}; `trimwave keys` makes it."
-        ) from error
-
-
-def refuse_to_replace(*paths: Path) -> None:
-    """Check that nothing is where keys are to be.
-
-    Raises
-    ------
-    InputError
-        If a file is there.
-    """
-    for path in paths:
-        if os.path.lexists(path):
-            raise InputError(
-                f"{path} exists, and no key is ever overwritten; move it away or give "
-                "another --to."
-            )
 
 
 def _name(text: str) -> x509.Name:
@@ -325,29 +265,6 @@ def _pem(private: ec.EllipticCurvePrivateKey) -> bytes:
     )
 
 
-def _make_folder(folder: Path) -> None:
-    """Make a folder that its owner alone may enter; one that is there stays as it is."""
-    with disk_errors(folder, "no key was made", "try again"):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir(mode=0o700, exist_ok=True)
-
-
 def _write_pair(key: Path, secret: bytes, path: Path, made: x509.Certificate) -> None:
-    _write_new(key, secret, 0o600)
-    _write_new(path, made.public_bytes(formats.Encoding.PEM), 0o644)
-
-
-def _write_new(path: Path, content: bytes, mode: int) -> None:
-    """Write a file that is not there yet, readable by whom it should be from the start."""
-    with disk_errors(path, "no key was made", "try again"):
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                os.fchmod(handle, mode)
-                file.write(content)
-                file.flush()
-                os.fsync(handle)
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
-        sync_folder(path.parent)
+    write_new(key, secret, 0o600)
+    write_new(path, made.public_bytes(formats.Encoding.PEM), 0o644)
