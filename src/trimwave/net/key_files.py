@@ -19,8 +19,9 @@ def read_certificate(path: Path) -> x509.Certificate:
     InputError
         If the file is missing or is none.
     """
+    data = read_whole(path)
     try:
-        return x509.load_pem_x509_certificate(read_whole(path))
+        return x509.load_pem_x509_certificate(data)
     except ValueError as error:
         raise InputError(f"{path} is no certificate in PEM.") from error
 
@@ -33,8 +34,9 @@ def read_key(path: Path) -> ec.EllipticCurvePrivateKey:
     InputError
         If the file is missing or is none.
     """
+    data = read_whole(path)
     try:
-        found = formats.load_pem_private_key(read_whole(path), None)
+        found = formats.load_pem_private_key(data, None)
     except (ValueError, TypeError) as error:
         raise InputError(f"{path} is no private key in PEM.") from error
     if not isinstance(found, ec.EllipticCurvePrivateKey):
@@ -83,14 +85,14 @@ def refuse_to_replace(*paths: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder that its owner alone may enter; one that is there stays as it is."""
+    """Make a folder that its owner alone may enter; one that is there stays as is."""
     with disk_errors(folder, "no key was made", "try again"):
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def write_new(path: Path, content: bytes, mode: int) -> None:
-    """Write a file that is not there yet, readable by whom it should be from the start."""
+    """Write a file that is not there yet, never readable by more than it should be."""
     with disk_errors(path, "no key was made", "try again"):
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:

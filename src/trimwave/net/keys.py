@@ -230,7 +230,7 @@ def _draft(
     *,
     is_ca: bool,
 ) -> x509.CertificateBuilder:
-    """Return what every certificate has: RFC 5280, which Python 3.13 is strict about."""
+    """Return what every certificate has, as RFC 5280 and Python 3.13 want it."""
     now = dt.datetime.now(dt.UTC)
     limits = x509.BasicConstraints(ca=is_ca, path_length=0 if is_ca else None)
     usage = x509.KeyUsage(
