@@ -129,6 +129,18 @@ def test_the_clock_adds_up(go):
     assert [record.get("round_s") for record in records] == [None, 0.5, 1.25, 2.0, 4.0]
 
 
+def test_a_record_says_how_updates_were_combined(go, monkeypatch):
+    done = {"aggregate": {"clipped": [1]}}
+    monkeypatch.setattr(FakeServer, "aggregated", {2: done})
+    records, *_ = go()
+    assert [record.get("aggregate") for record in records] == [
+        None,
+        None,
+        done["aggregate"],
+        None,
+    ]
+
+
 def test_what_a_record_holds(go):
     records, _, _, backend = go()
     assert records[0] == {

@@ -103,6 +103,7 @@ def run_method(
     on_client: OnClient = lambda client, place, num_clients: None,
     backend: str = "local",
     backend_of: BackendOf | None = None,
+    lock: Path | None = None,
 ) -> list[dict[str, Any]]:
     """Run one method to its end in one folder, or go on with what the folder holds.
 
@@ -118,6 +119,8 @@ def run_method(
         What the manifest says of where the clients are.
     backend_of : callable, optional
         Opens the backend for the run; in this process if left out.
+    lock : Path, optional
+        The folder to lock in place of `folder`, whose lock the caller's parent has.
 
     Raises
     ------
@@ -132,7 +135,7 @@ def run_method(
             clients = clients_of(bench, scheme, server.template)
             return nullcontext(LocalBackend(server, clients, on_client))
 
-    with locked(folder):
+    with locked(lock or folder):
         return _run(bench, config, folder, resume, on_record, backend, backend_of)
 
 

@@ -58,15 +58,15 @@ def host(order: Order, post: Post) -> None:
 def _host(order: Order, post: Post, events: Events) -> None:
     config = config_from_dict(order.config, order.folder)
     folder = Path(order.folder)
-    bench = build_workbench(config, lambda line: events.tell("say", line))
     refuse_split(config)
+    bench = build_workbench(config, lambda line: events.tell("say", line))
     check_runs(bench, [config])
 
     @contextmanager
     def over_the_net(
         server: LmServer, own: Workbench, scheme: Scheme
     ) -> Iterator[Backend]:
-        with _opened(order, post, events, server, own, scheme) as backend:
+        with opened(order, post, events, server, own, scheme) as backend:
             yield backend
 
     run_method(
@@ -77,6 +77,7 @@ def _host(order: Order, post: Post, events: Events) -> None:
         on_record=lambda record: events.tell("record", record),
         backend="flower",
         backend_of=over_the_net,
+        lock=folder / FOLDER,
     )
 
 
@@ -97,7 +98,7 @@ def refuse_split(config: Config) -> None:
 
 
 @contextmanager
-def _opened(
+def opened(
     order: Order,
     post: Post,
     events: Events,
