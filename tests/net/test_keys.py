@@ -161,7 +161,7 @@ def test_a_certificate_ends_with_its_ca_at_the_latest(tmp_path, days):
 
 
 def test_credentials_are_files_and_clients_by_name(keys):
-    for host in (None, "FL.example.org", "10.0.0.7", "0:0:0:0:0:0:0:1"):
+    for host in (None, "FL.example.org", "10.0.0.7", "0:0:0:0:0:0:0:1", "0.0.0.0"):
         found = Credentials.read(keys, host)
     assert found.ca == keys / "ca.pem" and found.key == keys / "server.key"
     assert found.clients == {

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -14,7 +15,7 @@ from trimwave.net.credentials import Credentials
 from trimwave.net.keys import make_ca, make_client_key, make_server_certificate
 from trimwave.net.processes import Processes, flower_env, free_port, wait_for_port
 from trimwave.net.refusals import why_refused, why_unreachable
-from trimwave.net.register import register, write_connection
+from trimwave.net.register import register_clients
 
 pytestmark = pytest.mark.slow
 
@@ -50,8 +51,21 @@ def superlink(keys, tmp_path_factory):
 @pytest.fixture(scope="module")
 def registered(keys, superlink):
     _, port, folder = superlink
-    write_connection(folder / "client", f"127.0.0.1:{port}", keys / "ca.pem")
-    return register(folder / "client", Credentials.read(keys).clients)
+    connect(folder / "client", port, keys / "ca.pem")
+    return register_clients(Credentials.read(keys), folder / "client", "run")
+
+
+def connect(home, port, ca):
+    """Tell Flower's command line where the SuperLink is."""
+    home.mkdir(exist_ok=True)
+    (home / "config.toml").write_text(
+        f'[superlink.run]\naddress = "127.0.0.1:{port}"\nroot-certificates = "{ca}"\n'
+    )
+
+
+def only(keys, name, path):
+    """Return the server's credentials with one client."""
+    return replace(Credentials.read(keys), clients={name: path})
 
 
 def node(superlink, name, *options, host="127.0.0.1"):
@@ -80,18 +94,18 @@ def test_keys_are_registered_once_and_twice_is_fine(keys, superlink, registered)
     home = superlink[2] / "client"
     assert set(registered) == {"ward-1.x_y", "never-ran"}
     assert all(registered.values()) and len(set(registered.values())) == 2
-    again = register(home, {"never-ran": keys / "clients/never-ran.pub"})
-    assert again == {"never-ran": None}
+    one = only(keys, "never-ran", keys / "clients/never-ran.pub")
+    assert register_clients(one, home, "run") == {"never-ran": None}
 
 
 def test_what_cannot_be_registered(keys, superlink, tmp_path):
-    _, port, folder = superlink
-    write_connection(folder / "client", f"127.0.0.1:{port}", keys / "ca.pem")
-    with pytest.raises(RunError, match="key of client x: "):
-        register(folder / "client", {"x": keys / "ca.pem"})
-    write_connection(tmp_path, f"127.0.0.1:{free_port()}", keys / "ca.pem")
+    connect(tmp_path, superlink[1], keys / "ca.pem")
+    with pytest.raises(RunError, match="key of client x: .*public key"):
+        register_clients(only(keys, "x", keys / "ca.pem"), tmp_path, "run")
+    connect(tmp_path, free_port(), keys / "ca.pem")
+    one = only(keys, "x", keys / "clients/never-ran.pub")
     with pytest.raises(RunError, match="key of client x: Connection to the SuperLink"):
-        register(tmp_path, {"x": keys / "clients/never-ran.pub"})
+        register_clients(one, tmp_path, "run")
 
 
 def test_who_is_refused_and_why(keys, superlink, registered, tmp_path):

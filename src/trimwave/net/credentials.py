@@ -45,7 +45,8 @@ class Credentials:
         folder : Path
             The folder of keys.
         host : str, optional
-            Name or address by which clients reach the server.
+            Name or address by which the server is reached, as far as is known: 0.0.0.0
+            says nothing.
 
         Raises
         ------
@@ -59,6 +60,7 @@ class Credentials:
         UserWarning
             If a certificate ends soon, or others may read a private key.
         """
+        folder = folder.absolute()
         found = cls(
             ca=folder / "ca.pem",
             certificate=folder / "server.pem",
@@ -148,10 +150,12 @@ def _check_host(path: Path, certificate: x509.Certificate, host: str) -> None:
     covered = {str(one) for one in names.get_values_for_type(x509.IPAddress)}
     covered |= {one.lower() for one in names.get_values_for_type(x509.DNSName)}
     try:
-        asked = str(ipaddress.ip_address(host))
+        address = ipaddress.ip_address(host)
     except ValueError:
-        asked = host.lower()
-    if asked not in covered:
+        asked, is_any = host.lower(), False
+    else:
+        asked, is_any = str(address), address.is_unspecified
+    if asked not in covered and not is_any:
         raise InputError(
             f"{path} does not cover `{host}`, only {', '.join(sorted(covered))}; move "
             f"it and its key away and run: trimwave keys server {host}"

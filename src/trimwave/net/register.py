@@ -2,12 +2,11 @@
 
 import json
 import subprocess
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from trimwave.base.errors import RunError, one_line
-from trimwave.base.stored import write_atomic
+from trimwave.net.credentials import Credentials
 from trimwave.net.processes import flower_env
 
 LONGEST_S = 60.0
@@ -17,36 +16,19 @@ KNOWN = "[code: 23]"
 """How Flower says that a key is registered already."""
 
 
-def write_connection(home: Path, address: str, ca: Path) -> None:
-    """Write how Flower's command line reaches a SuperLink, under the name ``run``.
+def register_clients(
+    credentials: Credentials, home: Path, connection: str
+) -> dict[str, int | None]:
+    """Register the clients' keys with a SuperLink; those it knows already stay.
 
     Parameters
     ----------
+    credentials : Credentials
+        The server's, with the clients' public keys by name.
     home : Path
-        The folder that is FLWR_HOME.
-    address : str
-        Of the SuperLink, ``host:port``.
-    ca : Path
-        The certificate of its CA.
-    """
-    home.mkdir(parents=True, exist_ok=True)
-    quoted = json.dumps(str(ca.absolute()))  # a basic string of TOML
-    write_atomic(
-        home / "config.toml",
-        f'[superlink]\ndefault = "run"\n\n[superlink.run]\naddress = "{address}"\n'
-        f"root-certificates = {quoted}\n",
-    )
-
-
-def register(home: Path, clients: Mapping[str, Path]) -> dict[str, int | None]:
-    """Register clients' public keys with a SuperLink; those it knows already stay.
-
-    Parameters
-    ----------
-    home : Path
-        FLWR_HOME, where `write_connection` wrote how to reach it.
-    clients : mapping
-        Files of public keys by the names of the clients.
+        FLWR_HOME, whose ``config.toml`` says how to reach the SuperLink.
+    connection : str
+        The name that it has there.
 
     Returns
     -------
@@ -59,11 +41,14 @@ def register(home: Path, clients: Mapping[str, Path]) -> dict[str, int | None]:
     RunError
         If the SuperLink cannot be reached or refuses a key.
     """
-    return {name: _register(home, name, path) for name, path in clients.items()}
+    return {
+        name: _register(name, path, home, connection)
+        for name, path in credentials.clients.items()
+    }
 
 
-def _register(home: Path, name: str, path: Path) -> int | None:
-    argv = ["flwr", "supernode", "register", str(path), "run"]
+def _register(name: str, path: Path, home: Path, connection: str) -> int | None:
+    argv = ["flwr", "supernode", "register", str(path), connection]
     argv += ["--name", name, "--format", "json"]
     try:
         done = subprocess.run(
