@@ -13,7 +13,8 @@ from trimwave.base.errors import InputError, MissingExtraError, printable
 from trimwave.base.signals import stop_alike
 from trimwave.cli.crash import outside, report_of
 from trimwave.cli.export import export
-from trimwave.cli.lists import keys, methods, recipes
+from trimwave.cli.keys import keys_app
+from trimwave.cli.lists import methods, recipes, settings
 from trimwave.cli.measure import measure
 from trimwave.cli.models import models_app
 from trimwave.cli.net import join, profile, serve
@@ -39,7 +40,7 @@ EXAMPLES: dict[Callable[..., None], str] = {
     measure: "trimwave measure --points 5 --repeats 3",
     methods: "trimwave plan --method fedbiot:drop=0.5",
     recipes: "trimwave run letter/small-gsm8k",
-    keys: "trimwave keys cell",
+    settings: "trimwave settings cell",
 }
 """Commands, each with one that works; the last three list what it names."""
 
@@ -50,6 +51,12 @@ app.add_typer(
     name="models",
     help="List the models known by name, or fetch one.",
     epilog="Example: trimwave models fetch smollm2-135m",
+)
+app.add_typer(
+    keys_app,
+    name="keys",
+    help="Make keys and certificates for a run over several machines.",
+    epilog="Example: trimwave keys server fl.example.org",
 )
 
 

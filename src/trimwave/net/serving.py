@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from trimwave.base.errors import InputError
+from trimwave.net.credentials import Credentials
 from trimwave.net.device import Settings
 from trimwave.net.host import FOLDER
-from trimwave.net.keys import Credentials
 from trimwave.net.launch import Node, Server, Superlink, Told, serve
 from trimwave.net.order import Order
 from trimwave.net.processes import Processes
@@ -61,7 +61,7 @@ class Listening:
             raise InputError(f"--port and --blob-port are both {port}; change one.")
         what = "name the folder of `trimwave keys` by --keys"
         require_security(host, keys is not None, insecure, what)
-        found = None if keys is None else Credentials.read(keys)
+        found = None if keys is None else Credentials.read(keys, host)
         return cls(host=host, port=port, blob_port=blob_port, credentials=found)
 
 
