@@ -130,7 +130,9 @@ class Device:
         for digest, _ in head["blobs"]:
             package |= load_file(self._path(digest))
         slices = [load_file(self._path(digest)) for digest, _ in head["slices"]]
-        package |= joined.slicer.joined(slices)
+        held = joined.slicer.joined(slices)
+        units = {int(block): (g, n) for block, (g, n) in head["units"].items()}
+        package |= joined.slicer.between(held, {}, units)
         client = joined.client(head["number"])
         spent.load_s = time.monotonic() - started
         started = time.monotonic()
