@@ -31,6 +31,9 @@ SAID = {
     "[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:1006)": (
         refusals.NO_TLS_THERE
     ),
+    "Client error '401 Unauthorized' for url 'https://x/v1/fleet/activate-node'": (
+        refusals.CLOCK
+    ),
     "[Errno -2] Name or service not known": refusals.NO_NAME,
     "[Errno 111] Connection refused": refusals.NOBODY,
     "[Errno 113] No route to host": refusals.NO_WAY,

@@ -85,7 +85,7 @@ class Server:
     superlink: Superlink
     home: Path
     """Flower's own folder, new for each start."""
-    on_start: Callable[[], None] = lambda: None
+    on_start: Callable[[], object] = lambda: None
     """Called once the SuperLink listens, before a run is submitted."""
 
     def start(self) -> None:

@@ -44,6 +44,10 @@ REFUSED_KEY = (
     "server's folder of keys"
 )
 NO_KEY = "the server wants a key of each client; join with this client's key"
+CLOCK = (
+    "the server does not accept this client's signature; look whether both clocks are "
+    "right: this one may be 5 s ahead of the server's, or 5 minutes behind"
+)
 BAD_KEY = "the client's private key cannot be read; `trimwave keys client` makes one"
 NO_NAME = "the server's name is not known here; check its spelling and the network"
 NOBODY = "nobody listens at the server's address; start the server, check the port"
@@ -54,6 +58,7 @@ SIGNS = (
     (r"SuperNode with node ID \d+ could not be activated", STILL_ONLINE),
     (r"code: 2004\]", REFUSED_KEY),
     (r"code: 2001\]", NO_KEY),
+    (r"401 Unauthorized", CLOCK),
     (r"Exit Code: 303\b", NO_TLS_HERE),
     (r"Exit Code: 302\b", BAD_KEY),
     (r"Server disconnected without sending a response", NO_TLS_HERE),

@@ -1,6 +1,7 @@
 """Tells a running SuperLink the public keys of the clients that it is to let in."""
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ def _register(name: str, path: Path, home: Path, connection: str) -> int | None:
     why = str(told.get("error-message", f"{done.stdout} {done.stderr}"))
     if KNOWN in why:
         return None
-    why = one_line(why.partition("\n\n")[2] or why)
+    why = one_line(re.sub(r"\AUsing SuperLink:.*\n\s*", "", why))
     raise RunError(f"the SuperLink did not take the key of client {name}: {why}")
 
 
