@@ -16,7 +16,7 @@ from import_graph import (
 )
 
 HEAVY = ("datasets", "peft", "torch", "transformers")
-MAY_BE_HEAVY = ("lm", "flower")
+MAY_BE_HEAVY = ("lm", "net")
 """Folders that stand for an extra."""
 
 PLANNING = (

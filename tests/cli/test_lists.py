@@ -26,8 +26,8 @@ def test_help_fits_80_columns_and_ends_with_an_example(name, trimwave, monkeypat
     assert help_.endswith(".") and help_[0].isupper()
 
 
-def test_keys_as_json(trimwave):
-    code, out, _ = trimwave("keys", "radio", "--json")
+def test_settings_as_json(trimwave):
+    code, out, _ = trimwave("settings", "radio", "--json")
     found = {one["key"]: one for one in json.loads(out)}
     assert code == 0 and found["radio.path_loss_db"]["unit"] == "dB"
     assert found["radio.max_spectral_efficiency"]["default"] is None
@@ -35,8 +35,8 @@ def test_keys_as_json(trimwave):
 
 def test_lists(trimwave, refused):
     assert "letter/fig4" in trimwave("recipes")[1]
-    assert "cell.num_clients = 8" in trimwave("keys", "cell")[1]
-    assert "did you mean `cell`" in refused("keys", "cel")
+    assert "cell.num_clients = 8" in trimwave("settings", "cell")[1]
+    assert "did you mean `cell`" in refused("settings", "cel")
 
 
 def test_the_package_is_a_program():

@@ -52,6 +52,9 @@ def stop(*_: object, **__: object) -> None:
     raise Stopped
 
 
+NAMES = (["export"], ["keys", "server"], ["keys", "client"])
+"""Commands that need an argument, when a page only names them."""
+
 WRITERS = dict.fromkeys(
     ("write_merged", "write_pruned", "write_adapter", "licence_on_hub"), stop
 )
@@ -81,7 +84,7 @@ def run_trimwave(
     if not whole:
         patch.setattr(sweeping, "run_sweep", _stop_before_a_sweep)
     patch.setitem(sys.modules, FETCH, types.SimpleNamespace(fetch=_stop_before_a_fetch))
-    if words[1:] == ["export"]:  # its name in a table
+    if words[1:] in NAMES:  # in a table
         words.append("--help")
     elif words[1] == "export":
         _leave_rounds(Path(words[2]))

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_run import exchanged, make_bench
 
-from trimwave.lm.admit import admit, expected_of
+from trimwave.lm.admit import admit
 from trimwave.lm.train.client import Update
+from trimwave.lm.wire.ledger import tensors_of, where
 
 FORMS = {
     "0.a": (torch.Size([3, 4]), torch.float16),
@@ -25,8 +26,9 @@ def update(client, **fields):
         name: torch.randn(shape, generator=generator).to(dtype)
         for name, (shape, dtype) in FORMS.items()
     }
-    whole = Update(client=client, delta=delta, train_loss=2.5)
-    return replace(whole, num_samples=10 + client, **fields)
+    rows = SAMPLES.get(client, 1)
+    whole = Update(client=client, delta=delta, train_loss=2.5, num_samples=rows)
+    return replace(whole, **fields)
 
 
 def put(client, value):
@@ -128,7 +130,6 @@ def test_all_good_are_all_admitted():
     assert answer.updates == updates
     assert answer.refused == {}
     assert asked([]).updates == []
-    assert asked([replace(update(1), num_samples=None)]).refused == {}
 
 
 def test_nobody_counts_twice():
@@ -160,12 +161,13 @@ def test_a_norm_is_held_against_three_or_more_and_can_be_off():
 def test_what_clients_really_send_is_what_is_expected(tmp_path, method):
     bench = make_bench(tmp_path)
     server, plan, updates = exchanged(bench, method)
-    expected = {
-        client: expected_of(server.template, submodel, server.up_wire.dtype)
-        for client, submodel in enumerate(plan.submodels)
-        if submodel is not None
-    }
-    answer = admit(updates, expected, norm_limit=None)
+    dtype, expected = server.up_wire.dtype, {}
+    for client, submodel in enumerate(plan.submodels):
+        if submodel is not None:
+            sent = where(tensors_of(server.template), submodel.travels_up)
+            expected[client] = {n: (one.shape, dtype) for n, one in sent.items()}
+    samples = {client: int(server.num_samples[client]) for client in expected}
+    answer = admit(updates, expected, norm_limit=None, num_samples=samples)
     assert answer.refused == {}
     assert answer.updates == updates
     assert all(forms for forms in expected.values())

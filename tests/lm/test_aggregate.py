@@ -1,5 +1,7 @@
 """How updates become one: by hand, against Flower's functions, and in a run."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -24,26 +26,29 @@ def update(client, seed=None, scale=1.0, names=tuple(SHAPES)):
         name: (scale * torch.randn(SHAPES[name], generator=generator)).half()
         for name in names
     }
-    return Update(client=client, delta=delta, train_loss=1.0)
+    return Update(client=client, delta=delta, train_loss=1.0, num_samples=1)
 
 
-def numbers(*values, name="0.a"):
+def of(client, value, rows=1):
+    """Return an update of one tensor."""
+    delta = {"0.a": value}
+    return Update(client=client, delta=delta, train_loss=1.0, num_samples=rows)
+
+
+def numbers(*values, rows=None):
     """Return updates of one number each, in the order of the clients."""
-    return [
-        Update(client=k, delta={name: torch.tensor([one])}, train_loss=1.0)
-        for k, one in enumerate(values)
-    ]
+    rows = rows or [1] * len(values)
+    return [of(k, torch.tensor([one]), rows[k]) for k, one in enumerate(values)]
 
 
-def combined(updates, samples=None, rng=None, **config):
+def combined(updates, rng=None, **config):
     """Return what updates come to, by name, and what a record says of it."""
     into = {
         name: torch.zeros(value.shape)
         for one in updates
         for name, value in one.delta.items()
     }
-    samples = np.ones(10) if samples is None else np.asarray(samples)
-    done = aggregate(updates, into, AggregateConfig(**config), samples, rng)
+    done = aggregate(updates, into, AggregateConfig(**config), rng)
     return into, done
 
 
@@ -72,10 +77,10 @@ def test_known_answers(values, config, expected):
 
 
 def test_the_mean_weighs_by_rows_and_the_others_do_not():
-    updates, samples = numbers(1.0, 2.0, 6.0), [1.0, 2.0, 5.0]
-    assert one_number(updates, samples=samples) == 35 / 8
-    assert one_number(updates, samples=samples, rule="median") == 2.0
-    assert one_number(updates, samples=samples, rule="trimmed_mean") == 3.0
+    updates = numbers(1.0, 2.0, 6.0, rows=[1, 2, 5])
+    assert one_number(updates) == 35 / 8
+    assert one_number(updates, rule="median") == 2.0
+    assert one_number(updates, rule="trimmed_mean") == 3.0
 
 
 @pytest.mark.parametrize("num_clients", [5, 6, 9])
@@ -96,12 +101,10 @@ def test_the_rules_are_flowers(rule, num_clients):
 
 @pytest.mark.parametrize("rule", ["mean", *ROBUST])
 def test_an_order_of_arrival_changes_no_bit(rule):
-    updates = [update(k) for k in range(7)]
-    samples = np.arange(1.0, 8)
-    before, done = combined(updates, samples, rule=rule, clip_norm=3.5)
-    after, also = combined(
-        updates[3:] + updates[2::-1], samples, rule=rule, clip_norm=3.5
-    )
+    updates = [replace(update(k), num_samples=k + 1) for k in range(7)]
+    config = {"rule": rule, "clip_norm": 3.5}
+    before, done = combined(updates, **config)
+    after, also = combined(updates[3:] + updates[2::-1], **config)
     assert done == also
     assert all(torch.equal(before[name], after[name]) for name in before)
 
@@ -169,10 +172,7 @@ def test_clipping_is_flowers_and_says_whose():
 
 
 def noise_of(senders, round_index, seed=0, size=40_000):
-    updates = [
-        Update(client=k, delta={"0.a": torch.zeros(size)}, train_loss=1.0)
-        for k in range(senders)
-    ]
+    updates = [of(k, torch.zeros(size)) for k in range(senders)]
     rng = dp_stream(seed, round_index)
     return combined(updates, rng=rng, clip_norm=2.0, noise_multiplier=0.5)
 
@@ -191,9 +191,9 @@ def test_the_noise_has_the_size_that_flowers_has_and_is_the_rounds_own():
 
 
 def test_with_noise_clients_count_alike():
-    updates, samples = numbers(1.0, 2.0, 6.0), [1.0, 2.0, 5.0]
+    updates = numbers(1.0, 2.0, 6.0, rows=[1, 2, 5])
     config = {"clip_norm": 10.0, "noise_multiplier": 1e-9}
-    ours, _ = combined(updates, samples, rng=dp_stream(0, 1), **config)
+    ours, _ = combined(updates, dp_stream(0, 1), **config)
     assert ours["0.a"].item() == pytest.approx(3.0, abs=1e-6)
 
 

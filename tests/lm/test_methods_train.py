@@ -280,13 +280,7 @@ def test_equal_updates_are_one_update(quick, text):
         for name, value in trained_of(server).items()
     }
     before = trained_of(server)
-<<<<<<< HEAD
     one = Update(client=0, delta=delta, train_loss=1.0, num_samples=1)
-    server.aggregate([replace(one, client=k) for k in range(3)])
-=======
-    server.aggregate(
-        [Update(client=k, delta=delta, train_loss=1.0) for k in range(3)], 1
-    )
->>>>>>> updates
+    server.aggregate([replace(one, client=k) for k in range(3)], 1)
     for name, value in trained_of(server).items():
         torch.testing.assert_close(value, before[name] + delta[name], rtol=0, atol=1e-7)

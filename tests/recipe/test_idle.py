@@ -64,6 +64,8 @@ OTHER = {
     "train.precision": "fp32",
     "train.device": "cpu",
     "metrics.names": ["f1"],
+    "net.measured": True,
+    "net.pace": False,
     "aggregate.rule": "median",
     "aggregate.norm_limit": 3.0,
 }

@@ -12,8 +12,8 @@ from trimwave.model.costs import Costs
 from trimwave.model.shape import SHAPES
 from trimwave.recipe.config import CellConfig, Config
 from trimwave.recipe.environment import Environment
-from trimwave.runs.best import best_round, has_stopped, why_stopped
 from trimwave.recipe.seen import ALL_AS_DRAWN
+from trimwave.runs.best import best_round, has_stopped, why_stopped
 from trimwave.runs.records import Run
 from trimwave.runs.rounds import Exchange, Measured, run_rounds
 
@@ -127,6 +127,18 @@ def test_the_clock_adds_up(go):
     assert [record["virtual_s"] for record in records] == [0.0, 0.5, 1.75, 3.75, 7.75]
     assert [record["round"] for record in records] == [0, 1, 2, 3, 4]
     assert [record.get("round_s") for record in records] == [None, 0.5, 1.25, 2.0, 4.0]
+
+
+def test_a_record_says_how_updates_were_combined(go, monkeypatch):
+    done = {"aggregate": {"clipped": [1]}}
+    monkeypatch.setattr(FakeServer, "aggregated", {2: done})
+    records, *_ = go()
+    assert [record.get("aggregate") for record in records] == [
+        None,
+        None,
+        done["aggregate"],
+        None,
+    ]
 
 
 def test_what_a_record_holds(go):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
@@ -22,6 +22,9 @@ from trimwave.runs.comparison import FILE, Comparison, run_name
 from trimwave.runs.folder import locked, new_folder, quoted
 from trimwave.runs.inputs import require_inputs
 from trimwave.runs.records import Run
+
+if TYPE_CHECKING:
+    from trimwave.net.serving import Listening
 
 OnRound = Callable[[str, dict[str, Any]], None]
 """Told the label of a method and the record of each of its rounds."""
@@ -55,7 +58,11 @@ class Finished:
 
 
 def new_run(
-    config: Config, out: Path | None, watch: Watch, backend: str = "local"
+    config: Config,
+    out: Path | None,
+    watch: Watch,
+    backend: str = "local",
+    listening: "Listening | None" = None,
 ) -> Finished:
     """Run a config to its end in a folder of its own.
 
@@ -69,6 +76,8 @@ def new_run(
         Who is told.
     backend : str
         Of `BACKENDS`.
+    listening : Listening, optional
+        Where to serve devices that join; without it they are started here.
 
     Raises
     ------
@@ -80,7 +89,7 @@ def new_run(
     check_backend(backend)
     stem = f"{config.name}-{run_name(config)}"
     with new_folder(out, stem, "manifest.json") as folder:
-        return _run(folder, config, watch, backend, resume=False)
+        return _run(folder, config, watch, backend, listening, resume=False)
 
 
 def resume_run(
@@ -88,6 +97,7 @@ def resume_run(
     config_of: Callable[[Config], Config],
     watch: Watch,
     backend: str | None = None,
+    listening: "Listening | None" = None,
 ) -> Finished:
     """Go on with a run; `config_of` returns what it goes on as.
 
@@ -104,7 +114,8 @@ def resume_run(
             f"--backend {backend}."
         )
     with locked(begun.folder):
-        return _run(folder, config_of(begun.config), watch, was, resume=True)
+        config = config_of(begun.config)
+        return _run(folder, config, watch, was, listening, resume=True)
 
 
 def check_backend(backend: str) -> None:
@@ -120,24 +131,35 @@ def check_backend(backend: str) -> None:
 
 
 def _run(
-    folder: Path, config: Config, watch: Watch, backend: str, *, resume: bool
+    folder: Path,
+    config: Config,
+    watch: Watch,
+    backend: str,
+    listening: "Listening | None",
+    *,
+    resume: bool,
 ) -> Finished:
-    command = f"trimwave run --resume {quoted(folder)}"
+    verb = "run" if listening is None else "serve"
+    command = f"trimwave {verb} --resume {quoted(folder)}"
     with stopped_hint(watch.console, command, folder / "manifest.json"):
         if backend == "local":
             records = run_all({folder: config}, watch, resume=resume)[folder]
         else:
-            records = run_over_flower(folder, config, watch, resume=resume)
+            records = _run_over_flower(folder, config, watch, listening, resume)
         label = label_of(config.method, config.options)
         done = Finished(folder=folder, config=config, results={label: [records]})
         closing.close_report(done.results, config, folder, watch.console)
     return done
 
 
-def run_over_flower(
-    folder: Path, config: Config, watch: Watch, *, resume: bool
+def _run_over_flower(
+    folder: Path,
+    config: Config,
+    watch: Watch,
+    listening: "Listening | None",
+    resume: bool,
 ) -> list[dict[str, Any]]:
-    """Run with clients in processes of their own on this machine; the records.
+    """Run with clients in processes of their own, here or elsewhere; the records.
 
     Raises
     ------
@@ -150,6 +172,7 @@ def run_over_flower(
     try:
         from trimwave.net.host import refuse_split
         from trimwave.net.launch import run_on_loopback
+        from trimwave.net.serving import serve_run
     except ModuleNotFoundError as missing:
         raise MissingExtraError("lm,flower", str(missing.name)) from missing
     refuse_split(config)
@@ -165,7 +188,11 @@ def run_over_flower(
             elif kind == "say":
                 watch.console.print(Text(str(value), style="dim"), soft_wrap=True)
 
-        run_on_loopback(folder, config.to_dict(), config.cell.num_clients, told)
+        plain = config.to_dict()
+        if listening is None:
+            run_on_loopback(folder, plain, config.cell.num_clients, told)
+        else:
+            serve_run(folder, plain, listening, told)
     return Run.open(folder).records()
 
 

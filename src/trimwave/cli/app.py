@@ -13,9 +13,11 @@ from trimwave.base.errors import InputError, MissingExtraError, printable
 from trimwave.base.signals import stop_alike
 from trimwave.cli.crash import outside, report_of
 from trimwave.cli.export import export
-from trimwave.cli.lists import keys, methods, recipes
+from trimwave.cli.keys import keys_app
+from trimwave.cli.lists import methods, recipes, settings
 from trimwave.cli.measure import measure
 from trimwave.cli.models import models_app
+from trimwave.cli.net import join, profile, serve
 from trimwave.cli.plan import plan, sweep
 from trimwave.cli.train import compare, run
 from trimwave.report.console import plain_console
@@ -32,10 +34,13 @@ EXAMPLES: dict[Callable[..., None], str] = {
     export: "trimwave export runs/default-jcpba-s0 --to my-model",
     plan: "trimwave plan gpt2-medium --method jcpba:solver=bcd",
     sweep: "trimwave sweep --vary radio.path_loss_db=60,94 --draws 5",
+    serve: "trimwave serve my.toml --host 0.0.0.0 --keys keys",
+    join: "trimwave join base.example --data rows.jsonl --key me --ca ca.pem",
+    profile: "trimwave profile",
     measure: "trimwave measure --points 5 --repeats 3",
     methods: "trimwave plan --method fedbiot:drop=0.5",
     recipes: "trimwave run letter/small-gsm8k",
-    keys: "trimwave keys cell",
+    settings: "trimwave settings cell",
 }
 """Commands, each with one that works; the last three list what it names."""
 
@@ -46,6 +51,12 @@ app.add_typer(
     name="models",
     help="List the models known by name, or fetch one.",
     epilog="Example: trimwave models fetch smollm2-135m",
+)
+app.add_typer(
+    keys_app,
+    name="keys",
+    help="Make keys and certificates for a run over several machines.",
+    epilog="Example: trimwave keys server fl.example.org",
 )
 
 

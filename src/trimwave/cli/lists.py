@@ -1,4 +1,4 @@
-"""The commands that list what there is: methods, recipes, keys of recipes."""
+"""The commands that list what there is: methods, recipes, settings of recipes."""
 
 import json
 from typing import Annotated
@@ -19,29 +19,29 @@ def methods() -> None:
 def recipes() -> None:
     """List the recipes that can be named, and what each is for."""
     from trimwave.recipe.recipe import known_recipes
-    from trimwave.report.key_table import recipe_lines
+    from trimwave.report.setting_table import recipe_lines
 
     for line in recipe_lines(known_recipes()):
         print(line)
 
 
-def keys(
+def settings(
     section: Annotated[
         str | None,
         typer.Argument(
-            help="A section such as cell, or one key such as cell.memory_bytes."
+            help="A section such as cell, or one setting such as cell.memory_bytes."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List every key of a recipe with its default, unit, type and meaning."""
+    """List every setting of a recipe with its default, unit, type and meaning."""
     from dataclasses import asdict
 
-    from trimwave.report.key_table import key_lines, keys_of_recipes
+    from trimwave.report.setting_table import setting_lines, settings_of_recipes
 
-    found = keys_of_recipes(section)
+    found = settings_of_recipes(section)
     if as_json:
         print(json.dumps([asdict(one) for one in found], indent=2, ensure_ascii=False))
         return
-    for line in key_lines(found):
+    for line in setting_lines(found):
         print(line)

@@ -11,7 +11,9 @@ Recipe = Annotated[
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Change a key of the recipe (trimwave keys)."
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a setting of the recipe (trimwave settings).",
     ),
 ]
 METHODS_HELP = (

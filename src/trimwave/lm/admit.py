@@ -13,10 +13,7 @@ import torch
 
 from trimwave.base.errors import printable
 from trimwave.lm.aggregate import delta_norm, nonfinite
-from trimwave.lm.surgery.split import SplitModel
 from trimwave.lm.train.client import Update
-from trimwave.lm.wire.ledger import tensors_of, where
-from trimwave.model.submodel import Submodel
 
 Form = tuple[torch.Size, torch.dtype]
 """What a tensor must be: its shape and number format."""
@@ -35,30 +32,12 @@ class Admitted:
     """Why not, by client; one that answered twice is here, and its first may count."""
 
 
-def expected_of(
-    split: SplitModel, submodel: Submodel, dtype: torch.dtype
-) -> dict[str, Form]:
-    """Return the tensors that a client with a sub-model sends back, eq. (3).
-
-    Parameters
-    ----------
-    split : SplitModel
-        The server's: `LmServer.template`.
-    submodel : Submodel
-        The client's.
-    dtype : torch.dtype
-        The air's number format: `LmServer.up_wire.dtype`.
-    """
-    sent = where(tensors_of(split), submodel.travels_up)
-    return {name: (value.shape, dtype) for name, value in sent.items()}
-
-
 def admit(
     updates: Sequence[Update],
     expected: Mapping[int, Mapping[str, Form]],
     *,
     norm_limit: float | None,
-    num_samples: Mapping[int, int] | None = None,
+    num_samples: Mapping[int, int],
 ) -> Admitted:
     """Return the updates that count, and why the others do not.
 
@@ -71,15 +50,15 @@ def admit(
     norm_limit : float or None
         Largest norm of an update over the median of those without another fault. Not
         asked of fewer than three updates, nor where the median is 0.
-    num_samples : dict, optional
-        |D_k| as registered, which an update that says how many rows it is of must say.
+    num_samples : dict
+        |D_k| of each client asked, as registered: its weight, so it may say no other.
     """
     sound: dict[int, Update] = {}
     refused: dict[int, list[str]] = {}
     seen: set[int] = set()
     for update in updates:
         client = update.client
-        fault = _fault(update, expected, num_samples or {})
+        fault = _fault(update, expected, num_samples)
         if client in seen and client in expected:
             fault = "answered twice; the first answer is the one that is judged"
         seen.add(client)
@@ -115,8 +94,8 @@ def _fault(
     is_number = isinstance(loss, float | int) and not isinstance(loss, bool)
     if not is_number or not 0 <= loss <= sys.float_info.max:
         return f"train_loss must be finite and not negative, got {_short(loss)}"
-    said, registered = update.num_samples, num_samples.get(update.client)
-    if said is not None and registered is not None and said != registered:
+    said, registered = update.num_samples, num_samples[update.client]
+    if said != registered:
         return f"says {_short(said)} training rows, registered are {registered}"
     return None
 

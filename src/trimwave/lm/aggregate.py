@@ -22,7 +22,6 @@ from torch import Tensor
 
 from trimwave.base.errors import InputError, RunError
 from trimwave.base.streams import stream
-from trimwave.base.units import FloatArray
 from trimwave.lm.train.client import Update
 from trimwave.model.submodel import Part, Submodel
 from trimwave.recipe.config import AggregateConfig
@@ -32,7 +31,6 @@ def aggregate(
     updates: Sequence[Update],
     into: Mapping[str, Tensor],
     config: AggregateConfig,
-    num_samples: FloatArray,
     rng: np.random.Generator | None = None,
 ) -> dict[str, Any]:
     """Add what the updates come to, in place.
@@ -40,13 +38,11 @@ def aggregate(
     Parameters
     ----------
     updates : sequence of Update
-        The round's, one per client.
+        The round's, one per client; their rows weigh the mean without noise.
     into : dict of Tensor
         What trains, by name.
     config : AggregateConfig
         The rule.
-    num_samples : [K]
-        |D_k|, which the mean without noise is weighted by.
     rng : numpy.random.Generator, optional
         Draws the noise, where there is any.
 
@@ -75,9 +71,7 @@ def aggregate(
         sent = _chosen(sent, config)
         done["chosen"] = sorted({one.update.client for (one,) in sent.values()})
     for name, value in into.items():
-        for weight, delta in _terms(
-            name, sent.get(name, []), value, config, num_samples
-        ):
+        for weight, delta in _terms(name, sent.get(name, []), value, config):
             value.add_(delta, alpha=weight)
         if config.noise_multiplier and sent[name]:
             assert rng is not None
@@ -149,7 +143,6 @@ def _terms(
     shares: Sequence[_Share],
     like: Tensor,
     config: AggregateConfig,
-    num_samples: FloatArray,
 ) -> Iterator[tuple[float, Tensor]]:
     """Yield what is added to one tensor, each with its weight."""
     if not shares:
@@ -160,7 +153,7 @@ def _terms(
         return
     weights = np.ones(len(shares))
     if config.is_weighted:
-        weights = num_samples[[one.update.client for one in shares]]
+        weights = np.array([float(one.update.num_samples) for one in shares])
     for weight, delta in zip(weights / np.sum(weights), deltas, strict=True):
         yield float(weight), delta
 

@@ -155,15 +155,11 @@ class LmServer:
         round's record says of them, and empty for the plain mean.
         """
         config, seed = self.bench.config.aggregate, self.bench.config.seed
-        samples = self.num_samples.copy()
-        for update in updates:
-            samples[update.client] = update.num_samples
         with torch.no_grad():
             done = aggregate(
                 updates,
                 trained_parameters(self._split),
                 config,
-                samples,
                 dp_stream(seed, round_index),
             )
         self._on_air.clear()

@@ -77,9 +77,11 @@ class Submodel:
     def is_sliced(self) -> bool:
         """Whether its emulator is sent, pruned by the order that is one for all.
 
-        A smaller one is then the beginning of a larger one.
+        A smaller one is then the beginning of a larger one, and both stay as they are.
         """
-        return self.kept_blocks is None and self.sends_frozen and self.runs == "device"
+        frozen_below = min(self.shared_blocks) >= min(self.trained_blocks)
+        sent = self.sends_frozen and self.runs == "device"
+        return sent and frozen_below and self.kept_blocks is None
 
     def trains(self, part: Part, kind: Kind) -> bool:
         """Whether this client's local steps change the tensor."""

@@ -127,9 +127,12 @@ class NetBackend:
             letter = Letter({**head, **self._roll.address(member)}, body)
             found = self._answer_of(member, letter, ends_s)
             if isinstance(found, Letter) and "error" not in found.head:
+                now_s = time.monotonic()
                 timing = {
                     **found.head.get("spent", {}),
-                    "answer_s": time.monotonic() - started,
+                    "asked_at_s": started,
+                    "answered_at_s": now_s,
+                    "answer_s": now_s - started,
                     "attempts": attempt + 1,
                 }
                 return self._update(member, head, found, timing)

@@ -7,8 +7,8 @@ cache folder, so that a device that was killed goes on with what it had.
 import json
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,28 +57,24 @@ class Settings:
 
 @dataclass
 class Spent:
-    """Seconds of one letter, and what was fetched."""
+    """Seconds of one letter, what was fetched, and when, on this machine's clock."""
 
     fetch_s: float = 0.0
     fetched_bytes: int = 0
     load_s: float = 0.0
     train_s: float = 0.0
-
-    def to_dict(self) -> dict[str, Any]:
-        """For the answer."""
-        return {
-            "fetch_s": self.fetch_s,
-            "fetched_bytes": self.fetched_bytes,
-            "load_s": self.load_s,
-            "train_s": self.train_s,
-        }
+    reached_s: float = field(default_factory=time.monotonic)
+    fetched_at_s: float = 0.0
+    done_s: float = 0.0
 
 
 class Device:
     """Answers a server's letters."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(
+        self, settings: Settings, say: Callable[[str], None] = lambda line: None
+    ) -> None:
+        self._settings, self._say = settings, say
         self._cache = BlobCache(settings.cache, settings.quota_bytes)
         self._run: _Joined | None = None
 
@@ -90,8 +86,6 @@ class Device:
                 return self._join(head)
             if head.get("op") == "train":
                 return self._train(head, letter.body)
-            if head.get("op") == "hello":
-                return Letter({"name": self._settings.name, "run": self._run_id})
             raise InputError(f"unknown letter {head.get('op')!r}")
         except Exception as error:
             said = one_line(error) or type(error).__name__
@@ -100,11 +94,8 @@ class Device:
                 if isinstance(error, InputError | OSError)
                 else (f"{type(error).__name__}: {said}")
             )
+            self._say(f"error: {told}")
             return Letter({"error": told, "run": head.get("run")})
-
-    @property
-    def _run_id(self) -> str | None:
-        return self._run.id if self._run else None
 
     def _join(self, head: Mapping[str, Any]) -> Letter:
         spent = Spent()
@@ -113,13 +104,19 @@ class Device:
         joined = self._joined(head)
         own = joined.own_rows
         profile = measure_device(joined.kit, joined.base)
+        rows = "the rows dealt to it" if own is None else f"{len(own)} rows"
+        self._say(
+            f"joined: {joined.kit.config.model.name}, {rows}, "
+            f"{profile['speed_flops_per_s'] / 1e9:.1f} GFLOP/s, "
+            f"{profile['memory_bytes'] / 1e9:.1f} GB free"
+        )
         return Letter(
             {
                 "run": head["run"],
                 "name": self._settings.name,
                 "num_samples": None if own is None else len(own),
                 "profile": profile,
-                "spent": spent.to_dict(),
+                "spent": asdict(spent),
             }
         )
 
@@ -128,17 +125,25 @@ class Device:
         joined = self._known(head["run"])
         submodel = Submodel.from_dict(head["submodel"])
         self._fetch([*head["slices"], *head["blobs"]], head, spent)
-        started = time.monotonic()
+        started = spent.fetched_at_s = time.monotonic()
         package: dict[str, Tensor] = load(body)
         for digest, _ in head["blobs"]:
             package |= load_file(self._path(digest))
         slices = [load_file(self._path(digest)) for digest, _ in head["slices"]]
-        package |= joined.slicer.joined(slices)
+        held = joined.slicer.joined(slices)
+        units = {int(block): (g, n) for block, (g, n) in head["units"].items()}
+        package |= joined.slicer.between(held, {}, units)
         client = joined.client(head["number"])
         spent.load_s = time.monotonic() - started
         started = time.monotonic()
         update = client.fine_tune(package, submodel, head["round"])
-        spent.train_s = time.monotonic() - started
+        spent.done_s = time.monotonic()
+        spent.train_s = spent.done_s - started
+        self._say(
+            f"round {head['round']}: fetched {spent.fetched_bytes / 2**20:.1f} MiB in "
+            f"{spent.fetch_s:.1f} s, trained {spent.train_s:.1f} s, loss "
+            f"{update.train_loss:.3f}"
+        )
         delta = {name: one.contiguous() for name, one in update.delta.items()}
         self._cache.evict({*head["keep"], *joined.digests})
         device = next(joined.base.adapter.parameters()).device
@@ -150,7 +155,7 @@ class Device:
                 "num_samples": len(client.rows),
                 "train_loss": update.train_loss,
                 "memory_bytes": free_bytes(device),
-                "spent": spent.to_dict(),
+                "spent": asdict(spent),
             },
             save(delta),
         )

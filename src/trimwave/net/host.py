@@ -66,7 +66,7 @@ def _host(order: Order, post: Post, events: Events) -> None:
     def over_the_net(
         server: LmServer, own: Workbench, scheme: Scheme
     ) -> Iterator[Backend]:
-        with _opened(order, post, events, server, own, scheme) as backend:
+        with opened(order, post, events, server, own, scheme) as backend:
             yield backend
 
     run_method(
@@ -98,7 +98,7 @@ def refuse_split(config: Config) -> None:
 
 
 @contextmanager
-def _opened(
+def opened(
     order: Order,
     post: Post,
     events: Events,

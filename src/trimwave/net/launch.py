@@ -68,8 +68,13 @@ class Superlink:
 
     @property
     def address(self) -> str:
-        """What Flower's commands take."""
+        """What it listens on."""
         return f"{self.host}:{self.port}"
+
+    @property
+    def dialled(self) -> str:
+        """What this machine reaches it by."""
+        return "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
 
 
 @dataclass
@@ -80,6 +85,8 @@ class Server:
     superlink: Superlink
     home: Path
     """Flower's own folder, new for each start."""
+    on_start: Callable[[], object] = lambda: None
+    """Called once the SuperLink listens, before a run is submitted."""
 
     def start(self) -> None:
         """Start the SuperLink, and wait until it listens."""
@@ -87,7 +94,17 @@ class Server:
         argv = ["flower-superlink", "--host", link.host, "--port", str(link.port)]
         env = flower_env(self.home)
         child = self.processes.start("superlink", [*argv, *link.options], env)
-        wait_for_port(child, link.host, link.port, START_S)
+        wait_for_port(child, link.dialled, link.port, START_S)
+        self._configure()
+        self.on_start()
+
+    def _configure(self) -> None:
+        """Write down how Flower's command line reaches the SuperLink."""
+        link = self.superlink
+        (self.home / "config.toml").write_text(
+            '[superlink]\ndefault = "run"\n\n[superlink.run]\n'
+            f'address = "{link.dialled}:{link.port}"\n{link.connection}\n'
+        )
 
     def submit(self, order: Path) -> None:
         """Start a run on it.
@@ -100,10 +117,6 @@ class Server:
         app = self.home / "app"
         app.mkdir(parents=True, exist_ok=True)
         (app / "pyproject.toml").write_text(APP)
-        (self.home / "config.toml").write_text(
-            '[superlink]\ndefault = "run"\n\n[superlink.run]\n'
-            f'address = "{self.superlink.address}"\n{self.superlink.connection}\n'
-        )
         argv = ["flwr", "run", str(app), "run", "--run-config", f'order="{order}"']
         done = subprocess.run(
             argv, env=flower_env(self.home), capture_output=True, text=True, check=False

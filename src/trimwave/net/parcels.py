@@ -34,6 +34,8 @@ class Parcel:
 
     slices: Sequence[Blob]
     """The pruned emulator, slice by slice."""
+    units: Mapping[int, tuple[int, int]]
+    """Groups and neurons of each of its blocks."""
     blobs: Sequence[Blob]
     """What else is frozen, a block each; what lies installed too."""
     body: bytes
@@ -48,6 +50,7 @@ class Parcel:
         """What the message says of them."""
         return {
             "slices": [[one.digest, one.num_bytes] for one in self.slices],
+            "units": self.units,
             "blobs": [[one.digest, one.num_bytes] for one in self.blobs],
             "keep": [*self.keep],
         }
@@ -109,6 +112,7 @@ class Packer:
         sent_up = where(trained, submodel.travels_up)
         return Parcel(
             slices=slices,
+            units=self._units(submodel.emulator_params) if slices else {},
             blobs=[
                 *installed,
                 *(self._part(part, own) for part, own in sorted_parts(frozen)),
@@ -134,13 +138,17 @@ class Packer:
         self._parts = {key: one for key, one in parts if one[0].digest in wanted}
 
     def _ends(self, client: int, size: int) -> list[int]:
-        """Return the sizes that a client's slices end at."""
+        """Return the sizes that a client's slices end at.
+
+        A client that holds more than it needs is told of the slices it has: the last
+        one may reach beyond `size`, and the client takes the beginning of it.
+        """
         own = self.borders.setdefault(client, set())
-        inner = {one for one in self._shared_borders | own if one < size}
-        ends = sorted(inner | {size})
+        borders, most = self._shared_borders | own, max(own, default=0)
+        last = min((one for one in borders if size <= one <= most), default=size)
         if size <= self.quota_params:
-            own.add(size)
-        return ends
+            own.add(last)
+        return sorted({one for one in borders if one < last} | {last})
 
     def _sliced(self, ends: list[int], tensors: Tensors, version: int) -> list[Blob]:
         slicer = Slicer(arch=self.split.arch, shape=self.split.shape)

@@ -7,10 +7,14 @@ import psutil
 import torch
 from torch import nn
 
-from trimwave.lm.kit import Kit
-from trimwave.lm.surgery.split import SplitModel
+from trimwave.lm.kit import Kit, shell_tensors
+from trimwave.lm.source.models import load_model
+from trimwave.lm.surgery.split import SplitModel, split_model
 from trimwave.lm.train.tune import answer_loss, precision
 from trimwave.lm.wire.ledger import entry_of, parameters_of
+from trimwave.methods import ask_scheme, parse_method
+from trimwave.recipe.config import Config
+from trimwave.recipe.limits import limits_of
 from trimwave.recipe.situation import costs_from
 
 STEPS = 3
@@ -57,6 +61,32 @@ def measure_device(kit: Kit, base: SplitModel) -> dict[str, float]:
         "speed_flops_per_s": _step_flops(kit, split) / min(taken_s[1:]),
         "memory_bytes": float(free_bytes(device)),
     }
+
+
+def profile_here(config: Config) -> dict[str, float]:
+    """Measure this machine as a client of a recipe's run.
+
+    Raises
+    ------
+    InputError
+        If the model or the method cannot be had.
+    """
+    model, tokenizer, _ = load_model(config.model.name, revision=config.model.revision)
+    split = split_model(
+        model, model.config.num_hidden_layers - config.model.adapter_blocks
+    )
+    method = parse_method(config.method, config.options)
+    costs = costs_from(config, split.shape)
+    scheme = ask_scheme(method, costs, limits_of(config))
+    kit = Kit(
+        config=config,
+        reference=scheme.submodel,
+        aligned=False,
+        learning_rate=config.train.learning_rate,
+        pad_id=int(tokenizer.pad_token_id),
+        model_config=split.shell.config.to_dict(),
+    )
+    return measure_device(kit, kit.base(shell_tensors(split)))
 
 
 def free_bytes(device: torch.device) -> int:

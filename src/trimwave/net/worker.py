@@ -29,7 +29,8 @@ def main(path: str, told: str) -> None:
     """Answer letters, one after another, until this process is stopped."""
     stop_alike()
     plain = json.loads(told)
-    device = Device(Settings(**{**plain, "cache": Path(plain["cache"])}))
+    settings = Settings(**{**plain, "cache": Path(plain["cache"])})
+    device = Device(settings, say=lambda line: print(line, flush=True))
     with suppress(FileNotFoundError):
         os.unlink(path)
     with socket.socket(socket.AF_UNIX) as listening:

@@ -25,14 +25,14 @@ SEVERAL = ("compare", "sweep")
 """Commands with several methods; the others have the config's."""
 
 NO_TRAINING = (
-    *("name", "rounds", "prune.", "aggregate.", "align.", "metrics."),
+    *("name", "rounds", "prune.", "aggregate.", "align.", "metrics.", "net."),
     *("model.revision", "data.source", "data.configuration", "data.revision"),
     *("data.public", "data.num_test", "data.num_public"),
     *("data.partition", "data.dirichlet_alpha", "data.max_tokens", "data.too_long"),
     *("data.columns", "data.label_column", "data.label_names", "data.template"),
     *("train.learning_rate", "train.lora_learning_rate", "train.weight_decay"),
     *("train.max_grad_norm", "train.lora_alpha", "train.precision", "train.device"),
-    *("train.patience", "train.keep_checkpoints"),
+    *("train.patience", "train.keep_checkpoints", "cell.cache_bytes"),
 )
 """What planning never reads, but for `READ_OF_OWNED`."""
 
@@ -40,8 +40,8 @@ READ_OF_OWNED = ("data.source", "data.partition", "data.columns")
 """What planning reads where the rows say whose they are."""
 
 NOT_MEASURED = (
-    *("method", "rounds", "radio.", "aggregate.", "align.", "options."),
-    *("train.num_local_steps",),
+    *("method", "rounds", "radio.", "aggregate.", "align.", "options.", "net."),
+    *("cell.cache_bytes", "train.num_local_steps"),
     *("train.learning_rate", "train.lora_learning_rate", "train.weight_decay"),
     *("train.max_grad_norm", "train.lora_rank", "train.lora_alpha"),
 )

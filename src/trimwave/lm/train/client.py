@@ -30,13 +30,10 @@ class Update:
     train_loss: float
     """Mean loss per answer token over the local steps."""
     num_samples: int
-    """|D_k|, its weight."""
+    """|D_k|, its weight in eq. (4)."""
     crossings: Crossings | None = None
     """Values that crossed the link during the steps, where the blocks run on the
     server."""
-    num_samples: int | None = None
-    """How many rows a client on another machine says it has; None = it is in this
-    process."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Every key of a recipe with type, default, unit and meaning; the recipes by name."""
+"""Every setting of a recipe: type, default, unit, meaning; the recipes by name."""
 
 import re
 import textwrap
@@ -25,7 +25,7 @@ WIDTH = 80
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Key:
+class Setting:
     """A setting of a recipe."""
 
     key: str
@@ -38,38 +38,40 @@ class Key:
     meaning: str
 
 
-def keys_of_recipes(section: str | None = None) -> list[Key]:
-    """Return every key in the order of config.py, or those of a section.
+def settings_of_recipes(section: str | None = None) -> list[Setting]:
+    """Return every setting in the order of config.py, or those of a section.
 
     Parameters
     ----------
     section : str, optional
-        A section, or a single key.
+        A section, or a single setting.
 
     Raises
     ------
     InputError
-        If there is no such section or key.
+        If there is no such section or setting.
     """
-    found = list(_keys(Config, ""))
+    found = list(_settings(Config, ""))
     if section is None:
         return found
     chosen = [one for one in found if section in (one.key, one.key.partition(".")[0])]
     if not chosen:
         sections = {one.key.partition(".")[0] for one in found}
         known = sections | {one.key for one in found} if "." in section else sections
-        raise InputError(f"no section or key `{section}`; {nearest(section, known)}")
+        raise InputError(
+            f"no section or setting `{section}`; {nearest(section, known)}"
+        )
     return chosen
 
 
-def _keys(kind: type[Any], prefix: str) -> Iterator[Key]:
+def _settings(kind: type[Any], prefix: str) -> Iterator[Setting]:
     meanings = option_meanings(kind)
     for one in fields(kind):
         if isinstance(one.type, type) and is_dataclass(one.type):
-            yield from _keys(one.type, f"{prefix}{one.name}.")
+            yield from _settings(one.type, f"{prefix}{one.name}.")
             continue
         meaning = meanings[one.name].replace("# assumed", "Assumed").replace("``", "`")
-        yield Key(
+        yield Setting(
             key=prefix + one.name,
             type=legal_values(one.type),
             default=_default(one),
@@ -91,9 +93,9 @@ def _unit(name: str, meaning: str) -> str | None:
     return next((unit for end, unit in SUFFIXES.items() if name.endswith(end)), None)
 
 
-def key_lines(keys: list[Key]) -> Iterator[str]:
-    """Yield keys as lines of at most 80 characters: the key, then what it means."""
-    for one in keys:
+def setting_lines(settings: list[Setting]) -> Iterator[str]:
+    """Yield settings as lines of at most 80 characters: the key, then what it means."""
+    for one in settings:
         default = "left out" if one.default is None else _toml(one.default)
         unit = f" [{one.unit}]" if one.unit else ""
         yield from _wrapped(f"{one.key} = {default}{unit}", "", "    ")

@@ -1,0 +1,235 @@
+"""The two halves of a run on several machines: `trimwave serve`, `trimwave join`."""
+
+import ipaddress
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trimwave.base.errors import InputError
+from trimwave.net.credentials import Credentials
+from trimwave.net.device import Settings
+from trimwave.net.host import FOLDER
+from trimwave.net.launch import Node, Server, Superlink, Told, serve
+from trimwave.net.order import Order
+from trimwave.net.processes import Processes
+from trimwave.net.refusals import why_refused
+from trimwave.net.register import register_clients
+
+PORT, BLOB_PORT = 8180, 8181
+"""Where a server listens unless it is told otherwise: for Flower, and for blobs."""
+
+WAIT_S = (2.0, 30.0)
+"""Between two starts of a SuperNode that ended: at first, and at the most."""
+
+MEND_S = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listening:
+    """Where a server is reached, and by whom."""
+
+    host: str = "127.0.0.1"
+    """What it listens on."""
+    port: int = PORT
+    blob_port: int = BLOB_PORT
+    credentials: Credentials | None = None
+    """Certificates and keys; None = no TLS."""
+
+    @classmethod
+    def checked(
+        cls, host: str, port: int, blob_port: int, keys: Path | None, insecure: bool
+    ) -> "Listening":
+        """Return what a user asked for.
+
+        Raises
+        ------
+        InputError
+            If it is not safe and not said to be meant so, or the keys cannot be used.
+        """
+        if keys is not None and insecure:
+            raise InputError("--keys is for TLS; drop it, or drop --insecure.")
+        for option, value in (("--port", port), ("--blob-port", blob_port)):
+            if not 0 < value < 1 << 16:
+                raise InputError(f"{option} must be in [1, 65535], got {value}.")
+        if port == blob_port:
+            raise InputError(f"--port and --blob-port are both {port}; change one.")
+        what = "name the folder of `trimwave keys` by --keys"
+        require_security(host, keys is not None, insecure, what)
+        found = None if keys is None else Credentials.read(keys, host)
+        return cls(host=host, port=port, blob_port=blob_port, credentials=found)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nobody but this machine reaches a host."""
+    with suppress(ValueError):
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    return host == "localhost"
+
+
+def require_security(host: str, has_keys: bool, insecure: bool, what: str) -> None:
+    """Refuse to go over a network in the clear, unless that is asked for.
+
+    Raises
+    ------
+    InputError
+        With what to do.
+    """
+    if has_keys or insecure or is_loopback(host):
+        return
+    raise InputError(
+        f"{host} is not this machine alone: {what}, or say --insecure to send "
+        "everything in the clear to whoever asks."
+    )
+
+
+def serve_run(
+    folder: Path, config: Mapping[str, Any], listening: Listening, told: Told
+) -> None:
+    """Serve a run to devices that join, to its end.
+
+    Raises
+    ------
+    InputError
+        If it cannot be started, or ends in an error.
+    """
+    own = folder.absolute() / FOLDER
+    credentials = listening.credentials
+    options, connection = ["--insecure"], "insecure = true"
+    if credentials is not None:
+        options = [
+            *("--ssl-ca-certfile", str(credentials.ca)),
+            *("--ssl-certfile", str(credentials.certificate)),
+            *("--ssl-keyfile", str(credentials.key)),
+            "--enable-supernode-auth",
+        ]
+        connection = f'root-certificates = "{credentials.ca}"'
+    with _scratch() as scratch, Processes(own / "logs") as processes:
+        link = Superlink(
+            host=listening.host,
+            port=listening.port,
+            options=options,
+            connection=connection,
+        )
+        scheme = "http" if credentials is None else "https"
+        order = Order(
+            folder=str(folder.absolute()),
+            config=config,
+            resume=False,
+            host=listening.host,
+            port=listening.blob_port,
+            route=f"{scheme}://{{host}}:{listening.blob_port}/blobs",
+            certificate=str(credentials.certificate) if credentials else "",
+            key=str(credentials.key) if credentials else "",
+            keyed=credentials is not None,
+        )
+        server = Server(processes, link, scratch / "superlink")
+        if credentials is not None:
+            server.on_start = lambda: register_clients(credentials, server.home, "run")
+        told("say", f"listening on {link.address}; clients: {_join_line(listening)}")
+        serve(server, order, told)
+    shutil.rmtree(own / "blobs", ignore_errors=True)
+
+
+def _join_line(listening: Listening) -> str:
+    """Say how a client joins."""
+    host = listening.host if is_loopback(listening.host) else "THIS_HOST"
+    own = " --key NAME --ca ca.pem" if listening.credentials else ""
+    loose = (
+        "" if listening.credentials or is_loopback(listening.host) else " --insecure"
+    )
+    port = "" if listening.port == PORT else f":{listening.port}"
+    return f"trimwave join {host}{port} --data FOLDER{own}{loose}"
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="trimwave-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def join_run(
+    address: str,
+    settings: Settings,
+    key: Path | None,
+    say: Callable[[str], None],
+) -> None:
+    """Be a client of a server, until this process is stopped.
+
+    What ends is started again: the server may be away for a while.
+
+    Parameters
+    ----------
+    address : str
+        Of the server's SuperLink, ``host:port``.
+    settings : Settings
+        This machine's.
+    key : Path, optional
+        The private key that the server knows this client by.
+    say : callable
+        Told what goes on.
+    """
+    options = ["--insecure"]
+    if settings.ca is not None:
+        options = ["--root-certificates", settings.ca]
+    if key is not None:
+        options += ["--auth-supernode-private-key", str(key)]
+    threads = len(os.sched_getaffinity(0))
+    with _scratch() as scratch:
+        logs = settings.cache / "logs"
+        with Processes(logs) as processes:
+            node = Node(settings=settings, superlink=address, options=options)
+            node.start_worker(processes, scratch, threads)
+            node.start_node(processes, scratch, scratch)
+            _keep_up(node, processes, scratch, threads, say)
+
+
+def _keep_up(
+    node: Node,
+    processes: Processes,
+    scratch: Path,
+    threads: int,
+    say: Callable[[str], None],
+) -> None:
+    """Start again what ended, for as long as this process is let."""
+    wait_s, told = WAIT_S[0], ""
+    worker = processes.children[f"{node.name}-worker"]
+    heard = worker.log.stat().st_size if worker.log.exists() else 0
+    while True:
+        time.sleep(MEND_S)
+        heard = _echo(worker.log, heard, say)
+        if not processes.children[worker.name].is_running:
+            say("the worker ended; it is started again")
+            node.start_worker(processes, scratch, threads)
+        child = processes.children[node.name]
+        if child.is_running:
+            continue
+        words = child.log.read_text(errors="replace")[-20_000:]
+        why = why_refused(words) or f"the SuperNode ended: {child.last_words()}"
+        if why != told:
+            say(f"{why}; trying again")
+        told = why
+        time.sleep(wait_s)
+        wait_s = min(WAIT_S[1], 2 * wait_s)
+        child.log.write_bytes(b"")  # what is read next time is of the next start
+        node.start_node(processes, scratch, scratch)
+
+
+def _echo(log: Path, heard: int, say: Callable[[str], None]) -> int:
+    """Say what was added to a log; how far it was read."""
+    with suppress(OSError), log.open("rb") as file:
+        file.seek(heard)
+        data = file.read()
+        *lines, _ = data.split(b"\n")
+        for line in lines:
+            say(line.decode(errors="replace"))
+        return heard + sum(len(line) + 1 for line in lines)
+    return heard

@@ -1,0 +1,131 @@
+"""A run over letters against the same run in one process."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from near import NearPost, devices_in, served
+from tiny_run import clients, make_bench, make_server, same_tensors, trained_of
+
+from trimwave.lm.local import LocalBackend
+from trimwave.methods import parse_method
+from trimwave.net import backend, roll
+from trimwave.recipe.environment import Environment
+from trimwave.recipe.recipe import merge_overrides
+from trimwave.runs.records import Run
+from trimwave.runs.rounds import run_rounds
+
+METHODS = (
+    "jcpba",
+    "jcpba:adapter=lora",
+    "fedbiot:initial_steps=1:steps=1",
+    "deft",
+    "lora",
+    "fedqlora:bits=mixed",
+)
+
+
+HEADERS = 20_000
+"""Most bytes that the headers of a client's slices have together here."""
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch):
+    """Look for nodes and answers all the time."""
+    monkeypatch.setattr(roll, "WATCH_S", 0.02)
+    monkeypatch.setattr(backend, "POLL_S", 0.01)
+
+
+@pytest.fixture(scope="module", params=["llama", "gpt2"])
+def bench(tmp_path_factory, request):
+    folder = tmp_path_factory.mktemp("net")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRIMWAVE_CACHE", str(folder / "cache"))
+        yield make_bench(folder, request.param)
+
+
+def with_keys(bench, method, *changes):
+    changes = ("net.absence_s=30", *changes)
+    config = merge_overrides(replace(bench.config, method=method), changes)
+    return replace(bench, config=config, _stored={})
+
+
+def run_with(bench, server, backend, folder, num_rounds=2):
+    run = Run.open(folder) if (folder / "manifest.json").exists() else None
+    return run_rounds(
+        Environment.from_config(bench.config),
+        parse_method(bench.config.method, bench.config.options),
+        server,
+        backend,
+        run or Run.create(folder, bench.config, {}),
+        num_rounds=num_rounds,
+    )
+
+
+def over_letters(bench, folder, post=None, num_rounds=2):
+    """Run over letters; the records, what was trained, and the post."""
+    post = post or NearPost(devices_in(folder, bench.config.cell.num_clients))
+    with served(bench, bench.config.method, folder, post) as (server, far, _):
+        records = run_with(bench, server, far, folder, num_rounds)
+        return records, trained_of(server), post
+
+
+def in_one_process(bench, folder, num_rounds=2):
+    server = make_server(bench, bench.config.method)
+    here = LocalBackend(server, clients(server))
+    return run_with(bench, server, here, folder, num_rounds), trained_of(server)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_letters_give_the_same_run(bench, tmp_path, method):
+    if method.startswith("fedqlora"):
+        pytest.importorskip("bitsandbytes")
+    bench = with_keys(bench, method)
+    far, trained_far, _ = over_letters(bench, tmp_path / "far")
+    here, trained_here = in_one_process(bench, tmp_path / "here")
+    assert json.dumps(far) == json.dumps(here)
+    assert same_tensors(trained_far, trained_here)
+
+
+def fetched_bytes(folder):
+    """Return what each client fetched, by round and client."""
+    text = (folder / "timing.jsonl").read_text()
+    lines = [json.loads(one) for one in text.splitlines()]
+    return [
+        [one["fetched_bytes"] for one in line["clients"].values()] for line in lines[1:]
+    ]
+
+
+def sizes_of(bench, record):
+    """Return the emulators of a round's plan, in parameters."""
+    whole = bench.costs.emulator_params
+    return [round((1 - rate) * whole) for rate in record["plan"]["prune_rate"]]
+
+
+@pytest.mark.parametrize("quota", ["everything", "a part"])
+def test_what_is_held_is_not_sent_again(bench, tmp_path, quota):
+    sizes = bench.costs.emulator_sizes
+    most = int(sizes[-1] if quota == "everything" else sizes[len(sizes) // 3])
+    bench = with_keys(bench, "ubfp", f"cell.cache_bytes={2 * most}")  # 16 bits each
+    records, _, _ = over_letters(bench, tmp_path, num_rounds=3)
+    held = [0, 0, 0]
+    for record, fetched in zip(records[1:], fetched_bytes(tmp_path), strict=True):
+        wanted = sizes_of(bench, record)
+        for size, own, got in zip(wanted, held, fetched, strict=True):
+            new = 2 * max(0, size - own)
+            assert (got == 0) if not new else (new < got < new + HEADERS)
+        held = [
+            max(own, min(size, most)) for size, own in zip(wanted, held, strict=True)
+        ]
+        assert record["held_params"] == held
+    assert records[2]["down_bytes"] < records[1]["down_bytes"]
+    assert records[2]["plan"]["latency_s"] < records[1]["plan"]["latency_s"]
+    here, _ = in_one_process(bench, tmp_path / "here", num_rounds=3)
+    assert json.dumps(here) == json.dumps(records)
+
+
+def test_nothing_is_kept_where_the_recipe_says_so(bench, tmp_path):
+    records, _, _ = over_letters(with_keys(bench, "ubfp"), tmp_path)
+    assert "held_params" not in records[1]
+    first, second = fetched_bytes(tmp_path)
+    assert min(second) > 0.8 * min(first)
