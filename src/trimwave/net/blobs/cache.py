@@ -141,9 +141,11 @@ class BlobCache:
         with disk_errors(self.folder, "the blob is not there", "try again"):
             file = _held(path)
         with file:
-            yield file
-            if _is_at(file, path) and not os.fstat(file.fileno()).st_size:
-                path.unlink()
+            try:
+                yield file
+            finally:
+                if _is_at(file, path) and not os.fstat(file.fileno()).st_size:
+                    path.unlink()
 
     def part_path(self, digest: str) -> Path:
         """Return where a blob lies while it is fetched."""
