@@ -1,4 +1,4 @@
-"""A post that carries letters to devices in this process, and can do harm on the way."""
+"""A post to devices in this process, which can do harm on the way."""
 
 import contextlib
 import itertools

@@ -195,8 +195,9 @@ class NetBackend:
         answers: Mapping[int, _Answer],
         round_index: int,
     ) -> Exchange:
+        came = [answers[k].update for k in sorted(answers)]
         admitted = admit(
-            [answers[k].update for k in sorted(answers) if answers[k].update],
+            [update for update in came if update is not None],
             {k: parcels[k].expected for k in parcels},
             num_samples={k: self._roll.num_samples(k) for k in parcels},
             norm_limit=self._config.aggregate.norm_limit or None,

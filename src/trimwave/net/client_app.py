@@ -63,6 +63,6 @@ def _in_this_process(node: Mapping[str, Any], letter: Letter) -> Letter:
 
     name = str(node.get("name", node.get("partition-id", "0")))
     names = ("data", "blobs", "host", "ca")
-    given = {key: str(node[key]) for key in names if key in node}
+    given: dict[str, Any] = {key: str(node[key]) for key in names if key in node}
     cache = Path(str(node.get("cache", f"trimwave-client-{name}")))
     return Device(Settings(name=name, cache=cache, **given)).answer(letter)

@@ -57,7 +57,7 @@ class FlowerPost:
 
     def nodes(self) -> Mapping[int, str]:
         """Return who is online, by node; with authentication a key is one device's."""
-        return {int(one.node_id): one.public_key for one in self._grid.get_nodes()}
+        return {int(one.node_id): str(one.public_key) for one in self._grid.get_nodes()}
 
     def send(self, node: int, letter: Letter, group: str) -> str:
         """Push one message; one at a time, so that one payload is in memory."""

@@ -20,7 +20,7 @@ from trimwave.decision.plan import Plan
 from trimwave.net.letter import Letter
 from trimwave.net.members import Member, Seats
 from trimwave.net.post import Lost, Post
-from trimwave.recipe.config import NetConfig
+from trimwave.recipe.net_section import NetConfig
 from trimwave.recipe.seen import Seen
 
 WATCH_S = 1.0

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from trimwave.base.errors import InputError
-from trimwave.net.credentials import Credentials
+from trimwave.net.credentials import Credentials, check_client
 from trimwave.net.device import Settings
 from trimwave.net.host import FOLDER
 from trimwave.net.launch import Node, Server, Superlink, Told, serve
 from trimwave.net.order import Order
 from trimwave.net.processes import Processes
-from trimwave.net.refusals import why_refused
+from trimwave.net.refusals import why_refused, why_unreachable
 from trimwave.net.register import register_clients
 
 PORT, BLOB_PORT = 8180, 8181
@@ -182,45 +182,67 @@ def join_run(
         options = ["--root-certificates", settings.ca]
     if key is not None:
         options += ["--auth-supernode-private-key", str(key)]
+    ca = None if settings.ca is None else Path(settings.ca)
+    if ca is not None and key is not None:
+        check_client(ca, key)
     threads = len(os.sched_getaffinity(0))
-    with _scratch() as scratch:
-        logs = settings.cache / "logs"
-        with Processes(logs) as processes:
-            node = Node(settings=settings, superlink=address, options=options)
-            node.start_worker(processes, scratch, threads)
-            node.start_node(processes, scratch, scratch)
-            _keep_up(node, processes, scratch, threads, say)
+    with _scratch() as scratch, Processes(settings.cache / "logs") as processes:
+        node = Node(settings=settings, superlink=address, options=options)
+        node.start_worker(processes, scratch, threads)
+        _Kept(node, processes, scratch, threads, say).keep_up()
 
 
-def _keep_up(
-    node: Node,
-    processes: Processes,
-    scratch: Path,
-    threads: int,
-    say: Callable[[str], None],
-) -> None:
-    """Start again what ended, for as long as this process is let."""
-    wait_s, told = WAIT_S[0], ""
-    worker = processes.children[f"{node.name}-worker"]
-    heard = worker.log.stat().st_size if worker.log.exists() else 0
-    while True:
-        time.sleep(MEND_S)
-        heard = _echo(worker.log, heard, say)
-        if not processes.children[worker.name].is_running:
-            say("the worker ended; it is started again")
-            node.start_worker(processes, scratch, threads)
-        child = processes.children[node.name]
-        if child.is_running:
-            continue
-        words = child.log.read_text(errors="replace")[-20_000:]
+@dataclass
+class _Kept:
+    """A client's two processes, started again when they end."""
+
+    node: Node
+    processes: Processes
+    scratch: Path
+    threads: int
+    say: Callable[[str], None]
+    wait_s: float = WAIT_S[0]
+    told: str = ""
+
+    def keep_up(self) -> None:
+        """Keep both running, for as long as this process is let."""
+        node, children = self.node, self.processes.children
+        log = children[f"{node.name}-worker"].log
+        heard = log.stat().st_size
+        while True:
+            if node.name not in children or not children[node.name].is_running:
+                self._start_node()
+            if not children[f"{node.name}-worker"].is_running:
+                self.say("the worker ended; it is started again")
+                node.start_worker(self.processes, self.scratch, self.threads)
+            heard = _echo(log, heard, self.say)
+            time.sleep(MEND_S)
+
+    def _start_node(self) -> None:
+        """Start the SuperNode, once the server is there; say why it is not, once."""
+        node, children = self.node, self.processes.children
+        why = self._why_ended() if node.name in children else None
+        host, _, port = node.superlink.rpartition(":")
+        ca = node.settings.ca
+        # A SuperNode that finds nobody, or no TLS, tries for ever without a word.
+        why = why_unreachable(host, int(port), Path(ca) if ca else None) or why
+        if why is not None:
+            if why != self.told:
+                self.say(f"{why}; trying again")
+            self.told = why
+            time.sleep(self.wait_s)
+            self.wait_s = min(WAIT_S[1], 2 * self.wait_s)
+        else:
+            self.wait_s, self.told = WAIT_S[0], ""
+        node.start_node(self.processes, self.scratch, self.scratch)
+
+    def _why_ended(self) -> str:
+        """Return why the SuperNode ended; its log begins anew."""
+        child = self.processes.children[self.node.name]
+        words = child.log.read_text(errors="replace")
         why = why_refused(words) or f"the SuperNode ended: {child.last_words()}"
-        if why != told:
-            say(f"{why}; trying again")
-        told = why
-        time.sleep(wait_s)
-        wait_s = min(WAIT_S[1], 2 * wait_s)
-        child.log.write_bytes(b"")  # what is read next time is of the next start
-        node.start_node(processes, scratch, scratch)
+        child.log.write_bytes(b"")
+        return why
 
 
 def _echo(log: Path, heard: int, say: Callable[[str], None]) -> int:

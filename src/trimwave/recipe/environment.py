@@ -193,7 +193,8 @@ class Environment:
         else:
             gains = channel.gains(round_index, self.config.cell.num_clients)
             heard = self._cell(self._snr(gains), num_samples)
-        heard = replace(heard, **seen.fields)
+        found: dict[str, Any] = {**seen.fields}
+        heard = replace(heard, **found)
         present = self.present(round_index, clock_s, seen)
         if present is not None:
             heard = heard.take(present.clients)
