@@ -9,7 +9,6 @@ import os
 import shutil
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -21,7 +20,13 @@ from trimwave.base.errors import RunError, one_line
 from trimwave.net.device import Settings
 from trimwave.net.host import FOLDER
 from trimwave.net.order import Order
-from trimwave.net.processes import Processes, flower_env, free_port, wait_for_port
+from trimwave.net.processes import (
+    Processes,
+    flower_env,
+    free_port,
+    scratch_folder,
+    wait_for_port,
+)
 from trimwave.net.worker import argv_of
 
 START_S = 120.0
@@ -239,16 +244,12 @@ def serve(
 
 @contextmanager
 def _listening() -> Iterator[tuple[socket.socket, Path]]:
-    folder = Path(tempfile.mkdtemp(prefix="trimwave-"))
-    path = folder / "events.sock"
-    try:
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(str(path))
-            listener.listen(1)
-            listener.settimeout(1.0)
-            yield listener, path
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with scratch_folder() as folder, socket.socket(socket.AF_UNIX) as listener:
+        path = folder / "events.sock"
+        listener.bind(str(path))
+        listener.listen(1)
+        listener.settimeout(1.0)
+        yield listener, path
 
 
 def _heard(
@@ -327,24 +328,20 @@ def run_on_loopback(
         If the run ends in an error.
     """
     own = folder.absolute() / FOLDER
-    sockets = Path(tempfile.mkdtemp(prefix="trimwave-"))
     threads = max(1, len(os.sched_getaffinity(0)) // num_clients)
-    try:
-        with Processes(own / "logs") as processes:
-            link = Superlink(port=free_port())
-            nodes = [
-                Node(
-                    settings=Settings(name=str(k), cache=own / "clients" / str(k)),
-                    superlink=link.address,
-                )
-                for k in range(num_clients)
-            ]
-            fleet = Fleet(processes, nodes, sockets, threads)
-            fleet.start()
-            server = Server(processes, link, sockets / "superlink")
-            order = Order(folder=str(folder.absolute()), config=config, resume=False)
-            serve(server, order, told, fleet.mend)
-    finally:
-        shutil.rmtree(sockets, ignore_errors=True)
+    with scratch_folder() as scratch, Processes(own / "logs") as processes:
+        link = Superlink(port=free_port())
+        nodes = [
+            Node(
+                settings=Settings(name=str(k), cache=own / "clients" / str(k)),
+                superlink=link.address,
+            )
+            for k in range(num_clients)
+        ]
+        fleet = Fleet(processes, nodes, scratch, threads)
+        fleet.start()
+        server = Server(processes, link, scratch / "superlink")
+        order = Order(folder=str(folder.absolute()), config=config, resume=False)
+        serve(server, order, told, fleet.mend)
     for leftover in ("clients", "blobs"):
         shutil.rmtree(own / leftover, ignore_errors=True)

@@ -6,7 +6,9 @@ word was killed.
 """
 
 import json
+import os
 import socket
+import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -56,6 +58,9 @@ class Events:
         if path:
             self._stream = socket.socket(socket.AF_UNIX)
             self._stream.connect(path)
+            threading.Thread(
+                target=_end_with, args=(self._stream.dup(),), daemon=True
+            ).start()
 
     def tell(self, kind: str, value: object) -> None:
         """Tell one thing: ``record``, ``client``, ``say``, ``plan``, ``end``, ..."""
@@ -65,5 +70,15 @@ class Events:
             return
         try:
             self._stream.sendall(line.encode())
-        except OSError:  # the launcher is gone, and will end this process if it may
+        except OSError:  # the launcher is gone, and this process will be
             self._stream = None
+
+
+def _end_with(stream: socket.socket) -> None:
+    """End this process once its launcher is gone: another may write its folder.
+
+    What it was writing is whole or not there.
+    """
+    while stream.recv(1):
+        pass
+    os._exit(1)

@@ -6,13 +6,15 @@ is killed by the system should this process be: nothing is left on the machine.
 
 import ctypes
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +27,9 @@ GRACE_S = 5.0
 """How long a process may take to end when it is asked to."""
 
 MOST_LOG_LINES = 4
+
+SCRATCH = "trimwave-run-"
+"""How folders of sockets begin."""
 
 
 def flower_env(home: Path) -> dict[str, str]:
@@ -43,6 +48,24 @@ def flower_env(home: Path) -> dict[str, str]:
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
         "PYTHONUNBUFFERED": "1",
     }
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Have a folder of short path, for sockets; it goes, and with it killed ones'.
+
+    Its name has the number of this process, so that one that is no more is known.
+    """
+    root = Path(tempfile.gettempdir())
+    for left in root.glob(f"{SCRATCH}*-*"):
+        number = left.name.removeprefix(SCRATCH).partition("-")[0]
+        if number.isdecimal() and not Path(f"/proc/{number}").exists():
+            shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass(frozen=True)

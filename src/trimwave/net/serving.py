@@ -3,10 +3,9 @@
 import ipaddress
 import os
 import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from trimwave.net.device import Settings
 from trimwave.net.host import FOLDER
 from trimwave.net.launch import Node, Server, Superlink, Told, serve
 from trimwave.net.order import Order
-from trimwave.net.processes import Processes
+from trimwave.net.processes import Processes, scratch_folder
 from trimwave.net.refusals import why_refused, why_unreachable
 from trimwave.net.register import register_clients
 
@@ -109,7 +108,7 @@ def serve_run(
             "--enable-supernode-auth",
         ]
         connection = f'root-certificates = "{credentials.ca}"'
-    with _scratch() as scratch, Processes(own / "logs") as processes:
+    with scratch_folder() as scratch, Processes(own / "logs") as processes:
         link = Superlink(
             host=listening.host,
             port=listening.port,
@@ -147,15 +146,6 @@ def _join_line(listening: Listening) -> str:
     return f"trimwave join {host}{port} --data FOLDER{own}{loose}"
 
 
-@contextmanager
-def _scratch() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="trimwave-"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def join_run(
     address: str,
     settings: Settings,
@@ -186,7 +176,7 @@ def join_run(
     if ca is not None and key is not None:
         check_client(ca, key)
     threads = len(os.sched_getaffinity(0))
-    with _scratch() as scratch, Processes(settings.cache / "logs") as processes:
+    with scratch_folder() as scratch, Processes(settings.cache / "logs") as processes:
         node = Node(settings=settings, superlink=address, options=options)
         node.start_worker(processes, scratch, threads)
         _Kept(node, processes, scratch, threads, say).keep_up()

@@ -1,0 +1,143 @@
+"""Runs over Flower in real processes on this machine: slow, and nothing may be left."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tiny_run import make_config, write_toml
+
+pytestmark = pytest.mark.slow
+
+LONGEST_S = 400
+"""A run takes 40 s on two idle cores."""
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("loopback")
+    os.environ.setdefault("TRIMWAVE_CACHE", str(folder / "cache"))
+    changes = ["cell.num_clients=2", "rounds=2", "data.num_train=16"]
+    return write_toml(folder / "tiny.toml", make_config(folder, changes=changes))
+
+
+def start(*arguments, folder):
+    """Start a command of ours with its output in a file."""
+    argv = [sys.executable, "-m", "trimwave", *map(str, arguments)]
+    with (folder.parent / f"{folder.name}.log").open("ab") as log:
+        return subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True)
+
+
+def said(folder):
+    return (folder.parent / f"{folder.name}.log").read_text()
+
+
+def run(*arguments, folder):
+    process = start(*arguments, folder=folder)
+    assert process.wait(LONGEST_S) == 0, said(folder)
+
+
+def records_of(folder):
+    lines = (folder / "rounds.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def losses(folder):
+    return [
+        value
+        for record in records_of(folder)
+        for name, value in record.items()
+        if "loss" in name
+        for value in (value if isinstance(value, list) else [value])
+    ]
+
+
+def processes_of(folder):
+    """Return the command lines of processes that name a folder, or serve a run."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if str(folder) in line and int(path.parent.name) != os.getpid():
+            found.append(line)
+    return found
+
+
+def wait_until(condition, what):
+    ends_s = time.monotonic() + LONGEST_S
+    while not condition():
+        assert time.monotonic() < ends_s, what
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def here(recipe):
+    folder = recipe.parent / "here"
+    run("run", recipe, "--out", folder, folder=folder)
+    return folder
+
+
+def test_over_flower_as_in_one_process(recipe, here, tmp_path):
+    folder = tmp_path / "far"
+    run("run", recipe, "--backend", "flower", "--out", folder, folder=folder)
+    assert losses(folder) == pytest.approx(losses(here), rel=1e-6)
+    far, near = records_of(folder), records_of(here)
+    assert [one.get("plan") for one in far] == [one.get("plan") for one in near]
+    assert not processes_of(folder)
+    assert json.loads((folder / "manifest.json").read_text())["backend"] == "flower"
+
+
+def test_a_killed_run_goes_on_and_ends_alike(recipe, here, tmp_path):
+    folder = tmp_path / "far"
+    process = start(
+        "run", recipe, "--backend", "flower", "--out", folder, folder=folder
+    )
+    wait_until(
+        lambda: (folder / "checkpoints" / "round-0000").exists(), "no round 0 in time"
+    )
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    wait_until(lambda: not processes_of(folder), "processes outlive their launcher")
+    run("run", "--resume", folder, folder=folder)
+    assert losses(folder) == pytest.approx(losses(here), rel=1e-6)
+    assert not processes_of(folder)
+
+
+@pytest.mark.parametrize("victim", ["trimwave.net.worker", "flower-superlink"])
+def test_what_dies_is_started_again(recipe, here, tmp_path, victim):
+    folder = tmp_path / "far"
+    process = start(
+        "run", recipe, "--backend", "flower", "--out", folder, folder=folder
+    )
+    wait_until(
+        lambda: (folder / "checkpoints" / "round-0000").exists(), "no round 0 in time"
+    )
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+    lines = {
+        int(pid): Path(f"/proc/{pid}/cmdline").read_bytes().decode()
+        for pid in children.split()
+    }
+    struck = next(pid for pid, line in lines.items() if victim in line)
+    os.kill(struck, signal.SIGKILL)
+    assert process.wait(LONGEST_S) == 0, said(folder)
+    assert losses(folder) == pytest.approx(losses(here), rel=1e-6)
+    assert len(records_of(folder)) == 3
+
+
+def test_split_lora_is_refused(recipe, tmp_path):
+    folder = tmp_path / "far"
+    process = start(
+        *("run", recipe, "--backend", "flower", "--method", "split_lora"),
+        *("--out", folder),
+        folder=folder,
+    )
+    assert process.wait(LONGEST_S) == 2
+    assert re.search(r"error: method `split_lora` runs the blocks at", said(folder))
+    assert not folder.exists()
