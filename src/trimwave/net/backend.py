@@ -19,6 +19,7 @@ from trimwave.base.errors import RunError
 from trimwave.decision.plan import Plan
 from trimwave.lm.admit import admit
 from trimwave.lm.train.client import Update
+from trimwave.net.heard import spent_of, words
 from trimwave.net.letter import Letter
 from trimwave.net.members import Member
 from trimwave.net.parcels import Packer, Parcel
@@ -129,16 +130,17 @@ class NetBackend:
             if isinstance(found, Letter) and "error" not in found.head:
                 now_s = time.monotonic()
                 timing = {
-                    **found.head.get("spent", {}),
+                    **spent_of(found.head),
                     "asked_at_s": started,
                     "answered_at_s": now_s,
                     "answer_s": now_s - started,
                     "attempts": attempt + 1,
                 }
                 return self._update(member, head, found, timing)
-            why = found.why if isinstance(found, Lost) else str(found.head["error"])
-            if isinstance(found, Letter) and not self._roll.rejoin(member, found):
-                return _Answer(why=why)
+            why = found.why if isinstance(found, Lost) else words(found.head["error"])
+            if isinstance(found, Letter):
+                if not self._roll.rejoin(member, found, ends_s):
+                    return _Answer(why=why)
             if time.monotonic() >= ends_s:
                 break
         return _Answer(why=why)
@@ -173,7 +175,8 @@ class NetBackend:
         for name in ("run", "round", "number"):
             wanted = self._roll.run if name == "run" else head[name]
             if said.get(name) != wanted:
-                why = f"it answered for {name} {said.get(name)!r}, not {wanted!r}"
+                other = words(repr(said.get(name)))
+                why = f"it answered for {name} {other}, not {wanted!r}"
                 return _Answer(why=why, timing=timing)
         try:
             update = Update(
@@ -182,8 +185,15 @@ class NetBackend:
                 train_loss=float(said["train_loss"]),
                 num_samples=int(said["num_samples"]),
             )
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            return _Answer(why=f"its update cannot be read: {error}", timing=timing)
+        except (
+            SafetensorError,
+            KeyError,
+            TypeError,
+            ValueError,
+            OverflowError,
+        ) as error:
+            why = f"its update cannot be read: {words(error)}"
+            return _Answer(why=why, timing=timing)
         timing["up_bytes"] = len(answer.body)
         timing["memory_bytes"] = said.get("memory_bytes")
         return _Answer(update=update, timing=timing)

@@ -41,7 +41,7 @@ def letter_of(content: RecordDict) -> Letter:
         head = json.loads(str(content[HEAD]["json"]))
         record: Any = content[BODY] if BODY in content else None
         body = record[BODY].data if record is not None else b""
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"a message without {error}") from None
     if not isinstance(head, dict):
         raise ValueError("a message whose head is no table")

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from trimwave.base.errors import InputError, RunError
-from trimwave.base.units import BITS_PER_BYTE, FloatArray
+from trimwave.base.units import FloatArray
 from trimwave.decision.plan import Plan
+from trimwave.net.heard import number, profile_of, rates_of, rows_of, spent_of, words
 from trimwave.net.letter import Letter
 from trimwave.net.members import Member, Seats
 from trimwave.net.post import Lost, Post
@@ -31,9 +32,6 @@ JOIN_S = 600.0
 
 AGAIN_S = 10.0
 """Until a node whose answer was lost is asked to join again."""
-
-FEWEST_BYTES = 1 << 18
-"""Least that a download must carry for its rate to count."""
 
 NOT_JOINED = "has not joined"
 """In a device's answer: it was begun anew and knows nothing of the run."""
@@ -137,14 +135,14 @@ class Roll:
     def _is_there(self, number: int) -> bool:
         return number in self.members and self.members[number].node in self._nodes
 
-    def rejoin(self, member: Member, answer: Letter) -> bool:
+    def rejoin(self, member: Member, answer: Letter, ends_s: float) -> bool:
         """Have a device that lost what it was told join again; whether it is worth it.
 
         Any other error of its is one that asking again does not mend.
         """
         if NOT_JOINED not in str(answer.head.get("error")):
             return False
-        self._join(member.node, self._nodes.get(member.node, ""))
+        self._join(member.node, self._nodes.get(member.node, ""), ends_s)
         return True
 
     def num_samples(self, number: int) -> int:
@@ -221,11 +219,11 @@ class Roll:
                 self.members[k].away = why
         for k in counted:
             spent = timings[k]
-            found = _rates(spent)
+            found = rates_of(spent)
             if spent["train_s"] > 0:
                 found["speed_flops_per_s"] = float(plan.flops[k]) / spent["train_s"]
-            if spent.get("memory_bytes"):
-                found["memory_bytes"] = float(spent["memory_bytes"])
+            if memory_bytes := number(spent["memory_bytes"]):
+                found["memory_bytes"] = memory_bytes
             self.members[k].measure(found)
 
     def _told(self, node: int) -> dict[str, Any]:
@@ -253,34 +251,34 @@ class Roll:
                     target=self._join, args=(node, nodes[node]), daemon=True
                 ).start()
 
-    def _join(self, node: int, key: str) -> None:
+    def _join(self, node: int, key: str, ends_s: float = float("inf")) -> None:
         """Have a node join; refuse it if it is none of ours."""
         try:
-            answer = self._joined(node)
-            said = answer.head
+            said = self._joined(node, ends_s).head
             if "error" in said:
-                raise InputError(str(said["error"]))
-            number = self.seats.seat(str(said["name"]), key if self.keyed else "")
-            rows = said["num_samples"]
+                raise InputError(words(said["error"]))
+            name, rows = words(said.get("name")), rows_of(said)
+            found = {**profile_of(said), **rates_of(spent_of(said))}
+            seat = self.seats.seat(name, key if self.keyed else "")
             with self._change:
-                member = self.members.setdefault(
-                    number, Member(number, str(said["name"]), node, rows)
-                )
+                member = self.members.setdefault(seat, Member(seat, name, node, rows))
+                if member.node != node:  # else two of one name take turns for ever
+                    self._not_before_s[member.node] = float("inf")
                 member.node, member.num_samples = node, rows
-                member.measure({**said["profile"], **_rates(said["spent"])})
+                member.measure(found)
                 self._change.notify_all()
-            self.say(f"client {number} ({member.name}) joined")
-        except (InputError, ConnectionError, KeyError, TypeError) as error:
+            self.say(f"client {seat} ({name}) joined")
+        except (InputError, ConnectionError) as error:
             again_s = AGAIN_S if isinstance(error, ConnectionError) else float("inf")
             self._not_before_s[node] = time.monotonic() + again_s
             self.say(f"node {node} did not join: {error}")
         finally:
             self._joining.discard(node)
 
-    def _joined(self, node: int) -> Letter:
+    def _joined(self, node: int, ends_s: float) -> Letter:
         head = {**self.join, "op": "join", "run": self.run, **self._told(node)}
         name = self.post.send(node, Letter(head), "join")
-        ends_s = time.monotonic() + JOIN_S
+        ends_s = min(ends_s, time.monotonic() + JOIN_S)
         while time.monotonic() < ends_s:
             answer = self.post.reply(name)
             if isinstance(answer, Lost):
@@ -288,12 +286,4 @@ class Roll:
             if answer is not None:
                 return answer
             time.sleep(WATCH_S / 2)
-        raise ConnectionError(f"no answer within {JOIN_S:g} s")
-
-
-def _rates(spent: Mapping[str, Any]) -> dict[str, float]:
-    """Return the rate of a download that was long enough to tell [bit/s]."""
-    if spent.get("fetched_bytes", 0) < FEWEST_BYTES or spent["fetch_s"] <= 0:
-        return {}
-    bits = spent["fetched_bytes"] * BITS_PER_BYTE
-    return {"rate_down_bps": bits / spent["fetch_s"]}
+        raise ConnectionError("no answer in time")
