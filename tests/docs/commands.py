@@ -138,7 +138,7 @@ def _stop_before_a_fetch(name: str, console: object) -> None:
 
 def _begin(verb: str, folder: Path) -> None:
     """Leave in a folder what a command that was stopped leaves there."""
-    if verb in ("run", "serve"):
+    if verb == "run":
         recipe, _, _ = folder.name.partition("-")
         config = arguments.load(recipe, ())
         assert folder.name == f"{config.name}-{run_name(config)}"
