@@ -29,7 +29,6 @@ ORDER = (
     "lm.train",
     "lm",
     "net.blobs",
-    "net.links",
     "net",
     "report",
     "api",

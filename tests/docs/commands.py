@@ -27,6 +27,7 @@ from trimwave.cli import arguments
 from trimwave.cli import measure as measuring
 from trimwave.methods import parse_method
 from trimwave.model.names import KNOWN_MODELS
+from trimwave.net.keys import make_ca, make_client_key, make_server_certificate
 from trimwave.runs.comparison import Comparison, run_name
 from trimwave.runs.records import Run
 
@@ -52,7 +53,10 @@ def stop(*_: object, **__: object) -> None:
     raise Stopped
 
 
-NAMES = (["export"], ["keys", "server"], ["keys", "client"])
+NETWORK = ("serve", "join", "profile")
+"""Commands of a run over a network."""
+
+NAMES = (["join"], ["keys"], ["export"], ["keys", "server"], ["keys", "client"])
 """Commands that need an argument, when a page only names them."""
 
 WRITERS = dict.fromkeys(
@@ -80,12 +84,18 @@ def run_trimwave(
     patch.setattr(warnings, "showwarning", warnings.showwarning)  # `main` sets it
     patch.setenv("COLUMNS", "80")
     patch.setattr(training, "run_all", _stop_before_training)
+    patch.setattr(training, "_run_over_flower", _stop_before_a_server)
     patch.setattr(measuring, "_measured", stop)
+    if words[1] in NETWORK:
+        _leave_keys(words)
+        patch.setattr("trimwave.net.serving.join_run", stop)
+        patch.setattr("trimwave.net.profile.profile_here", stop)
     if not whole:
         patch.setattr(sweeping, "run_sweep", _stop_before_a_sweep)
     patch.setitem(sys.modules, FETCH, types.SimpleNamespace(fetch=_stop_before_a_fetch))
     if words[1:] in NAMES:  # in a table
         words.append("--help")
+        patch.setattr(sys, "argv", words)
     elif words[1] == "export":
         _leave_rounds(Path(words[2]))
         patch.setitem(sys.modules, EXPORT, types.SimpleNamespace(**WRITERS))
@@ -98,6 +108,22 @@ def _stop_before_training(runs: Any, *_: object, **__: object) -> None:
     for config in runs.values():
         parse_method(config.method, config.options)
     raise Stopped
+
+
+def _stop_before_a_server(folder: Path, config: Any, *_: object) -> None:
+    parse_method(config.method, config.options)
+    raise Stopped
+
+
+def _leave_keys(words: Sequence[str]) -> None:
+    """Leave the keys and rows that a command names."""
+    if "--keys" in words or "--ca" in words:
+        folder = Path("keys")
+        make_ca(folder)
+        make_server_certificate(folder, ["fl.example.org"])
+        make_client_key(folder, "ward-1")
+    if "--data" in words:
+        Path(words[words.index("--data") + 1]).write_text("")
 
 
 def _stop_before_a_sweep(asked: Any, folder: Path, jobs: int, told: object) -> None:
