@@ -99,7 +99,7 @@ class Device:
 
     def _join(self, head: Mapping[str, Any]) -> Letter:
         spent = Spent()
-        self._fetch(self._files(head), head, spent)
+        self._fetch(files_to_join(head), head, spent)
         write_atomic(self._settings.cache / KIT, json.dumps(head).encode())
         joined = self._joined(head)
         own = joined.own_rows
@@ -183,12 +183,9 @@ class Device:
             base=kit.base(load_file(self._path(head["shell"][0]))),
             tokenizer=tokenizer,
             own_rows=self._own_rows(kit, tokenizer),
-            digests=frozenset(digest for digest, _ in self._files(head)),
+            digests=frozenset(digest for digest, _ in files_to_join(head)),
         )
         return self._run
-
-    def _files(self, head: Mapping[str, Any]) -> list[Sequence[Any]]:
-        return [head["shell"], *(one[1:] for one in head["tokenizer"])]
 
     def _tokenizer_folder(self, head: Mapping[str, Any]) -> Path:
         folder = self._settings.cache / "tokenizer"
@@ -234,6 +231,11 @@ class Device:
         if path is None:
             raise RunError(f"blob {digest[:12]} is not there")
         return path
+
+
+def files_to_join(head: Mapping[str, Any]) -> list[Sequence[Any]]:
+    """Return digest and size of each blob that a device joins by."""
+    return [head["shell"], *(one[1:] for one in head["tokenizer"])]
 
 
 @dataclass

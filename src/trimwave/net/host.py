@@ -23,6 +23,7 @@ from trimwave.lm.workbench import Workbench, build_workbench
 from trimwave.net.backend import NetBackend
 from trimwave.net.blobs.route import BlobServer
 from trimwave.net.blobs.store import BlobStore
+from trimwave.net.device import files_to_join
 from trimwave.net.members import Member, Seats
 from trimwave.net.order import Events, Order
 from trimwave.net.parcels import Packer
@@ -112,6 +113,7 @@ def opened(
     store = BlobStore(own / "blobs", config.net.mirror or None)
     tls = (order.certificate, order.key) if order.certificate else None
     with BlobServer(store.folder, host=order.host, port=order.port, tls=tls) as route:
+        join = _join_letter(bench, scheme, store)
         roll = Roll(
             run=_run_id(own / "run"),
             post=post,
@@ -120,7 +122,7 @@ def opened(
                 config.cell.num_clients,
                 Environment.from_config(config).facts.get("client_ids"),
             ),
-            join=_join_letter(bench, scheme, store),
+            join=join,
             where=Address(
                 route=order.route or f"{route.url}/blobs",
                 urls=[config.net.mirror_url or config.net.mirror]
@@ -150,6 +152,7 @@ def opened(
             bits_per_param=config.model.bits_per_param,
             store=store,
             quota_params=quota,
+            joins={digest for digest, _ in files_to_join(join)},
         )
         yield NetBackend(
             server,

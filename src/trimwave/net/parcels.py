@@ -6,7 +6,7 @@ not. A pruned emulator is cut into slices at borders that all clients share, so 
 keeps more has the others' slices too, and that a slice held already is not sent again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,6 +73,8 @@ class Packer:
     store: BlobStore
     quota_params: int
     """What a client keeps of the emulator between rounds; 0 = nothing."""
+    joins: Collection[str] = ()
+    """Digests of what a device joins by, which stays: one may come at any time."""
     borders: dict[int, set[int]] = field(default_factory=dict)
     """Sizes that each client was sent and keeps, as further borders of its slices."""
     _slices: dict[tuple[int, int, int], Blob] = field(default_factory=dict)
@@ -130,10 +132,14 @@ class Packer:
         )
 
     def keep_only(self, parcels: Sequence[Parcel]) -> None:
-        """Drop blobs that neither a parcel nor who keeps slices may ask for."""
-        wanted = set[str]().union(*(one.digests for one in parcels))
-        kept = {blob.digest for blob in self._slices.values()}
-        self.store.keep_only(wanted | (kept if self.quota_params else set()))
+        """Drop blobs that no parcel, nobody who joins or keeps slices may ask for."""
+        wanted = {*self.joins}.union(*(one.digests for one in parcels))
+        if self.quota_params:
+            wanted |= {blob.digest for blob in self._slices.values()}
+        self.store.keep_only(wanted)
+        self._slices = {
+            k: one for k, one in self._slices.items() if one.digest in wanted
+        }
         parts = self._parts.items()
         self._parts = {key: one for key, one in parts if one[0].digest in wanted}
 
