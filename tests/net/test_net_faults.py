@@ -317,25 +317,30 @@ def test_two_devices_of_one_name_take_no_turns(bench, tmp_path):
         assert sorted(asked) == [100, 102, 201]
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"profile": None},
-        {"profile": {"speed_flops_per_s": float("nan"), "memory_bytes": 1}},
-        {"num_samples": -3},
-        {"num_samples": "many"},
-    ],
-)
-def test_who_joins_with_nonsense_is_left_out(bench, tmp_path, fields):
-    own, post = make_cell(bench, tmp_path, "net.absence_s=0.5")
-    post.harm = lambda node, letter, answer: (
-        says(**fields)(letter, answer) if node == BAD else answer
+NONSENSE = [
+    {"profile": None},
+    {"profile": {"speed_flops_per_s": float("nan"), "memory_bytes": 1}},
+    {"profile": {"speed_flops_per_s": 10**400, "memory_bytes": 1}},
+    {"num_samples": -3},
+    {"num_samples": "many"},
+    {"name": "x" * 9999},
+]
+
+
+@pytest.mark.parametrize("node", range(300, 300 + len(NONSENSE)))
+def test_who_joins_with_nonsense_is_left_out(cell, node):
+    cell.post.harm = lambda _, letter, answer: says(**NONSENSE[node - 300])(
+        letter, answer
     )
-    warned = pytest.warns(UserWarning, match="2 of 3 clients joined")
-    with warned, served(own, "jcpba", tmp_path, post) as (_, far, told):
-        assert far.look().ready.tolist() == [True, False, True]
-    lines = [line for kind, line in told if kind == "say"]
-    assert sum("node 101 did not join: it " in line for line in lines) == 1
+    cell.post.devices[node] = Device(Settings(name="1", cache=cell.folder / "odd"))
+    ends_s = time.monotonic() + 60
+    while not (lines := [str(x) for _, x in cell.told if f"node {node} " in str(x)]):
+        assert time.monotonic() < ends_s
+        time.sleep(0.01)
+    assert_short_match("did not join: (it|client) ", lines[0])
+    exchange = cell.exchange()
+    assert not exchange.missing
+    counts_only(cell, exchange, (0, 1, 2))
 
 
 def test_a_missed_quorum_is_one_error_and_no_round(bench, tmp_path):
