@@ -110,7 +110,9 @@ def test_a_killed_run_goes_on_and_ends_alike(recipe, here, tmp_path):
     assert not processes_of(folder)
 
 
-@pytest.mark.parametrize("victim", ["trimwave.net.worker", "flower-superlink"])
+@pytest.mark.parametrize(
+    "victim", ["trimwave.net.worker", "flower-supernode", "flower-superlink"]
+)
 def test_what_dies_is_started_again(recipe, here, tmp_path, victim):
     folder = tmp_path / "far"
     process = start(

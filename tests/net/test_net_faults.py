@@ -4,6 +4,7 @@ import json
 import re
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -377,3 +378,14 @@ def test_an_absent_client_is_planned_without_and_taken_back(bench, tmp_path):
         None,
         None,
     ]
+
+
+def test_no_deadline_is_kept_by_a_clock_that_jumps():
+    """The time of day is read for certificates, and for which blob was used last."""
+    folder = Path(roll.__file__).parent
+    readers = {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*.py")
+        if re.search(r"\btime\.time|datetime|from time import", path.read_text())
+    }
+    assert readers == {"blobs/cache.py", "credentials.py", "keys.py"}
