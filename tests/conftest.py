@@ -94,6 +94,13 @@ SAMPLED = {
     "test_the_most_within_a_band_and_the_least_band_are_duals": ("all", "base"),
     "test_zeros_are_as_good_as_cuts": ("llama", "gpt2"),
     "test_variants_with_a_noise_density": (),
+    "test_letters_give_the_same_run": ("llama-jcpba]", "gpt2-lora"),
+    "test_what_is_held_is_not_sent_again": ("gpt2-a",),
+    "test_nothing_is_kept_where_the_recipe_says_so": (),
+    "test_a_wrong_answer_does_not_count": ("another round", "nan", "NaN", "norm"),
+    "test_who_joins_with_nonsense_is_left_out": ("300",),
+    "test_what_a_client_says_of_itself_breaks_nothing": ("0]",),
+    "test_two_devices_of_one_name_take_no_turns": (),
 }
 """Costly tests, by what the names of those cases have that are no slow ones."""
 
