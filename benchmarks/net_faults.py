@@ -125,7 +125,7 @@ class Phases:
 
     @staticmethod
     def joining(run):
-        """The server asks its clients to join."""
+        """Say whether the server asks its clients to join."""
         return (run.net / "run").exists()
 
     @staticmethod
@@ -135,7 +135,7 @@ class Phases:
 
     @staticmethod
     def training(run):
-        """A client has fetched blobs of round 1: it trains for two seconds."""
+        """Say whether a client has fetched blobs of round 1: it trains for 2 s."""
         joined = run.kit() and run.records() == [0]
         if not hasattr(run, "joined_blobs"):
             if joined:
@@ -145,12 +145,12 @@ class Phases:
 
     @staticmethod
     def upload(run):
-        """A client has trained: its update travels, the server aggregates."""
+        """Say whether a client has trained: its update travels."""
         return run.trained()
 
     @staticmethod
     def checkpoint(run):
-        """The line of round 1 is written, its checkpoint is being made."""
+        """Say whether round 1 has its line, and its checkpoint is being made."""
         return len(run.records()) == 2
 
 
