@@ -130,7 +130,7 @@ class Phases:
 
     @staticmethod
     def dispatch(run):
-        """Round 0 is saved: round 1 is planned and sent."""
+        """Tell whether round 0 is saved, so that round 1 is planned and sent."""
         return (run.folder / "checkpoints" / "round-0000").exists()
 
     @staticmethod
@@ -208,11 +208,11 @@ def killed(victim, phase):
 
 
 def spoilt(side, how):
-    """Return what alters or deletes a blob at a side before the second round."""
+    """Return what alters or deletes all blobs at a side before the second round."""
 
     def strike(run):
         process = run.start()
-        wait_for(lambda: Phases.dispatch(run), process, "round 0")
+        wait_for(lambda: Phases.upload(run), process, "upload")
         folder = run.net / ("blobs" if side == "server" else "clients/0")
         blobs = [one for one in folder.glob("*") if len(one.name) == 64]
         for blob in blobs:
@@ -264,7 +264,7 @@ def rows():
     for side in ("server", "client"):
         for how in ("altered", "deleted"):
             name = f"blobs {how} at the {side}"
-            found.append(Row(name, "dispatch", spoilt(side, how), may_fail=True))
+            found.append(Row(name, "upload", spoilt(side, how), may_fail=True))
     for what in ("run", "cache"):
         found.append(Row(f"full disk: {what}", "all", full_disk(what), may_fail=True))
     return found
@@ -313,12 +313,29 @@ def judged(row, run, process, unbroken):
         print(f"   {said.splitlines()[-1][:300]}", flush=True)
         if not row.may_fail or len(errors) != 1:
             wrong.append(f"exit {code}: {said[-600:]}")
-        return outcome, 0, twice, "-", "; ".join(wrong)
+            return outcome, "-", twice, "-", "; ".join(wrong)
+        if resumed(run):
+            wrong.append(f"not resumed: {run.log.read_text()[-600:]}")
+            return outcome, "-", twice, "-", "; ".join(wrong)
+        outcome += ", then resumed"
+        records = run.records()
+        twice = len(records) - len({*records})
     lost = ROUNDS + 1 - len({*records})
     same = difference(run.folder, unbroken)
     if lost or twice or same != "bit for bit":
         wrong.append("not the unbroken run's")
     return "finished", lost, twice, same, "; ".join(wrong)
+
+
+def resumed(run):
+    """Mend a disk that was full, and go on; the exit status."""
+    if mounted := getattr(run, "mounted", None):
+        mount = ["mount", "-o", "remount,size=64m", str(mounted)]
+        subprocess.run(mount, check=True)
+    arguments = ("run", "--resume", str(run.folder))
+    if not (run.folder / "manifest.json").exists():
+        arguments = ()
+    return run.start(*arguments).wait(LONGEST_S)
 
 
 @contextmanager
