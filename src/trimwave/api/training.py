@@ -190,7 +190,8 @@ def _run_over_flower(
 
         plain = config.to_dict()
         if listening is None:
-            run_on_loopback(folder, plain, config.cell.num_clients, told)
+            names = Environment.from_config(config).facts.get("client_ids", ())
+            run_on_loopback(folder, plain, config.cell.num_clients, told, names)
         else:
             serve_run(folder, plain, listening, told)
     return Run.open(folder).records()

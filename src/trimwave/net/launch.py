@@ -137,6 +137,9 @@ class Node:
     """One client's processes: a SuperNode and the warm worker beside it."""
 
     settings: Settings
+    label: str = "0"
+    """Which of this machine's clients it is, for names of files: a client's own name
+    may be any text."""
     superlink: str
     """Address as this client dials it."""
     options: Sequence[str] = ("--insecure",)
@@ -146,7 +149,7 @@ class Node:
     @property
     def name(self) -> str:
         """Of its processes and logs."""
-        return f"client-{self.settings.name}"
+        return f"client-{self.label}"
 
     def start_worker(self, processes: Processes, sockets: Path, threads: int) -> None:
         """Start the worker."""
@@ -168,7 +171,7 @@ class Node:
         processes.start(self.name, argv, flower_env(home / self.name))
 
     def _socket(self, sockets: Path) -> Path:
-        return sockets / f"{self.settings.name}.sock"
+        return sockets / f"{self.label}.sock"
 
 
 @dataclass
@@ -307,7 +310,11 @@ def _lines(
 
 
 def run_on_loopback(
-    folder: Path, config: Mapping[str, Any], num_clients: int, told: Told
+    folder: Path,
+    config: Mapping[str, Any],
+    num_clients: int,
+    told: Told,
+    names: Sequence[str] = (),
 ) -> None:
     """Run with all clients on this machine; everything is taken down at the end.
 
@@ -321,6 +328,8 @@ def run_on_loopback(
         K.
     told : callable
         Told of events.
+    names : sequence of str, optional
+        K ids of the clients, where the recipe has them.
 
     Raises
     ------
@@ -333,7 +342,10 @@ def run_on_loopback(
         link = Superlink(port=free_port())
         nodes = [
             Node(
-                settings=Settings(name=str(k), cache=own / "clients" / str(k)),
+                settings=Settings(
+                    name=names[k] if names else str(k), cache=own / "clients" / str(k)
+                ),
+                label=str(k),
                 superlink=link.address,
             )
             for k in range(num_clients)
