@@ -56,13 +56,8 @@ class PoolBackend:
             )
         done = {k: job.result() for k, job in jobs.items()}
         updates = [
-            Update(
-                client=k,
-                delta=load(delta),
-                train_loss=loss,
-                num_samples=int(self._server.num_samples[k]),
-            )
-            for k, (delta, loss) in done.items()
+            Update(client=k, delta=load(delta), train_loss=loss, num_samples=rows)
+            for k, (delta, loss, rows) in done.items()
         ]
         losses = [done[k][1] if k in done else None for k in range(plan.num_clients)]
         return Exchange(updates=updates, train_loss=losses)
@@ -88,4 +83,4 @@ def _work(method, k, package, submodel, round_index):
     sent, installed = map(load, package)
     update = _clients(method)[k].fine_tune(installed | sent, submodel, round_index)
     delta = {name: value.contiguous() for name, value in update.delta.items()}
-    return save(delta), update.train_loss
+    return save(delta), update.train_loss, update.num_samples

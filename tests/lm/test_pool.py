@@ -3,23 +3,20 @@ from dataclasses import replace
 
 import pytest
 from pool import PoolBackend, start_pool
-from tiny_run import clients, make_bench, make_server, same_tensors, trained_of
+from tiny_run import (
+    METHODS,
+    clients,
+    make_bench,
+    make_server,
+    same_tensors,
+    trained_of,
+)
 
 from trimwave.lm.local import LocalBackend
 from trimwave.methods import parse_method
 from trimwave.recipe.environment import Environment
 from trimwave.runs.records import Run
 from trimwave.runs.rounds import run_rounds
-
-METHODS = (
-    "jcpba",
-    "jcpba:adapter=lora",
-    "fedbiot:initial_steps=1:steps=1",
-    "deft",
-    "lora",
-    "fedqlora:bits=mixed",
-    "split_lora",
-)
 
 
 class OnlyTheProtocol:
@@ -60,7 +57,7 @@ def ran(bench, method, folder, backend_of):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*METHODS, "split_lora"])
 def test_two_processes_give_the_same_run(bench, pool, tmp_path, method):
     if method.startswith("fedqlora"):
         pytest.importorskip("bitsandbytes")

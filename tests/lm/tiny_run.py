@@ -35,6 +35,17 @@ KINDS = {
 }
 
 
+METHODS = (
+    "jcpba",
+    "jcpba:adapter=lora",
+    "fedbiot:initial_steps=1:steps=1",
+    "deft",
+    "lora",
+    "fedqlora:bits=mixed",
+)
+"""One of each kind of sub-model whose blocks run on the device."""
+
+
 def save_model(folder, kind="llama", **changes):
     """Write a random model and the byte tokenizer as a Hugging Face folder."""
     fields = {**SIZES, **KINDS[kind], **changes}

@@ -63,8 +63,6 @@ def served(bench, method, folder, post, **order):
         def tell(self, kind, value):
             told.append((kind, value))
 
-    asked = Order(
-        folder=str(folder), config=bench.config.to_dict(), resume=False, **order
-    )
+    asked = Order(folder=str(folder), config=bench.config.to_dict(), **order)
     with opened(asked, post, Told(), server, bench, server.scheme) as backend:
         yield server, backend, told

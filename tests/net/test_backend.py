@@ -5,7 +5,14 @@ from dataclasses import replace
 
 import pytest
 from near import NearPost, devices_in, served
-from tiny_run import clients, make_bench, make_server, same_tensors, trained_of
+from tiny_run import (
+    METHODS,
+    clients,
+    make_bench,
+    make_server,
+    same_tensors,
+    trained_of,
+)
 
 from trimwave.lm.local import LocalBackend
 from trimwave.methods import parse_method
@@ -14,16 +21,6 @@ from trimwave.recipe.environment import Environment
 from trimwave.recipe.recipe import merge_overrides
 from trimwave.runs.records import Run
 from trimwave.runs.rounds import run_rounds
-
-METHODS = (
-    "jcpba",
-    "jcpba:adapter=lora",
-    "fedbiot:initial_steps=1:steps=1",
-    "deft",
-    "lora",
-    "fedqlora:bits=mixed",
-)
-
 
 HEADERS = 20_000
 """Most bytes that the headers of a client's slices have together here."""

@@ -18,9 +18,9 @@ from trimwave.cli.options import (
     Rounds,
     Seed,
 )
+from trimwave.cli.train import begin
+from trimwave.net import BLOB_PORT, PORT
 from trimwave.report.console import plain_console
-
-PORT, BLOB_PORT = 8180, 8181
 
 Insecure = Annotated[
     bool, typer.Option("--insecure", help="No TLS and no keys beyond this machine.")
@@ -48,7 +48,6 @@ def serve(
     out: Out = None,
 ) -> None:
     """Serve a run to devices that join from other machines."""
-    from trimwave.api.training import Watch, new_run, resume_run
     from trimwave.cli import arguments
 
     try:
@@ -58,21 +57,8 @@ def serve(
 
     named = {"method": method, "model.name": model, "data.source": data}
     changes = arguments.overrides(set_, {**named, "rounds": rounds, "seed": seed})
-    watch = Watch(console=plain_console())
     where = Listening.checked(host, port, blob_port, keys, insecure)
-    if resume is not None:
-        folder = arguments.resumed_folder(resume, out)
-        resume_run(
-            folder,
-            lambda begun: arguments.continued(folder, begun, recipe, changes),
-            watch,
-            "flower",
-            where,
-        )
-    else:
-        config = arguments.load(recipe, changes)
-        arguments.warn_of_idle("run", recipe, changes, config)
-        new_run(config, out, watch, "flower", where)
+    begin(recipe, changes, resume, out, "flower", where)
 
 
 def join(

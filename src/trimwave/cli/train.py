@@ -1,6 +1,8 @@
 """The commands that train: `trimwave run`, `trimwave compare`."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +19,9 @@ from trimwave.cli.options import (
     Seed,
 )
 from trimwave.report.console import plain_console
+
+if TYPE_CHECKING:
+    from trimwave.net.serving import Listening
 
 
 def run(
@@ -38,11 +43,25 @@ def run(
     out: Out = None,
 ) -> None:
     """Fine-tune with one method and record every round."""
-    from trimwave.api.training import Watch, new_run, resume_run
     from trimwave.cli import arguments
 
     named = {"method": method, "model.name": model, "data.source": data}
     changes = arguments.overrides(set_, {**named, "rounds": rounds, "seed": seed})
+    begin(recipe, changes, resume, out, backend)
+
+
+def begin(
+    recipe: str,
+    changes: Sequence[str],
+    resume: Path | None,
+    out: Path | None,
+    backend: str | None,
+    listening: "Listening | None" = None,
+) -> None:
+    """Begin a run, or go on with the one in the folder `resume`."""
+    from trimwave.api.training import Watch, new_run, resume_run
+    from trimwave.cli import arguments
+
     watch = Watch(console=plain_console())
     if resume is not None:
         folder = arguments.resumed_folder(resume, out)
@@ -51,11 +70,12 @@ def run(
             lambda begun: arguments.continued(folder, begun, recipe, changes),
             watch,
             backend,
+            listening,
         )
     else:
         config = arguments.load(recipe, changes)
         arguments.warn_of_idle("run", recipe, changes, config)
-        new_run(config, out, watch, backend or "local")
+        new_run(config, out, watch, backend or "local", listening)
 
 
 def compare(

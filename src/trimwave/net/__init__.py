@@ -2,3 +2,6 @@
 
 The round loop stays `trimwave.runs`; Flower carries messages, and knows the nodes.
 """
+
+PORT, BLOB_PORT = 8180, 8181
+"""Where a server listens unless it is told otherwise: for Flower, and for blobs."""

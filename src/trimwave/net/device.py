@@ -34,6 +34,9 @@ from trimwave.net.profile import free_bytes, measure_device
 KIT = "kit.json"
 """What the device was told when it joined, in its cache folder."""
 
+NOT_JOINED = "this device has not joined the run"
+"""In an answer: it was begun anew and knows nothing of the run."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -168,7 +171,7 @@ class Device:
             except (OSError, ValueError):
                 head = {}
             if head.get("run") != run:
-                raise RunError("this device has not joined the run")
+                raise RunError(NOT_JOINED)
             self._joined(head)
         assert self._run is not None
         return self._run

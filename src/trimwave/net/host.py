@@ -8,6 +8,7 @@ import uuid
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,6 @@ from trimwave.recipe.config import Config
 from trimwave.recipe.environment import Environment
 from trimwave.recipe.recipe import config_from_dict
 from trimwave.runs.holdings import quota_params
-from trimwave.runs.rounds import Backend
 
 FOLDER = "net"
 """In a run's folder: what a network run needs beside records and checkpoints."""
@@ -62,22 +62,14 @@ def _host(order: Order, post: Post, events: Events) -> None:
     refuse_split(config)
     bench = build_workbench(config, lambda line: events.tell("say", line))
     check_runs(bench, [config])
-
-    @contextmanager
-    def over_the_net(
-        server: LmServer, own: Workbench, scheme: Scheme
-    ) -> Iterator[Backend]:
-        with opened(order, post, events, server, own, scheme) as backend:
-            yield backend
-
     run_method(
         bench,
         config,
         folder,
-        resume=order.resume and (folder / "manifest.json").exists(),
+        resume=(folder / "manifest.json").exists(),
         on_record=lambda record: events.tell("record", record),
         backend="flower",
-        backend_of=over_the_net,
+        backend_of=partial(opened, order, post, events),
         lock=folder / FOLDER,
     )
 

@@ -19,6 +19,7 @@ from typing import Any
 from trimwave.base.errors import RunError, one_line
 from trimwave.net.device import Settings
 from trimwave.net.host import FOLDER
+from trimwave.net.nodes import Fleet, Node
 from trimwave.net.order import Order
 from trimwave.net.processes import (
     Processes,
@@ -27,7 +28,6 @@ from trimwave.net.processes import (
     scratch_folder,
     wait_for_port,
 )
-from trimwave.net.worker import argv_of
 
 START_S = 120.0
 """Longest that the SuperLink may take to listen."""
@@ -132,72 +132,6 @@ class Server:
             raise RunError(f"Flower did not start the run: {told}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Node:
-    """One client's processes: a SuperNode and the warm worker beside it."""
-
-    settings: Settings
-    label: str = "0"
-    """Which of this machine's clients it is, for names of files: a client's own name
-    may be any text."""
-    superlink: str
-    """Address as this client dials it."""
-    options: Sequence[str] = ("--insecure",)
-    prefix: Sequence[str] = ()
-    """What its commands are run by, such as in a network of its own."""
-
-    @property
-    def name(self) -> str:
-        """Of its processes and logs."""
-        return f"client-{self.label}"
-
-    def start_worker(self, processes: Processes, sockets: Path, threads: int) -> None:
-        """Start the worker."""
-        path = self._socket(sockets)
-        env = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-        argv = [*self.prefix, *argv_of(path, self.settings)]
-        processes.start(f"{self.name}-worker", argv, env)
-
-    def start_node(self, processes: Processes, sockets: Path, home: Path) -> None:
-        """Start the SuperNode."""
-        told = f"worker='{self._socket(sockets)}'"
-        argv = [
-            *self.prefix,
-            "flower-supernode",
-            *("--superlink", self.superlink, "--port", str(free_port())),
-            *("--node-config", told),
-            *self.options,
-        ]
-        processes.start(self.name, argv, flower_env(home / self.name))
-
-    def _socket(self, sockets: Path) -> Path:
-        return sockets / f"{self.label}.sock"
-
-
-@dataclass
-class Fleet:
-    """All of a run's clients on this machine, kept alive."""
-
-    processes: Processes
-    nodes: Sequence[Node]
-    sockets: Path
-    threads: int
-
-    def start(self) -> None:
-        """Start every client."""
-        for node in self.nodes:
-            node.start_worker(self.processes, self.sockets, self.threads)
-            node.start_node(self.processes, self.sockets, self.sockets)
-
-    def mend(self) -> None:
-        """Start again what ended."""
-        for node in self.nodes:
-            if not self.processes.children[f"{node.name}-worker"].is_running:
-                node.start_worker(self.processes, self.sockets, self.threads)
-            if not self.processes.children[node.name].is_running:
-                node.start_node(self.processes, self.sockets, self.sockets)
-
-
 def serve(
     server: Server, order: Order, told: Told, mend: Callable[[], None] = lambda: None
 ) -> None:
@@ -225,9 +159,8 @@ def serve(
             shutil.rmtree(server.home, ignore_errors=True)
             server.home.mkdir(parents=True)
             server.start()
-            resume = order.resume or (Path(order.folder) / "manifest.json").exists()
             file = server.home / "order.json"
-            replace(order, events=str(path), resume=resume).write(file)
+            replace(order, events=str(path)).write(file)
             server.submit(file)
             end, records = _heard(listener, server, told, mend)
             if end is not None:
@@ -283,7 +216,7 @@ def _accepted(
             stream.settimeout(1.0)
             return stream
         mend()
-        if not server.processes.children["superlink"].is_running:
+        if not server.processes.is_running("superlink"):
             break
     return None
 
@@ -298,7 +231,7 @@ def _lines(
             data = stream.recv(1 << 16)
         except TimeoutError:
             mend()
-            if not server.processes.children["superlink"].is_running:
+            if not server.processes.is_running("superlink"):
                 return
             continue
         except OSError:
@@ -351,9 +284,9 @@ def run_on_loopback(
             for k in range(num_clients)
         ]
         fleet = Fleet(processes, nodes, scratch, threads)
-        fleet.start()
+        fleet.mend()
         server = Server(processes, link, scratch / "superlink")
-        order = Order(folder=str(folder.absolute()), config=config, resume=False)
+        order = Order(folder=str(folder.absolute()), config=config)
         serve(server, order, told, fleet.mend)
     for leftover in ("clients", "blobs"):
         shutil.rmtree(own / leftover, ignore_errors=True)

@@ -24,7 +24,6 @@ class Order:
     folder: str
     """The run's folder, absolute."""
     config: Mapping[str, Any]
-    resume: bool
     events: str = ""
     """Path of the socket that events go to; empty = they are printed."""
     host: str = "127.0.0.1"

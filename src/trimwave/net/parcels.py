@@ -179,11 +179,8 @@ class Packer:
         step = SLICE_BYTES * BITS_PER_BYTE // self.bits_per_param
         wanted = np.arange(int(sizes[0]) + step, int(sizes[-1]), step)
         chosen = sizes[np.unique(np.searchsorted(sizes, wanted))]
-        return {int(sizes[0]), *chosen.tolist(), *self._quota_border}
-
-    @property
-    def _quota_border(self) -> list[int]:
-        return [self.quota_params] if self.quota_params else []
+        borders = {int(sizes[0]), *chosen.tolist(), self.quota_params}
+        return borders - {0}  # no quota is no border
 
     def _units(self, size: int) -> dict[int, tuple[int, int]]:
         return self.ranking.counts(size) if size else {}

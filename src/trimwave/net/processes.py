@@ -126,6 +126,10 @@ class Processes:
         for child in self.children.values():
             child.stop()
 
+    def is_running(self, name: str) -> bool:
+        """Whether one was started and has not ended."""
+        return name in self.children and self.children[name].is_running
+
     def start(self, name: str, argv: Sequence[str], env: Mapping[str, str]) -> Child:
         """Start a process; its output is added to ``<name>.log``.
 

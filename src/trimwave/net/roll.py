@@ -17,6 +17,7 @@ import numpy as np
 from trimwave.base.errors import InputError, RunError
 from trimwave.base.units import FloatArray
 from trimwave.decision.plan import Plan
+from trimwave.net.device import NOT_JOINED
 from trimwave.net.heard import number, profile_of, rates_of, rows_of, spent_of, words
 from trimwave.net.letter import Letter
 from trimwave.net.members import Member, Seats
@@ -32,9 +33,6 @@ JOIN_S = 600.0
 
 AGAIN_S = 10.0
 """Until a node whose answer was lost is asked to join again."""
-
-NOT_JOINED = "has not joined"
-"""In a device's answer: it was begun anew and knows nothing of the run."""
 
 
 @dataclass(frozen=True, kw_only=True)

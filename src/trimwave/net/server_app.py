@@ -34,5 +34,4 @@ def _from_recipe(told: dict[str, str]) -> Order:
     folder = Path(told["out"]).absolute()
     changes = [one for one in told.get("set", "").split(";") if one.strip()]
     config = load_config(find_recipe(told["recipe"]), changes)
-    resume = (folder / "manifest.json").exists()
-    return Order(folder=str(folder), config=config.to_dict(), resume=resume)
+    return Order(folder=str(folder), config=config.to_dict())

@@ -11,17 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from trimwave.base.errors import InputError
+from trimwave.net import BLOB_PORT, PORT
 from trimwave.net.credentials import Credentials, check_client
 from trimwave.net.device import Settings
 from trimwave.net.host import FOLDER
-from trimwave.net.launch import Node, Server, Superlink, Told, serve
+from trimwave.net.launch import Server, Superlink, Told, serve
+from trimwave.net.nodes import Node
 from trimwave.net.order import Order
 from trimwave.net.processes import Processes, scratch_folder
 from trimwave.net.refusals import why_refused, why_unreachable
 from trimwave.net.register import register_clients
-
-PORT, BLOB_PORT = 8180, 8181
-"""Where a server listens unless it is told otherwise: for Flower, and for blobs."""
 
 WAIT_S = (2.0, 30.0)
 """Between two starts of a SuperNode that ended: at first, and at the most."""
@@ -119,7 +118,6 @@ def serve_run(
         order = Order(
             folder=str(folder.absolute()),
             config=config,
-            resume=False,
             host=listening.host,
             port=listening.blob_port,
             route=f"{scheme}://{{host}}:{listening.blob_port}/blobs",
@@ -197,12 +195,12 @@ class _Kept:
     def keep_up(self) -> None:
         """Keep both running, for as long as this process is let."""
         node, children = self.node, self.processes.children
-        log = children[f"{node.name}-worker"].log
+        log = children[node.worker].log
         heard = log.stat().st_size
         while True:
-            if node.name not in children or not children[node.name].is_running:
+            if not self.processes.is_running(node.name):
                 self._start_node()
-            if not children[f"{node.name}-worker"].is_running:
+            if not self.processes.is_running(node.worker):
                 self.say("the worker ended; it is started again")
                 node.start_worker(self.processes, self.scratch, self.threads)
             heard = _echo(log, heard, self.say)
