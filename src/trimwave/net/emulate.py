@@ -15,12 +15,12 @@ from trimwave.net.processes import free_port
 from trimwave.runs.phases import phases_of, read_phases, write_phases
 from trimwave.runs.records import Run
 
-SHAPERS = "auto", "relay", "kernel"
-"""Who shapes the links: ``auto`` = the kernel where it may, else relays."""
-
 
 def links_of(shaper: str, num_clients: int) -> tuple[Links, str]:
-    """Return links, not yet made, and why they are not the kernel's, if they are not.
+    """Return links, not yet made, and why the kernel's cannot be had, if that is so.
+
+    ``relay`` and ``kernel`` are what they are called; ``auto`` is the kernel's where
+    they can be had, else relays.
 
     Raises
     ------
