@@ -84,7 +84,7 @@ def run_trimwave(
     patch.setattr(warnings, "showwarning", warnings.showwarning)  # `main` sets it
     patch.setenv("COLUMNS", "80")
     patch.setattr(training, "run_all", _stop_before_training)
-    patch.setattr(training, "_run_over_flower", _stop_before_a_server)
+    patch.setattr(training, "run_over_network", _stop_before_a_server)
     patch.setattr(measuring, "_measured", stop)
     if words[1] in NETWORK:
         _leave_keys(words)

@@ -1,46 +1,25 @@
 """Runs and comparisons from their folder to their report, printed or quiet."""
 
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
+from trimwave.api.over_network import LOOPBACK, Way, run_over_network
+from trimwave.api.watch import Watch, heard
 from trimwave.base.errors import InputError, MissingExtraError, RunError, nearest
 from trimwave.methods import label_of, parse_method
 from trimwave.recipe.config import Config
 from trimwave.recipe.environment import Environment
 from trimwave.report import closing
 from trimwave.report.console import stopped_hint
-from trimwave.report.progress import RoundProgress
 from trimwave.report.target import Records
 from trimwave.runs.comparison import FILE, Comparison, run_name
 from trimwave.runs.folder import locked, new_folder, quoted
 from trimwave.runs.inputs import require_inputs
 from trimwave.runs.records import Run
-
-if TYPE_CHECKING:
-    from trimwave.net.serving import Listening
-
-OnRound = Callable[[str, dict[str, Any]], None]
-"""Told the label of a method and the record of each of its rounds."""
-
-
-def _unheard(label: str, record: dict[str, Any]) -> None:
-    """Nobody listens."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Watch:
-    """Who is told of progress."""
-
-    console: Console
-    on_round: OnRound = _unheard
-
 
 BACKENDS = ("local", "flower")
 """Where the clients of a run are: in this process, or in processes of their own."""
@@ -62,7 +41,7 @@ def new_run(
     out: Path | None,
     watch: Watch,
     backend: str = "local",
-    listening: "Listening | None" = None,
+    way: Way = LOOPBACK,
 ) -> Finished:
     """Run a config to its end in a folder of its own.
 
@@ -76,8 +55,8 @@ def new_run(
         Who is told.
     backend : str
         Of `BACKENDS`.
-    listening : Listening, optional
-        Where to serve devices that join; without it they are started here.
+    way : Way
+        How it goes over a network, if it does.
 
     Raises
     ------
@@ -89,7 +68,7 @@ def new_run(
     check_backend(backend)
     stem = f"{config.name}-{run_name(config)}"
     with new_folder(out, stem, "manifest.json") as folder:
-        return _run(folder, config, watch, backend, listening, resume=False)
+        return _run(folder, config, watch, backend, way, resume=False)
 
 
 def resume_run(
@@ -97,7 +76,7 @@ def resume_run(
     config_of: Callable[[Config], Config],
     watch: Watch,
     backend: str | None = None,
-    listening: "Listening | None" = None,
+    way: Way = LOOPBACK,
 ) -> Finished:
     """Go on with a run; `config_of` returns what it goes on as.
 
@@ -115,7 +94,7 @@ def resume_run(
         )
     with locked(begun.folder):
         config = config_of(begun.config)
-        return _run(folder, config, watch, was, listening, resume=True)
+        return _run(folder, config, watch, was, way, resume=True)
 
 
 def check_backend(backend: str) -> None:
@@ -135,66 +114,21 @@ def _run(
     config: Config,
     watch: Watch,
     backend: str,
-    listening: "Listening | None",
+    way: Way,
     *,
     resume: bool,
 ) -> Finished:
-    verb = "run" if listening is None else "serve"
-    command = f"trimwave {verb} --resume {quoted(folder)}"
+    command = f"trimwave {way.verb} --resume {quoted(folder)}"
     with stopped_hint(watch.console, command, folder / "manifest.json"):
         if backend == "local":
             records = run_all({folder: config}, watch, resume=resume)[folder]
         else:
-            records = _run_over_flower(folder, config, watch, listening, resume)
+            check_asked(folder, config, resume=resume)
+            records = run_over_network(folder, config, watch, way)
         label = label_of(config.method, config.options)
         done = Finished(folder=folder, config=config, results={label: [records]})
         closing.close_report(done.results, config, folder, watch.console)
     return done
-
-
-def _run_over_flower(
-    folder: Path,
-    config: Config,
-    watch: Watch,
-    listening: "Listening | None",
-    resume: bool,
-) -> list[dict[str, Any]]:
-    """Run with clients in processes of their own, here or elsewhere; the records.
-
-    Raises
-    ------
-    InputError
-        If it cannot be started, or ends in an error.
-    MissingExtraError
-        If the extra `flower` or `lm` is not installed.
-    """
-    check_asked(folder, config, resume=resume)
-    try:
-        from trimwave.net.host import refuse_split
-        from trimwave.net.launch import run_on_loopback
-        from trimwave.net.serving import serve_run
-    except ModuleNotFoundError as missing:
-        raise MissingExtraError("lm,flower", str(missing.name)) from missing
-    refuse_split(config)
-    with _heard(watch, config) as (on_record, on_client):
-
-        def told(kind: str, value: Any) -> None:
-            if kind == "record":
-                on_record(value)
-            elif kind == "client":
-                on_client(*value)
-            elif kind == "warn":
-                warnings.warn(str(value), stacklevel=2)
-            elif kind == "say":
-                watch.console.print(Text(str(value), style="dim"), soft_wrap=True)
-
-        plain = config.to_dict()
-        if listening is None:
-            names = Environment.from_config(config).facts.get("client_ids", ())
-            run_on_loopback(folder, plain, config.cell.num_clients, told, names)
-        else:
-            serve_run(folder, plain, listening, told)
-    return Run.open(folder).records()
 
 
 def new_comparison(asked: Comparison, out: Path | None, watch: Watch) -> Finished:
@@ -275,7 +209,7 @@ def run_all(
         check_runs(bench, runs.values())
     records = {}
     for folder, one in runs.items():
-        with _heard(watch, one) as (on_record, on_client):
+        with heard(watch, one) as (on_record, on_client):
             records[folder] = run_method(
                 bench,
                 one,
@@ -299,16 +233,3 @@ def check_asked(folder: Path, config: Config, *, resume: bool) -> None:
         require_inputs(folder, config)
     parse_method(config.method, config.options)
     Environment.from_config(config).check_rounds(config.rounds)
-
-
-@contextmanager
-def _heard(watch: Watch, config: Config) -> Iterator[tuple[Any, Any]]:
-    """Show a run's progress: whom to tell of a record, and of a client."""
-    label = label_of(config.method, config.options)
-    with RoundProgress(watch.console, label, config.rounds) as progress:
-
-        def on_record(record: dict[str, Any]) -> None:
-            progress.on_record(record)
-            watch.on_round(label, record)
-
-        yield on_record, progress.on_client

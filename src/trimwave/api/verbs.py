@@ -9,12 +9,12 @@ from typing import Any
 from trimwave.api.recipes import Recipe, read_recipe
 from trimwave.api.results import Comparison, Planned, Run
 from trimwave.api.training import (
-    Watch,
     new_comparison,
     new_run,
     resume_comparison,
     resume_run,
 )
+from trimwave.api.watch import Watch
 from trimwave.base.errors import InputError
 from trimwave.base.table import is_table_name
 from trimwave.cell.cell import Cell

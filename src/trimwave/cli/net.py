@@ -48,6 +48,7 @@ def serve(
     out: Out = None,
 ) -> None:
     """Serve a run to devices that join from other machines."""
+    from trimwave.api.over_network import served
     from trimwave.cli import arguments
 
     try:
@@ -58,7 +59,7 @@ def serve(
     named = {"method": method, "model.name": model, "data.source": data}
     changes = arguments.overrides(set_, {**named, "rounds": rounds, "seed": seed})
     where = Listening.checked(host, port, blob_port, keys, insecure)
-    begin(recipe, changes, resume, out, "flower", where)
+    begin(recipe, changes, resume, out, "flower", served(where))
 
 
 def join(

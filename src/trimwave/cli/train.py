@@ -21,7 +21,7 @@ from trimwave.cli.options import (
 from trimwave.report.console import plain_console
 
 if TYPE_CHECKING:
-    from trimwave.net.serving import Listening
+    from trimwave.api.over_network import Way
 
 
 def run(
@@ -56,13 +56,18 @@ def begin(
     resume: Path | None,
     out: Path | None,
     backend: str | None,
-    listening: "Listening | None" = None,
+    way: "Way | None" = None,
 ) -> None:
-    """Begin a run, or go on with the one in the folder `resume`."""
-    from trimwave.api.training import Watch, new_run, resume_run
+    """Begin a run, or go on with the one in the folder `resume`.
+
+    `way` is how it goes over a network, if it does; on loopback if left out.
+    """
+    from trimwave.api.over_network import LOOPBACK
+    from trimwave.api.training import new_run, resume_run
+    from trimwave.api.watch import Watch
     from trimwave.cli import arguments
 
-    watch = Watch(console=plain_console())
+    watch, way = Watch(console=plain_console()), way or LOOPBACK
     if resume is not None:
         folder = arguments.resumed_folder(resume, out)
         resume_run(
@@ -70,12 +75,12 @@ def begin(
             lambda begun: arguments.continued(folder, begun, recipe, changes),
             watch,
             backend,
-            listening,
+            way,
         )
     else:
         config = arguments.load(recipe, changes)
         arguments.warn_of_idle("run", recipe, changes, config)
-        new_run(config, out, watch, backend or "local", listening)
+        new_run(config, out, watch, backend or "local", way)
 
 
 def compare(
@@ -95,7 +100,8 @@ def compare(
     out: Out = None,
 ) -> None:
     """Run several methods on the same channels, batches and seeds."""
-    from trimwave.api.training import Watch, new_comparison, resume_comparison
+    from trimwave.api.training import new_comparison, resume_comparison
+    from trimwave.api.watch import Watch
     from trimwave.cli import arguments
     from trimwave.runs.comparison import Comparison
 
