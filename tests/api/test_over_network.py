@@ -35,7 +35,7 @@ def test_what_a_way_tells_is_heard_and_its_verb_goes_on(tmp_path):
     watch = Watch(console=console, on_round=lambda label, one: heard.append(one))
     folder = tmp_path / "run"
     with pytest.warns(UserWarning, match="clock jumped"), pytest.raises(Stopped):
-        new_run(Config(), folder, watch, "flower", a_way(Stopped("SIGTERM")))
+        new_run(Config(), folder, watch, "flower", a_way(Stopped(15)))
     assert heard == [RECORD]
     assert "two clients are here" in page.getvalue()
     assert f"trimwave emulate --resume {folder}" in page.getvalue()
@@ -43,3 +43,10 @@ def test_what_a_way_tells_is_heard_and_its_verb_goes_on(tmp_path):
     with pytest.warns(UserWarning, match="clock"), pytest.raises(RunError, match="it"):
         resume_run(folder, lambda begun: begun, watch, way=a_way(RunError("it died")))
     assert heard == [RECORD, RECORD]
+
+
+def test_a_folder_with_a_run_is_gone_on_with_only_if_that_is_asked_for(tmp_path):
+    Run.create(tmp_path, Config(), {"backend": "flower"})
+    watch = Watch(console=Console(file=io.StringIO()))
+    with pytest.raises(RunError, match="already holds a run"):
+        new_run(Config(), tmp_path, watch, "flower", a_way(AssertionError("it ran")))

@@ -253,9 +253,3 @@ def test_a_run_records_what_was_done_and_resumes_to_the_bit(bench, tmp_path):
     assert (
         "aggregate" not in plain[1] and plain[1]["loss_full"] != whole[1]["loss_full"]
     )
-
-
-def test_a_limit_that_the_local_backend_never_reads_is_told(bench, tmp_path):
-    config = merge_overrides(bench.config, ["aggregate.norm_limit=3", "rounds=1"])
-    with pytest.warns(UserWarning, match=r"without effect on the `local` backend"):
-        run_method(bench, config, tmp_path / "run")

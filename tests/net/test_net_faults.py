@@ -344,8 +344,15 @@ def test_who_joins_with_nonsense_is_left_out(cell, node):
     counts_only(cell, exchange, (0, 1, 2))
 
 
-def test_a_missed_quorum_is_one_error_and_no_round(bench, tmp_path):
-    own, post = make_cell(bench, tmp_path, "net.quorum=1")
+@pytest.mark.parametrize(
+    ("changes", "setting"),
+    [
+        (["net.quorum=1"], "`net.quorum` = 1"),
+        (["aggregate.rule=krum", "aggregate.num_malicious=0"], "`aggregate.rule` ="),
+    ],
+)
+def test_too_few_answers_are_one_error_and_no_round(bench, tmp_path, changes, setting):
+    own, post = make_cell(bench, tmp_path, *changes)
     post.harm = lambda node, letter, answer: (
         Letter({"error": "it burns"})
         if node == BAD and letter.head["op"] == "train"
@@ -354,7 +361,7 @@ def test_a_missed_quorum_is_one_error_and_no_round(bench, tmp_path):
     with served(own, "jcpba", tmp_path, post) as (server, far, _):
         with pytest.raises(RunError, match="asks for 3 .client 1: it burns.") as told:
             run_with(own, server, far, tmp_path)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(told.value) and setting in str(told.value)
     lines = (tmp_path / "rounds.jsonl").read_text().splitlines()
     assert [json.loads(line)["round"] for line in lines] == [0]
 

@@ -208,6 +208,18 @@ def test_a_run_is_told_what_other_settings_leave_idle(changes, why, where):
     assert keys == [changes[0].partition("=")[0]]
 
 
+def test_only_a_run_over_a_network_reads_how_it_goes():
+    changes = ("net.deadline_s=9", "net.pace=false", "aggregate.norm_limit=5")
+    keys = [one.partition("=")[0] for one in changes]
+    for command in ("run", "compare"):
+        why = "on the `local` backend, which sends over no network"
+        assert told(command, *changes) == {why: keys}
+        assert told(command, recipe=changes) == {why: keys}
+        assert told(command, "net.pace=true", "aggregate.norm_limit=0") == {}
+    assert told("serve", *changes) == {}
+    assert list(told("serve", "align.steps=3").values()) == [["align.steps"]]
+
+
 def test_a_comparison_may_run_any_method():
     changes = ("options.ubfp.adapter=lora", "train.lora_rank=4", "align.batch_size=3")
     assert told("compare", *changes) == {}

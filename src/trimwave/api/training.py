@@ -17,7 +17,7 @@ from trimwave.report import closing
 from trimwave.report.console import stopped_hint
 from trimwave.report.target import Records
 from trimwave.runs.comparison import FILE, Comparison, run_name
-from trimwave.runs.folder import locked, new_folder, quoted
+from trimwave.runs.folder import locked, new_folder, quoted, require_no_run
 from trimwave.runs.inputs import require_inputs
 from trimwave.runs.records import Run
 
@@ -227,9 +227,12 @@ def check_asked(folder: Path, config: Config, *, resume: bool) -> None:
     Raises
     ------
     InputError
-        If the method or the cell is wrong, or files that the run read are gone.
+        If the method or the cell is wrong, files that the run read are gone, or a new
+        run's folder holds one.
     """
     if resume:
         require_inputs(folder, config)
+    else:
+        require_no_run(folder)
     parse_method(config.method, config.options)
     Environment.from_config(config).check_rounds(config.rounds)

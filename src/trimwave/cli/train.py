@@ -22,6 +22,7 @@ from trimwave.report.console import plain_console
 
 if TYPE_CHECKING:
     from trimwave.api.over_network import Way
+    from trimwave.recipe.idle import Command
 
 
 def run(
@@ -79,7 +80,8 @@ def begin(
         )
     else:
         config = arguments.load(recipe, changes)
-        arguments.warn_of_idle("run", recipe, changes, config)
+        command: Command = "serve" if backend == "flower" else "run"
+        arguments.warn_of_idle(command, recipe, changes, config)
         new_run(config, out, watch, backend or "local", way)
 
 

@@ -159,12 +159,6 @@ def _run(
         run.grow(config.rounds)
         _warn_of_another_machine(run, machine)
     else:
-        if config.aggregate.norm_limit and backend == "local":
-            warnings.warn(
-                "without effect on the `local` backend, whose updates come over no "
-                "network: `aggregate.norm_limit`.",
-                stacklevel=3,
-            )
         run = Run.create(folder, config, {**facts, "backend": backend, **machine})
     bench = replace(bench, config=config)
     method = parse_method(config.method, config.options)

@@ -18,6 +18,7 @@ from safetensors.torch import load
 from trimwave.base.errors import RunError
 from trimwave.decision.plan import Plan
 from trimwave.lm.admit import admit
+from trimwave.lm.aggregate import fewest_updates
 from trimwave.lm.train.client import Update
 from trimwave.net.heard import spent_of, words
 from trimwave.net.letter import Letter
@@ -75,7 +76,7 @@ class NetBackend:
         Raises
         ------
         RunError
-            If fewer answered than the quorum.
+            If fewer answered than the quorum, or than the rule of aggregation takes.
         """
         asked = [k for k, one in enumerate(plan.submodels) if one is not None]
         parcels = self._packed(plan, asked)
@@ -217,13 +218,13 @@ class NetBackend:
         counted = {update.client: update for update in admitted.updates}
         timings = {k: one.timing for k, one in sorted(answers.items())}
         self._roll.note(plan, counted, missing, timings)
-        needed = int(np.ceil(self._net.quorum * len(answers)))
-        if len(counted) < max(1, needed):
+        needed, what = self._needed(len(answers))
+        if len(counted) < needed:
             why = "; ".join(f"client {k}: {why}" for k, why in sorted(missing.items()))
             raise RunError(
                 f"round {round_index}: {len(counted)} of {len(answers)} clients count, "
-                f"and `net.quorum` = {self._net.quorum:g} asks for {max(1, needed)} "
-                f"({why}). The round is not saved, earlier ones are."
+                f"and {what} asks for {needed} ({why or 'no more were there'}). The "
+                "round is not saved, earlier ones are."
             )
         losses = [
             counted[k].train_loss if k in counted else None
@@ -235,3 +236,12 @@ class NetBackend:
             missing=missing,
             speeds={"clients": {str(k): one for k, one in timings.items()}},
         )
+
+    def _needed(self, num_asked: int) -> tuple[int, str]:
+        """Return how many clients must count in a round, and which setting says so."""
+        by_quorum = max(1, int(np.ceil(self._net.quorum * num_asked)))
+        rule = self._config.aggregate
+        by_rule = fewest_updates(rule)
+        if by_rule > by_quorum:
+            return by_rule, f"`aggregate.rule` = {rule.rule}"
+        return by_quorum, f"`net.quorum` = {self._net.quorum:g}"

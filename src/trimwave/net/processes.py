@@ -59,13 +59,24 @@ def scratch_folder() -> Iterator[Path]:
     root = Path(tempfile.gettempdir())
     for left in root.glob(f"{SCRATCH}*-*"):
         number = left.name.removeprefix(SCRATCH).partition("-")[0]
-        if number.isdecimal() and not Path(f"/proc/{number}").exists():
+        if number.isdecimal() and not _is_there(int(number)):
             shutil.rmtree(left, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-"))
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_there(number: int) -> bool:
+    """Whether there is a process of a number, of whatever user."""
+    try:
+        os.kill(number, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        pass
+    return True
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ it was named for that command; one that is idle under another setting always is.
 
 import warnings
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import fields
 from typing import Any, Literal
 
 from trimwave.base.errors import InputError
@@ -15,8 +16,8 @@ from trimwave.recipe.fleet import fleet_of
 from trimwave.recipe.idle_settings import Idle, under_others
 from trimwave.recipe.traces import trace_of
 
-Command = Literal["run", "compare", "plan", "sweep", "measure"]
-"""What was asked for."""
+Command = Literal["run", "serve", "compare", "plan", "sweep", "measure"]
+"""What was asked for; "serve" is a run over a network, whatever began it."""
 
 WITHOUT_LIMITS = ("deft", "fedbiot", "fedqlora", "lora", "split_lora")
 """Methods that prune by no rule of C4 and C5."""
@@ -93,6 +94,7 @@ def idle_keys(
         (_unread_by(command, config), list(named)),
         (_beside_fleet(command, config), written),
         (_beside_trace(config, written), written),
+        (_over_no_network(command, config), written),
         (under_others(config), written),
         (_of_the_method(config) if command not in SEVERAL else (), written),
     ):
@@ -174,6 +176,17 @@ def _beside_trace(config: Config, written: Collection[str]) -> Iterator[Idle]:
         keys += ["cell.base_speed_flops_per_s", "cell.speed_factor"]
     for key in keys:
         yield key, "while `radio.trace` gives that"
+
+
+def _over_no_network(command: Command, config: Config) -> Iterator[Idle]:
+    """Yield what says how a run goes over a network, on one that does not."""
+    if command in ("run", "compare"):
+        keys = [f"net.{one.name}" for one in fields(config.net)]
+        for key in (*keys, "aggregate.norm_limit"):
+            section, _, name = key.partition(".")
+            set_ = getattr(getattr(config, section), name)
+            if set_ != getattr(getattr(Config(), section), name):
+                yield key, "on the `local` backend, which sends over no network"
 
 
 def _of_the_method(config: Config) -> Iterator[Idle]:

@@ -72,6 +72,22 @@ def _require_free(folder: Path, own: str) -> None:
             raise RunError(f"{folder} already holds a {other}; choose another `out`.")
 
 
+def require_no_run(folder: Path) -> None:
+    """Refuse a folder that a run was begun in.
+
+    Raises
+    ------
+    RunError
+        With how to go on with it.
+    """
+    for name in ("manifest.json", "rounds.jsonl", "checkpoints"):
+        if (folder / name).exists():
+            raise RunError(
+                f"{folder} already holds a run ({name}); go on with it by "
+                f"{resume_by('run', folder)}, or choose another `out` or `name`."
+            )
+
+
 def _own(folder: Path) -> Path:
     """Make a folder that nobody else has."""
     wanted, number = folder, 2

@@ -34,7 +34,7 @@ from trimwave.base.stored import (
 from trimwave.recipe.config import Config
 from trimwave.recipe.recipe import config_from_dict, differences
 from trimwave.runs.checkpoints import ALIEN, KEPT, Checkpoints
-from trimwave.runs.folder import require_lock, resume_by
+from trimwave.runs.folder import require_lock, require_no_run, resume_by
 
 RECORDS, TIMING = "rounds.jsonl", "timing.jsonl"
 
@@ -56,12 +56,7 @@ class Run:
         RunError
             If the folder already holds a run, or cannot be written.
         """
-        for name in ("manifest.json", RECORDS, "checkpoints"):
-            if (folder / name).exists():
-                raise RunError(
-                    f"{folder} already holds a run ({name}); go on with it by "
-                    f"{resume_by('run', folder)}, or choose another `out` or `name`."
-                )
+        require_no_run(folder)
         run = cls(folder)
         with disk_errors(folder, "the run was not started", "run again"):
             folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,46 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from trimwave.net.processes import SCRATCH, scratch_folder
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """Where folders for sockets are made, in place of the system's."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_a_killed_runs_folder_goes_and_those_of_living_runs_stay(root):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    names = {
+        f"{SCRATCH}{gone.pid}-a": False,
+        f"{SCRATCH}{2**70}-b": False,  # no process has such a number
+        f"{SCRATCH}{os.getpid()}-c": True,
+        f"{SCRATCH}{os.getppid()}-d": True,
+        f"{SCRATCH}mine-e": True,  # none of ours
+    }
+    for name in names:
+        (root / name).mkdir()
+    with scratch_folder() as folder:
+        assert folder.parent == root
+        assert folder.name.startswith(f"{SCRATCH}{os.getpid()}-")
+        assert {name: (root / name).exists() for name in names} == names
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("error", [PermissionError, None])
+def test_another_users_run_is_living(root, monkeypatch, error):
+    def kill(number, signal):
+        assert signal == 0
+        if error:
+            raise error
+
+    monkeypatch.setattr(os, "kill", kill)
+    (root / f"{SCRATCH}99999999-a").mkdir()
+    with scratch_folder():
+        assert (root / f"{SCRATCH}99999999-a").exists()
