@@ -88,6 +88,7 @@ class NetBackend:
         def ask(number: int) -> None:
             head = {
                 **parcels[number].head,
+                **self._held_to(plan, number),
                 "op": "train",
                 "round": round_index,
                 "number": number,
@@ -101,6 +102,13 @@ class NetBackend:
         with ThreadPoolExecutor(max(1, len(asked)), "ask") as pool:
             list(pool.map(ask, asked))
         return self._exchange(plan, parcels, answers, round_index)
+
+    def _held_to(self, plan: Plan, number: int) -> dict[str, float]:
+        """Return the speed that a device is to train at, if it is held to one."""
+        compute_s = float(plan.compute_s[number])
+        if not (self._net.pace_devices and compute_s > 0):
+            return {}
+        return {"speed_flops_per_s": float(plan.flops[number]) / compute_s}
 
     def _packed(self, plan: Plan, asked: list[int]) -> dict[int, Parcel]:
         version = self._server.emulator_version

@@ -28,6 +28,7 @@ from trimwave.lm.workbench import deal_again
 from trimwave.model.submodel import Submodel
 from trimwave.net.blobs.cache import BlobCache
 from trimwave.net.blobs.fetch import fetch
+from trimwave.net.held_speed import held_to
 from trimwave.net.letter import Letter
 from trimwave.net.profile import free_bytes, measure_device
 
@@ -66,6 +67,8 @@ class Spent:
     fetched_bytes: int = 0
     load_s: float = 0.0
     train_s: float = 0.0
+    flops: float = 0.0
+    """Counted while it trained, where it is held to a speed."""
     reached_s: float = field(default_factory=time.monotonic)
     fetched_at_s: float = 0.0
     done_s: float = 0.0
@@ -139,7 +142,9 @@ class Device:
         client = joined.client(head["number"])
         spent.load_s = time.monotonic() - started
         started = time.monotonic()
-        update = client.fine_tune(package, submodel, head["round"])
+        with held_to(head.get("speed_flops_per_s")) as counted:
+            update = client.fine_tune(package, submodel, head["round"])
+        spent.flops = counted.flops
         spent.done_s = time.monotonic()
         spent.train_s = spent.done_s - started
         self._say(

@@ -224,7 +224,7 @@ class Environment:
             server_speed_flops_per_s=cell.server_speed_flops_per_s,
             emulator_time=self.emulator_time,
         )
-        return slower(whole, cell.link_slowdown) if cell.link_slowdown != 1 else whole
+        return slower(whole, cell.slowdown) if cell.slowdown != 1 else whole
 
     def _snr(self, gains: Mapping[Any, FloatArray]) -> dict[str, Any]:
         """Return the SNRs of gains, noise of the whole band."""

@@ -17,6 +17,8 @@ from trimwave.net.links.links import Counts, Ports, Reach
 SUBNET = "10.77"
 """Addresses within the namespaces, which nothing else sees."""
 
+SERVER = f"{SUBNET}.0.1"
+
 PREFIX_BITS = 16
 
 MOST_CLIENTS = 4000
@@ -54,7 +56,7 @@ class KernelLinks:
     """
 
     kind = "kernel"
-    host = f"{SUBNET}.0.1"
+    host = "0.0.0.0"  # Flower's own processes reach its server by loopback
 
     def __init__(self, ports: Ports, num_clients: int) -> None:
         if num_clients > MOST_CLIENTS:
@@ -84,7 +86,7 @@ class KernelLinks:
     def reach(self, client: int) -> Reach:
         """Return how a client reaches the server: from a namespace of its own."""
         enter = ("nsenter", f"--net={NAMESPACES / _namespace(client)}")
-        return Reach(host=self.host, ports=self.ports, prefix=enter)
+        return Reach(host=SERVER, ports=self.ports, prefix=enter)
 
     def set_rates(self, client: int, down_bps: float, up_bps: float) -> None:
         """Hold a client's two directions to rates [bit/s]; inf = no limit."""
@@ -122,7 +124,7 @@ class KernelLinks:
         _up(server, "lo")
         server.link("add", ifname="bridge", kind="bridge")
         bridge = _index(server, "bridge")
-        server.addr("add", index=bridge, address=self.host, prefixlen=PREFIX_BITS)
+        server.addr("add", index=bridge, address=SERVER, prefixlen=PREFIX_BITS)
         server.link("set", index=bridge, state="up")
         for k, name in enumerate(names[1:]):
             peer = {"ifname": "eth0", "net_ns_fd": name}
