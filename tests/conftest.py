@@ -96,6 +96,7 @@ SAMPLED = {
     "test_variants_with_a_noise_density": (),
     "test_letters_give_the_same_run": ("llama-jcpba]", "gpt2-lora"),
     "test_what_is_held_is_not_sent_again": ("gpt2-a",),
+    "test_a_server_begun_anew_knows_what_is_held": (),
     "test_nothing_is_kept_where_the_recipe_says_so": (),
     "test_a_wrong_answer_does_not_count": ("another round", "nan", "NaN", "norm"),
     "test_who_joins_with_nonsense_is_left_out": ("300",),

@@ -126,3 +126,13 @@ def test_nothing_is_kept_where_the_recipe_says_so(bench, tmp_path):
     assert "held_params" not in records[1]
     first, second = fetched_bytes(tmp_path)
     assert min(second) > 0.8 * min(first)
+
+
+def test_a_server_begun_anew_knows_what_is_held(bench, tmp_path):
+    bench = with_keys(bench, "ubfp", "cell.cache_bytes=1e9")
+    whole, _, _ = over_letters(bench, tmp_path / "whole", num_rounds=3)
+    post = NearPost(devices_in(tmp_path / "parts", bench.config.cell.num_clients))
+    for num_rounds in (1, 2, 3):
+        parts, _, _ = over_letters(bench, tmp_path / "parts", post, num_rounds)
+    assert json.dumps(parts) == json.dumps(whole)
+    assert fetched_bytes(tmp_path / "parts") == fetched_bytes(tmp_path / "whole")
