@@ -122,6 +122,23 @@ def ctrl_c_is_heard():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(scope="module")
+def bench_kind():
+    """Which kind of model `bench` has; a module may have another, or several."""
+    return "llama"
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory, bench_kind):
+    """Make the workbench of a miniature run, with a cache of its own, for a module."""
+    from tiny_run import make_bench  # loads torch
+
+    folder = tmp_path_factory.mktemp("bench")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRIMWAVE_CACHE", str(folder / "cache"))
+        yield make_bench(folder, bench_kind)
+
+
 @pytest.fixture
 def rules_forgotten():
     """Forget afterwards what was imported from outside the package, and its paths."""

@@ -8,55 +8,30 @@ from near import NearPost, devices_in, served
 from tiny_run import (
     METHODS,
     clients,
-    make_bench,
     make_server,
+    run_with,
     same_tensors,
     trained_of,
 )
 
 from trimwave.lm.local import LocalBackend
-from trimwave.methods import parse_method
-from trimwave.net import backend, roll
-from trimwave.recipe.environment import Environment
 from trimwave.recipe.recipe import merge_overrides
-from trimwave.runs.records import Run
-from trimwave.runs.rounds import run_rounds
+
+pytestmark = pytest.mark.usefixtures("soon")
 
 HEADERS = 20_000
 """Most bytes that the headers of a client's slices have together here."""
 
 
-@pytest.fixture(autouse=True)
-def soon(monkeypatch):
-    """Look for nodes and answers all the time."""
-    monkeypatch.setattr(roll, "WATCH_S", 0.02)
-    monkeypatch.setattr(backend, "POLL_S", 0.01)
-
-
 @pytest.fixture(scope="module", params=["llama", "gpt2"])
-def bench(tmp_path_factory, request):
-    folder = tmp_path_factory.mktemp("net")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRIMWAVE_CACHE", str(folder / "cache"))
-        yield make_bench(folder, request.param)
+def bench_kind(request):
+    return request.param
 
 
 def with_keys(bench, method, *changes):
     changes = ("net.absence_s=30", *changes)
     config = merge_overrides(replace(bench.config, method=method), changes)
     return replace(bench, config=config, _stored={})
-
-
-def run_with(bench, server, backend, folder, num_rounds=2):
-    run = Run.open(folder) if (folder / "manifest.json").exists() else None
-    return run_rounds(
-        Environment.from_config(bench.config),
-        parse_method(bench.config.method, bench.config.options),
-        server,
-        backend,
-        run or Run.create(folder, bench.config, {}),
-        num_rounds=num_rounds,
-    )
 
 
 def over_letters(bench, folder, post=None, num_rounds=2):

@@ -4,21 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tiny_run import make_bench, make_server, plan_of
+from tiny_run import make_server, plan_of
 
 from trimwave.net.blobs.store import BlobStore
 from trimwave.net.parcels import Packer
 
 HEADERS = 20_000
 """Most bytes that the headers of a client's slices have together here."""
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("parcels")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRIMWAVE_CACHE", str(folder / "cache"))
-        yield make_bench(folder)
 
 
 class Sent:
