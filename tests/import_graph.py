@@ -28,6 +28,7 @@ ORDER = (
     "lm.wire",
     "lm.train",
     "lm",
+    "net.links",
     "net.blobs",
     "net",
     "report",

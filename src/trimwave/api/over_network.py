@@ -1,7 +1,7 @@
 """A run whose clients are in processes of their own, here or elsewhere."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,9 @@ from trimwave.runs.records import Run
 
 if TYPE_CHECKING:
     from trimwave.net.serving import Listening
+
+SHAPERS = "auto", "relay", "kernel"
+"""Who shapes the links of an emulation."""
 
 Told = Callable[[str, Any], None]
 """Told of events by kind: ``record``, ``client``, ``say``, ``warn``, ``plan``."""
@@ -32,10 +35,16 @@ class Way:
 
 
 def _run_on_loopback(folder: Path, config: Config, told: Told) -> None:
-    from trimwave.net.launch import run_on_loopback
+    from trimwave.net.loopback import run_on_loopback
 
-    names = Environment.from_config(config).facts.get("client_ids", ())
-    run_on_loopback(folder, config.to_dict(), config.cell.num_clients, told, names)
+    num_clients = config.cell.num_clients
+    run_on_loopback(folder, config.to_dict(), num_clients, told, _names(config))
+
+
+def _names(config: Config) -> Sequence[str]:
+    """Return the ids of the clients, where the recipe has them."""
+    found: Sequence[str] = Environment.from_config(config).facts.get("client_ids", ())
+    return found
 
 
 LOOPBACK = Way(verb="run", run=_run_on_loopback)
@@ -51,6 +60,32 @@ def served(listening: "Listening") -> Way:
         serve_run(folder, config.to_dict(), listening, told)
 
     return Way(verb="serve", run=serve)
+
+
+def emulated(shaper: str) -> Way:
+    """Start clients on this machine, over links shaped to the plan.
+
+    Parameters
+    ----------
+    shaper : str
+        Of `SHAPERS`.
+    """
+
+    def emulate(folder: Path, config: Config, told: Told) -> None:
+        from trimwave.net.emulate import links_of, run_on_links
+
+        num_clients = config.cell.num_clients
+        links, why = links_of(shaper, num_clients)
+        by = f"{links.kind} ({why})" if why and shaper == "auto" else links.kind
+        told(
+            "say",
+            f"links {config.cell.link_slowdown:g} times slower than the recipe's, "
+            f"shaped by {by}",
+        )
+        plain = config.to_dict()
+        run_on_links(folder, plain, num_clients, told, _names(config), links)
+
+    return Way(verb="emulate", run=emulate)
 
 
 def run_over_network(

@@ -17,7 +17,7 @@ from trimwave.cli.keys import keys_app
 from trimwave.cli.lists import methods, recipes, settings
 from trimwave.cli.measure import measure
 from trimwave.cli.models import models_app
-from trimwave.cli.net import join, profile, serve
+from trimwave.cli.net import emulate, join, profile, serve
 from trimwave.cli.plan import plan, sweep
 from trimwave.cli.train import compare, run
 from trimwave.report.console import plain_console
@@ -35,6 +35,7 @@ EXAMPLES: dict[Callable[..., None], str] = {
     plan: "trimwave plan gpt2-medium --method jcpba:solver=bcd",
     sweep: "trimwave sweep --vary radio.path_loss_db=60,94 --draws 5",
     serve: "trimwave serve my.toml --host 0.0.0.0 --keys keys",
+    emulate: "trimwave emulate --set cell.num_clients=4 --slowdown 50",
     join: "trimwave join base.example --data rows.jsonl --key me --ca ca.pem",
     profile: "trimwave profile",
     measure: "trimwave measure --points 5 --repeats 3",

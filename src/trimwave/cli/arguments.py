@@ -44,6 +44,21 @@ def load(recipe: str, changes: Sequence[str]) -> Config:
     return load_config(find_recipe(recipe), changes)
 
 
+def with_defaults(
+    recipe: str, changes: Sequence[str], defaults: Mapping[str, object]
+) -> list[str]:
+    """Return overrides with what a command has where the user says nothing.
+
+    Raises
+    ------
+    InputError
+        As `load`.
+    """
+    named, own = written_keys(find_recipe(recipe), changes)
+    free = {key: one for key, one in defaults.items() if key not in {*named, *own}}
+    return [*overrides((), free), *changes]
+
+
 def resumed_folder(resume: Path, out: Path | None) -> Path:
     """Return the folder to go on in.
 

@@ -1,4 +1,4 @@
-"""Commands of a run over a network: `trimwave serve`, `join`, `profile`."""
+"""Commands of a run over a network: `trimwave serve`, `emulate`, `join`, `profile`."""
 
 import socket
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from trimwave.base.errors import InputError, MissingExtraError
+from trimwave.base.errors import InputError, MissingExtraError, nearest
 from trimwave.cli.options import (
     METHOD_HELP,
     Data,
@@ -21,6 +21,15 @@ from trimwave.cli.options import (
 from trimwave.cli.train import begin
 from trimwave.net import BLOB_PORT, PORT
 from trimwave.report.console import plain_console
+
+SLOWDOWN = 30.0
+
+EMULATED = {
+    "cell.link_slowdown": SLOWDOWN,
+    "net.measured": "devices",
+    "net.pace": False,
+}
+"""What an emulation has where nobody says otherwise: links alone are made up."""
 
 Insecure = Annotated[
     bool, typer.Option("--insecure", help="No TLS and no keys beyond this machine.")
@@ -60,6 +69,45 @@ def serve(
     changes = arguments.overrides(set_, {**named, "rounds": rounds, "seed": seed})
     where = Listening.checked(host, port, blob_port, keys, insecure)
     begin(recipe, changes, resume, out, "flower", served(where))
+
+
+def emulate(
+    recipe: Recipe = "default",
+    slowdown: Annotated[
+        float | None,
+        typer.Option(
+            help="How many times slower links are than the recipe's, so that they are "
+            f"the bottleneck here; default {SLOWDOWN:g}."
+        ),
+    ] = None,
+    shaper: Annotated[
+        str,
+        typer.Option(
+            help="`kernel`: namespaces and tc, needs root; `relay`: needs nothing; "
+            "`auto`: the kernel where it may."
+        ),
+    ] = "auto",
+    set_: Overrides = None,
+    method: Annotated[str | None, typer.Option(help=METHOD_HELP)] = None,
+    model: Model = None,
+    data: Data = None,
+    rounds: Rounds = None,
+    seed: Seed = None,
+    resume: Resume = None,
+    out: Out = None,
+) -> None:
+    """Run over links shaped to the plan; compare its seconds with the clock's."""
+    from trimwave.api.over_network import SHAPERS, emulated
+    from trimwave.cli import arguments
+
+    if shaper not in SHAPERS:
+        raise InputError(f"no shaper `{shaper}`; {nearest(shaper, SHAPERS)}")
+    named = {"method": method, "model.name": model, "data.source": data}
+    named |= {"cell.link_slowdown": slowdown, "rounds": rounds, "seed": seed}
+    changes = arguments.overrides(set_, named)
+    if resume is None:
+        changes = arguments.with_defaults(recipe, changes, EMULATED)
+    begin(recipe, changes, resume, out, "flower", emulated(shaper))
 
 
 def join(

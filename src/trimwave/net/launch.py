@@ -5,7 +5,6 @@ newest checkpoint, the SuperLink with the server's process. What cannot go on is
 """
 
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -17,14 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from trimwave.base.errors import RunError, one_line
-from trimwave.net.device import Settings
-from trimwave.net.host import FOLDER
-from trimwave.net.nodes import Fleet, Node
+from trimwave.net.links.links import LOOPBACK
 from trimwave.net.order import Order
 from trimwave.net.processes import (
     Processes,
     flower_env,
-    free_port,
     scratch_folder,
     wait_for_port,
 )
@@ -65,7 +61,7 @@ Told = Callable[[str, Any], None]
 class Superlink:
     """Where Flower's server is, and how it is started."""
 
-    host: str = "127.0.0.1"
+    host: str = LOOPBACK
     port: int
     options: Sequence[str] = ("--insecure",)
     connection: str = "insecure = true"
@@ -79,7 +75,7 @@ class Superlink:
     @property
     def dialled(self) -> str:
         """What this machine reaches it by."""
-        return "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
+        return LOOPBACK if self.host in ("0.0.0.0", "::") else self.host
 
 
 @dataclass
@@ -240,53 +236,3 @@ def _lines(
             return
         *lines, rest = (rest + data).split(b"\n")
         yield from lines
-
-
-def run_on_loopback(
-    folder: Path,
-    config: Mapping[str, Any],
-    num_clients: int,
-    told: Told,
-    names: Sequence[str] = (),
-) -> None:
-    """Run with all clients on this machine; everything is taken down at the end.
-
-    Parameters
-    ----------
-    folder : Path
-        The run's.
-    config : mapping
-        The run's, as plain dict.
-    num_clients : int
-        K.
-    told : callable
-        Told of events.
-    names : sequence of str, optional
-        K ids of the clients, where the recipe has them.
-
-    Raises
-    ------
-    RunError
-        If the run ends in an error.
-    """
-    own = folder.absolute() / FOLDER
-    threads = max(1, len(os.sched_getaffinity(0)) // num_clients)
-    with scratch_folder() as scratch, Processes(own / "logs") as processes:
-        link = Superlink(port=free_port())
-        nodes = [
-            Node(
-                settings=Settings(
-                    name=names[k] if names else str(k), cache=own / "clients" / str(k)
-                ),
-                label=str(k),
-                superlink=link.address,
-            )
-            for k in range(num_clients)
-        ]
-        fleet = Fleet(processes, nodes, scratch, threads)
-        fleet.mend()
-        server = Server(processes, link, scratch / "superlink")
-        order = Order(folder=str(folder.absolute()), config=config)
-        serve(server, order, told, fleet.mend)
-    for leftover in ("clients", "blobs"):
-        shutil.rmtree(own / leftover, ignore_errors=True)

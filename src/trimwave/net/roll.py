@@ -18,7 +18,15 @@ from trimwave.base.errors import InputError, RunError
 from trimwave.base.units import FloatArray
 from trimwave.decision.plan import Plan
 from trimwave.net.device import NOT_JOINED
-from trimwave.net.heard import number, profile_of, rates_of, rows_of, spent_of, words
+from trimwave.net.heard import (
+    PROFILE,
+    number,
+    profile_of,
+    rates_of,
+    rows_of,
+    spent_of,
+    words,
+)
 from trimwave.net.letter import Letter
 from trimwave.net.members import Member, Seats
 from trimwave.net.post import Lost, Post
@@ -174,7 +182,7 @@ class Roll:
         own = any(one.num_samples is not None for one in self.members.values())
         return Seen(
             ready=None if ready.all() else ready,
-            fields=self._measured() if self.net.measured else {},
+            fields=self._measured(),
             num_samples=np.array([float(self._samples(k)) for k in numbers])
             if own
             else None,
@@ -187,13 +195,17 @@ class Roll:
         return self.members[number].away if number in self.members else "never came"
 
     def _measured(self) -> dict[str, FloatArray]:
-        """Return what every client measured, as arrays over all.
+        """Return what every client measured of what is planned from, over all.
 
         Who is absent is not planned with, and has the values of another.
         """
-        found = {}
+        found: dict[str, FloatArray] = {}
+        if self.net.measured == "off":
+            return found
         members = [*self.members.values()]
         names = set.intersection(*({*one.measured} for one in members))
+        if self.net.measured == "devices":
+            names &= {*PROFILE}
         for name in sorted(names):
             some = members[0].measured[name]
             found[name] = np.array(

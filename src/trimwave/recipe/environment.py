@@ -17,6 +17,7 @@ from trimwave.base.units import FloatArray, dbm_to_w
 from trimwave.cell.cell import Cell
 from trimwave.cell.fading import Rayleigh
 from trimwave.cell.reach import OutOfReach, out_of_reach
+from trimwave.cell.slower import slower
 from trimwave.cell.trace import WORDS, Samples, Trace
 from trimwave.decision.plan import Plan, Present, Situation
 from trimwave.decision.played import Replay
@@ -209,7 +210,7 @@ class Environment:
         fields = {"speed_flops_per_s": self.speed_flops_per_s, **heard}
         given = fleet.cell_fields() if fleet else {"client_ids": self._ids}
         in_blocks = not (fleet and fleet.gives_rates)  # else nobody takes any
-        return Cell(
+        whole = Cell(
             **fields | {name: one for name, one in given.items() if one is not None},
             memory_bytes=self.memory_bytes,
             num_samples=num_samples,
@@ -223,6 +224,7 @@ class Environment:
             server_speed_flops_per_s=cell.server_speed_flops_per_s,
             emulator_time=self.emulator_time,
         )
+        return slower(whole, cell.link_slowdown) if cell.link_slowdown != 1 else whole
 
     def _snr(self, gains: Mapping[Any, FloatArray]) -> dict[str, Any]:
         """Return the SNRs of gains, noise of the whole band."""

@@ -1,6 +1,7 @@
 """The settings of a run over a network."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from trimwave.base.errors import InputError
 
@@ -17,9 +18,10 @@ class NetConfig:
     waits for its clients at its start [s]."""
     quorum: float = 0.5
     """Part of the clients asked that must answer for a round to count."""
-    measured: bool = False
-    """Plan from what the clients measure of themselves (training speed, free memory,
-    rates of their links) in place of the recipe's cell."""
+    measured: Literal["off", "devices", "all"] = "off"
+    """What the clients measure of themselves and plans are made from, in place of the
+    recipe's cell: ``devices``, training speed and free memory; ``all``, also the rates
+    of their links, which then take nothing of the band."""
     pace: bool = True
     """Keep each transfer to the client's planned share."""
     mirror: str = ""

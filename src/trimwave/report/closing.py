@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,22 @@ from rich.console import Console
 from trimwave.base.errors import MissingExtraError
 from trimwave.base.stored import disk_errors, write_atomic
 from trimwave.recipe.config import Config
+from trimwave.report.aligned import wrapped
 from trimwave.report.console import print_whole
+from trimwave.report.phases_report import (
+    LEGEND,
+    PICTURE,
+    error_lines,
+    phases_table,
+    save_phases_picture,
+)
 from trimwave.report.picture import save_picture
 from trimwave.report.summary import numbers_of, summary_json, table
 from trimwave.report.target import Records, choose_target, target_lines
 from trimwave.report.task_metrics import task_table
 from trimwave.runs.best import LOSS, best_round, why_stopped
 from trimwave.runs.folder import quoted
+from trimwave.runs.phases import read_phases
 from trimwave.runs.records import Run
 
 
@@ -65,11 +75,29 @@ def close_report(
             console.print(f"no picture: {error}", soft_wrap=True)
         else:
             console.print(f"picture  {folder / 'loss.png'}", soft_wrap=True)
+    _close_phases(folder, caption, console)
     console.print(f"numbers  {folder / 'summary.json'}", soft_wrap=True)
     console.print(f"records  {folder}", soft_wrap=True)
     if best := _best_run(folder):
         to = f"--to {quoted(best / 'model')}"
         console.print(f"model    trimwave export {quoted(best)} {to}", soft_wrap=True)
+
+
+def _close_phases(folder: Path, caption: str, console: Console) -> None:
+    """Print and draw what a run over shaped links measured, if this is one."""
+    rows = read_phases(folder)
+    if not rows:
+        return
+    for line in ["", *phases_table(rows, console.width)]:
+        console.print(line, soft_wrap=True)
+    for line in wrapped(LEGEND, console.width):
+        console.print(line, style="dim", soft_wrap=True)
+    for line in error_lines(rows):
+        console.print(line, soft_wrap=True)
+    with disk_errors(folder, "the records are whole", "resume, for the picture"):
+        with suppress(MissingExtraError):  # said of the other picture
+            save_phases_picture(rows, caption, folder / PICTURE)
+            console.print(f"phases   {folder / PICTURE}", soft_wrap=True)
 
 
 def _best_run(folder: Path) -> Path | None:

@@ -124,6 +124,11 @@ class Run:
                 )
         return records
 
+    def timings(self) -> list[Record]:
+        """Return the sound lines of timing.jsonl: what was measured by the clock."""
+        found = [_if_sound(line) for line in _raw_lines(self.folder / TIMING)]
+        return [one for one in found if one is not None]
+
     def owner_of(self, record: Mapping[str, Any]) -> str:
         """Return what the checkpoint of a record belongs to."""
         return digest_of([{**self.manifest["config"], "rounds": None}, record])

@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass, field
 
 from trimwave.base.errors import InputError
-from trimwave.net.blobs.pace import Pace
+from trimwave.net.links.pace import Pace
 
 TOKEN_BYTES = 32
 
