@@ -92,6 +92,9 @@ def test_over_flower_as_in_one_process(recipe, here, tmp_path):
     assert [one.get("plan") for one in far] == [one.get("plan") for one in near]
     assert not processes_of(folder)
     assert json.loads((folder / "manifest.json").read_text())["backend"] == "flower"
+    again = start("run", recipe, "--backend", "flower", "--out", folder, folder=folder)
+    assert again.wait(LONGEST_S) == 2
+    assert "already holds a run" in said(folder)
 
 
 def test_a_killed_run_goes_on_and_ends_alike(recipe, here, tmp_path):

@@ -10,8 +10,8 @@ import pytest
 import torch
 from near import NearPost, devices_in, served
 from safetensors.torch import load, save
-from test_backend import run_with, with_keys
-from tiny_run import make_bench, plan_of, same_tensors, trained_of
+from test_backend import with_keys
+from tiny_run import plan_of, run_with, same_tensors, trained_of
 
 from trimwave.base.errors import RunError
 from trimwave.net import backend, roll
@@ -19,23 +19,10 @@ from trimwave.net.device import Device, Settings
 from trimwave.net.letter import Letter
 from trimwave.net.post import Lost
 
+pytestmark = pytest.mark.usefixtures("soon")
+
 BAD = 101
 """The node that harm is done to; client 1."""
-
-
-@pytest.fixture(autouse=True)
-def soon(monkeypatch):
-    """Look for nodes and answers all the time."""
-    monkeypatch.setattr(roll, "WATCH_S", 0.02)
-    monkeypatch.setattr(backend, "POLL_S", 0.01)
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("net-faults")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRIMWAVE_CACHE", str(folder / "cache"))
-        yield make_bench(folder)
 
 
 class Cell:

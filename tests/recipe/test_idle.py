@@ -191,6 +191,7 @@ def told(command, *changes, recipe=(), also=()):
         (["aggregate.num_malicious=2", "aggregate.rule=median"], "is median"),
         (["aggregate.num_malicious=2", "aggregate.rule=krum"], None),
         (["aggregate.clip_norm=2", "aggregate.rule=median"], None),
+        (["aggregate.noise_seed=2"], "while `aggregate.noise_multiplier` is 0"),
         (["rounds=3", "data.source=alpaca", "seed=4"], None),
     ],
 )

@@ -64,7 +64,6 @@ class NetBackend:
         self._server, self._roll, self._packer = server, roll, packer
         self._config, self._net = config, config.net
         self._on_plan, self._on_client = on_plan, on_client
-        self._version = server.emulator_version
 
     def look(self) -> Seen:
         """Return who is there and what they measured; wait for one if nobody is."""
@@ -112,9 +111,6 @@ class NetBackend:
 
     def _packed(self, plan: Plan, asked: list[int]) -> dict[int, Parcel]:
         version = self._server.emulator_version
-        if version != self._version:
-            self._packer.new_emulator()
-            self._version = version
         parcels = {}
         for k in asked:
             submodel = plan.submodels[k]
@@ -224,6 +220,7 @@ class NetBackend:
         missing = {k: one.why for k, one in answers.items() if one.update is None}
         missing |= admitted.refused
         counted = {update.client: update for update in admitted.updates}
+        self._packer.arrived({k: parcels[k] for k in counted})
         timings = {k: one.timing for k, one in sorted(answers.items())}
         self._roll.note(plan, counted, missing, timings)
         needed, what = self._needed(len(answers))
