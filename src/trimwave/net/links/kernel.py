@@ -109,7 +109,7 @@ class KernelLinks:
         return [found[_link(k)] for k in range(self._num_clients)]
 
     def _make(self) -> None:
-        from pyroute2 import IPRoute, NetNS, netns
+        from pyroute2 import IPRoute, netns
 
         _remove_left()
         names = [_namespace("server"), *map(_namespace, range(self._num_clients))]
@@ -131,7 +131,7 @@ class KernelLinks:
             server.link("add", ifname=_link(k), kind="veth", peer=peer)
             index = _index(server, _link(k))
             server.link("set", index=index, master=bridge, state="up")
-            own = self._stack.enter_context(NetNS(name))
+            own = self._stack.enter_context(_socket_in(name))
             eth = _index(own, "eth0")
             address = f"{SUBNET}.{1 + k // 250}.{1 + k % 250}"
             own.addr("add", index=eth, address=address, prefixlen=PREFIX_BITS)
@@ -188,6 +188,20 @@ def _remove(name: str) -> None:
 
     with suppress(OSError):
         netns.remove(name)
+
+
+def _socket_in(name: str) -> Any:
+    """Return a netlink socket that stays in a namespace.
+
+    Not pyroute2's NetNS: it forks, and its child would have our handlers of signals.
+    """
+    from pyroute2 import IPRoute, netns
+
+    netns.pushns(name)
+    try:
+        return IPRoute()
+    finally:
+        netns.popns()
 
 
 def _index(at: Any, name: str) -> int:
