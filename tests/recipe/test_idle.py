@@ -64,7 +64,7 @@ OTHER = {
     "train.precision": "fp32",
     "train.device": "cpu",
     "metrics.names": ["f1"],
-    "net.measured": True,
+    "net.measured": "all",
     "net.pace": False,
     "aggregate.rule": "median",
     "aggregate.norm_limit": 3.0,

@@ -71,6 +71,11 @@ class Environment:
         channel: Rayleigh | Trace
         if radio.trace:
             channel, digest = trace_of(config)
+            if cell.slowdown != 1 and channel.timeline is not None:
+                raise InputError(
+                    f"`cell.slowdown` = {cell.slowdown:g} and {radio.trace}, which is "
+                    "in seconds, do not go together; give the trace by rounds."
+                )
             facts["trace"] = f"sha256:{digest}"
         else:
             channel = Rayleigh(
