@@ -103,6 +103,34 @@ def test_nothing_is_kept_where_the_recipe_says_so(bench, tmp_path):
     assert min(second) > 0.8 * min(first)
 
 
+@pytest.mark.parametrize("measured", ["off", "devices", "all"])
+def test_plans_are_made_from_what_is_measured_as_far_as_is_said(
+    bench, tmp_path, measured
+):
+    bench = with_keys(bench, "ubfp", f'net.measured="{measured}"')
+    post = NearPost(devices_in(tmp_path, bench.config.cell.num_clients))
+    with served(bench, "ubfp", tmp_path, post) as (_, far, _):
+        found = far.look().fields
+    devices, links = {"speed_flops_per_s", "memory_bytes"}, {"rate_up_bps"}
+    wanted = {"off": set(), "devices": devices, "all": devices | links}[measured]
+    assert {*found} - {"rate_down_bps"} == wanted  # too little to be a rate, here
+    assert all(one.shape == (3,) and (one > 0).all() for one in found.values())
+
+
+def test_a_device_is_held_to_the_speed_it_is_planned_with(bench, tmp_path):
+    changes = ("net.pace_devices=true", "cell.slowdown=20")
+    records, _, _ = over_letters(with_keys(bench, "ubfp", *changes), tmp_path)
+    lines = (tmp_path / "timing.jsonl").read_text().splitlines()
+    for record, line in zip(records[1:], map(json.loads, lines[1:]), strict=True):
+        plan = record["plan"]
+        for k, told in line["clients"].items():
+            planned_s, flops = plan["compute_s"][int(k)], plan["flops"][int(k)]
+            assert told["flops"] > 0
+            assert told["train_s"] >= told["flops"] * planned_s / flops
+    here, _ = in_one_process(with_keys(bench, "ubfp", changes[1]), tmp_path / "here")
+    assert json.dumps(here) == json.dumps(records)
+
+
 def test_a_server_begun_anew_knows_what_is_held(bench, tmp_path):
     bench = with_keys(bench, "ubfp", "cell.cache_bytes=1e9")
     whole, _, _ = over_letters(bench, tmp_path / "whole", num_rounds=3)
