@@ -29,6 +29,19 @@ def number(said: object) -> float | None:
     return float(said) if 0 <= said < 1e300 and math.isfinite(said) else None
 
 
+def whole(said: object) -> int:
+    """Return a whole number; 12.0 and true are none, as JSON has them.
+
+    Raises
+    ------
+    TypeError
+        If it is none.
+    """
+    if type(said) is not int:
+        raise TypeError(f"{words(repr(said))} is no whole number")
+    return said
+
+
 def spent_of(said: Mapping[str, Any]) -> dict[str, float]:
     """Return what a letter took a device; 0 where it does not tell."""
     told = said.get("spent")
