@@ -6,6 +6,7 @@ not. A pruned emulator is cut into slices at borders that all clients share, so 
 keeps more has the others' slices too, and that a slice held already is not sent again.
 """
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -30,6 +31,9 @@ from trimwave.runs.rounds import Delivery
 SLICE_BYTES = 8 << 20
 """Size of a slice between shared borders: small against a package, so that little is
 fetched twice after a break, and large against what a request takes."""
+
+HEADER_BYTES = 1 << 10
+"""Most that safetensors says of a tensor, and of a file."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +69,14 @@ class Parcel:
     def keep(self) -> list[str]:
         """Blobs that it keeps after the round, by digest."""
         return [one.digest for one in (*self.installed, *self.kept.values())]
+
+    @property
+    def most_bytes(self) -> int:
+        """Longest that an update may be: the tensors asked for, and their header."""
+        forms = self.expected.values()
+        return HEADER_BYTES * (1 + len(forms)) + sum(
+            math.prod(shape) * dtype.itemsize for shape, dtype in forms
+        )
 
     @property
     def digests(self) -> set[str]:
