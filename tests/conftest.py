@@ -26,6 +26,7 @@ FEW_METHODS = "llama-jcpba]", "llama-deft", "llama-split_lora", "llama-fedbiot"
 
 SAMPLED = {
     "test_a_client_computes_with_the_servers_rounded_weights": ("llama",),
+    "test_a_device_is_held_to_the_speed_it_is_planned_with": ("llama",),
     "test_a_draw_without_a_solution_leaves_the_others_alone": ("all", "base"),
     "test_a_package_has_the_planned_bits": ("llama",),
     "test_both_verbs_against_all_subsets": ("0-base", "0-all"),

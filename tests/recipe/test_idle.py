@@ -66,6 +66,7 @@ OTHER = {
     "metrics.names": ["f1"],
     "net.measured": "all",
     "net.pace": False,
+    "net.pace_devices": True,
     "aggregate.rule": "median",
     "aggregate.norm_limit": 3.0,
 }

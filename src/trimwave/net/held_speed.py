@@ -20,7 +20,8 @@ class Counted:
 def held_to(speed_flops_per_s: float | None) -> Iterator[Counted]:
     """Let what is computed inside take as long as at a speed, or longer if it does.
 
-    What PyTorch computes is counted: matrix products, convolutions and attention.
+    What PyTorch computes is counted: matrix products, convolutions and attention. It
+    takes other kernels then, so that results differ in their last digits.
 
     Parameters
     ----------
