@@ -32,6 +32,9 @@ QUEUE_PACKETS = 100
 UNSHAPED_BPS = 100e9
 """In place of no limit."""
 
+FRAME_BY_FRAME = {"gso_max_segs": 1}
+"""Else the system hands on 64 KiB as one frame, which a slow link takes long over."""
+
 NAMESPACES = Path("/var/run/netns")
 
 NAME = "trimwave-"
@@ -95,7 +98,7 @@ class KernelLinks:
         _shape("change-class", own, _index(own, "eth0"), up_bps)
 
     def counts(self) -> Counts:
-        """Return what has passed so far; the kernel counts one header for many frames.
+        """Return the frames that have passed so far, with their headers.
 
         Read from the server's end: what it sent went down.
         """
@@ -125,7 +128,7 @@ class KernelLinks:
         server.link("add", ifname="bridge", kind="bridge")
         bridge = _index(server, "bridge")
         server.addr("add", index=bridge, address=SERVER, prefixlen=PREFIX_BITS)
-        server.link("set", index=bridge, state="up")
+        server.link("set", index=bridge, state="up", **FRAME_BY_FRAME)
         for k, name in enumerate(names[1:]):
             peer = {"ifname": "eth0", "net_ns_fd": name}
             server.link("add", ifname=_link(k), kind="veth", peer=peer)
@@ -135,7 +138,7 @@ class KernelLinks:
             eth = _index(own, "eth0")
             address = f"{SUBNET}.{1 + k // 250}.{1 + k % 250}"
             own.addr("add", index=eth, address=address, prefixlen=PREFIX_BITS)
-            own.link("set", index=eth, state="up")
+            own.link("set", index=eth, state="up", **FRAME_BY_FRAME)
             _up(own, "lo")
             for at, of in ((server, index), (own, eth)):
                 at.tc("add", "htb", of, "1:", default=0x10)
