@@ -1,5 +1,6 @@
 """Both kinds of links, asked the same; the kernel's where this process may."""
 
+import math
 import socket
 import subprocess
 import sys
@@ -11,10 +12,14 @@ import pytest
 
 from trimwave.net.links.kernel import NAMESPACES, KernelLinks, why_not
 from trimwave.net.links.links import Ports
+from trimwave.net.links.meter import Meter
 from trimwave.net.links.relays import RelayLinks
 from trimwave.net.processes import free_port
 
 SENT = bytes(range(256)) * 400
+
+RATES = 2e6, 1e6
+"""Down and up [bit/s]."""
 
 CLIENT = """
 import socket, sys
@@ -83,14 +88,19 @@ def test_every_byte_arrives_and_is_counted_for_its_client(links):
 
 
 def test_no_direction_is_faster_than_its_rate(links):
-    links.set_rates(0, 4e6, 2e6)
-    with echo(links, links.ports.control):
+    links.set_rates(0, *RATES)
+    with echo(links, links.ports.control), Meter(links) as meter:
         came, seconds = ask(links, 0, "control")
+        ways = [
+            meter.passed(0, way, 0.0, math.inf, r)[0] for way, r in enumerate(RATES)
+        ]
     assert came == SENT
     # What may go at once: a burst in the kernel, a short while's worth in a relay.
     at_once = 8 * 32768 if links.kind == "kernel" else 0.02 * 4e6
-    least_s = sum((8 * len(SENT) - at_once) / rate for rate in (4e6, 2e6))
-    assert seconds > least_s
+    least_s = [(8 * len(SENT) - at_once) / rate for rate in RATES]
+    assert seconds > sum(least_s)
+    for busy_s, least in zip(ways, least_s, strict=True):
+        assert busy_s > 0.8 * least  # no reading between is idle
 
 
 def test_a_rate_is_changed_within_a_transfer(links):
