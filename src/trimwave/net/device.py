@@ -6,7 +6,7 @@ cache folder, so that a device that was killed goes on with what it had.
 
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,13 @@ from trimwave.lm.data.deal import rows_of_source
 from trimwave.lm.data.encode import Encoded
 from trimwave.lm.kit import Kit
 from trimwave.lm.source.tokens import load_tokenizer
-from trimwave.lm.surgery.split import SplitModel
-from trimwave.lm.train.client import Client
 from trimwave.lm.wire.slices import Slicer
-from trimwave.lm.workbench import deal_again
 from trimwave.model.submodel import Submodel
 from trimwave.net.blobs.cache import BlobCache
 from trimwave.net.blobs.fetch import fetch
 from trimwave.net.blobs.probe import measure_uplink
 from trimwave.net.held_speed import held_to
+from trimwave.net.joined import File, Joined, files_to_join
 from trimwave.net.letter import Letter
 from trimwave.net.profile import free_bytes, measure_device
 
@@ -40,9 +38,6 @@ NOT_JOINED = "this device has not joined the run"
 
 READS = 3
 """Tries to read a blob; before each further one it is fetched again."""
-
-File = Sequence[Any]
-"""A blob as a letter names it: its digest and its length [byte]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +86,7 @@ class Device:
     ) -> None:
         self._settings, self._say = settings, say
         self._cache = BlobCache(settings.cache, settings.quota_bytes)
-        self._run: _Joined | None = None
+        self._run: Joined | None = None
 
     def answer(self, letter: Letter) -> Letter:
         """Do what a letter asks; what fails is told in the answer, in one line."""
@@ -186,7 +181,7 @@ class Device:
         units = {int(block): (g, n) for block, (g, n) in head["units"].items()}
         return package | slicer.between(slicer.joined(slices), {}, units)
 
-    def _known(self, head: Mapping[str, Any], spent: Spent) -> "_Joined":
+    def _known(self, head: Mapping[str, Any], spent: Spent) -> Joined:
         """Return the run a letter is of, also after this process was begun anew."""
         if self._run is None or self._run.id != head["run"]:
             try:
@@ -201,11 +196,11 @@ class Device:
         assert self._run is not None
         return self._run
 
-    def _joined(self, head: Mapping[str, Any], spent: Spent) -> "_Joined":
+    def _joined(self, head: Mapping[str, Any], spent: Spent) -> Joined:
         kit = Kit.from_dict(head["kit"])
         folder = self._tokenizer_folder(head, spent)
         tokenizer = load_tokenizer(folder, kit.config.model.name)
-        self._run = _Joined(
+        self._run = Joined(
             id=head["run"],
             kit=kit,
             base=kit.base(load(self._read(head["shell"], head, spent))),
@@ -273,35 +268,3 @@ class Device:
             f"blob {file[0][:12]} was altered or gone {READS} times before it was "
             f"read; see what else writes in {self._cache.folder}."
         )
-
-
-def files_to_join(head: Mapping[str, Any]) -> list[File]:
-    """Return the blobs that a device joins by."""
-    return [head["shell"], *(one[1:] for one in head["tokenizer"])]
-
-
-@dataclass
-class _Joined:
-    """A run that this device is part of."""
-
-    id: str
-    kit: Kit
-    base: SplitModel
-    tokenizer: Any
-    own_rows: tuple[Encoded, ...] | None
-    digests: frozenset[str]
-    """Blobs of the shell and the tokenizer."""
-    _clients: dict[int, Client] = field(default_factory=dict)
-
-    @property
-    def slicer(self) -> Slicer:
-        return Slicer(arch=self.base.arch, shape=self.base.shape)
-
-    def client(self, number: int) -> Client:
-        """Return this device as a client of the run."""
-        if number not in self._clients:
-            rows = self.own_rows
-            if rows is None:
-                rows = deal_again(self.kit.config, self.tokenizer).clients[number]
-            self._clients = {number: self.kit.client(number, self.base, rows)}
-        return self._clients[number]

@@ -24,7 +24,7 @@ from trimwave.lm.workbench import Workbench, build_workbench
 from trimwave.net.backend import NetBackend
 from trimwave.net.blobs.route import BlobServer
 from trimwave.net.blobs.store import BlobStore
-from trimwave.net.device import files_to_join
+from trimwave.net.joined import files_to_join
 from trimwave.net.members import Member, Seats
 from trimwave.net.order import Events, Order
 from trimwave.net.parcels import Packer
