@@ -312,7 +312,7 @@ def rows():
         found += [
             Row(fault, "training", spoilt_at_clients(how, "training")),
             Row(
-                f"{fault}, worker killed",
+                f"{fault}, one begun anew",
                 "dispatch",
                 spoilt_at_clients(how, "dispatch", True),
             ),

@@ -361,6 +361,16 @@ def test_too_few_answers_are_one_error_and_no_round(bench, tmp_path, changes, se
     assert [json.loads(line)["round"] for line in lines] == [0]
 
 
+def test_who_does_not_join_is_told_with_the_reason(bench, tmp_path):
+    own, post = make_cell(bench, tmp_path, "net.quorum=1", "net.absence_s=1")
+    post.harm = lambda node, letter, answer: (
+        Letter({"error": "its disk\nis full"}) if node == BAD else answer
+    )
+    why = "missing: 1 .node 101 did not: its disk is full.. Start them, and resume"
+    with pytest.raises(RunError, match=why), served(own, "jcpba", tmp_path, post):
+        pass
+
+
 def test_an_absent_client_is_planned_without_and_taken_back(bench, tmp_path):
     own, post = make_cell(bench, tmp_path)
     post.harm = lambda node, letter, answer: (

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from trimwave.base.errors import InputError, RunError
+from trimwave.base.errors import InputError, RunError, one_line
 from trimwave.base.units import FloatArray
 from trimwave.decision.plan import Plan
 from trimwave.net.device import NOT_JOINED
@@ -83,6 +83,8 @@ class Roll:
     _joining: set[int] = field(default_factory=set)
     _not_before_s: dict[int, float] = field(default_factory=dict)
     """When a node that did not join is asked again."""
+    _refused: dict[int, str] = field(default_factory=dict)
+    """Why a node did not join, as of its last try."""
     _tokens: dict[int, dict[str, Any]] = field(default_factory=dict)
     _change: threading.Condition = field(default_factory=threading.Condition)
     _closed: threading.Event = field(default_factory=threading.Event)
@@ -118,6 +120,9 @@ class Roll:
             f"{', '.join(map(str, absent[:8]))}"
         )
         if len(there) < max(1, self.net.quorum * num_clients):
+            refused = [f"node {n} did not: {why}" for n, why in self._refused.items()]
+            why = one_line("; ".join(refused), 600)
+            said += f" ({why})" if why else ""
             raise RunError(f"{said}. Start them, and resume.")
         warnings.warn(f"{said}; the run goes on without them.", stacklevel=2)
 
@@ -277,10 +282,12 @@ class Roll:
                 member.node, member.num_samples = node, rows
                 member.measure(found)
                 self._change.notify_all()
+            self._refused.pop(node, None)
             self.say(f"client {seat} ({name}) joined")
         except (InputError, ConnectionError) as error:
             again_s = AGAIN_S if isinstance(error, ConnectionError) else float("inf")
             self._not_before_s[node] = time.monotonic() + again_s
+            self._refused[node] = str(error)
             self.say(f"node {node} did not join: {error}")
         finally:
             self._joining.discard(node)
