@@ -8,6 +8,7 @@ be left. Anything else counts as wrong, and ends the benchmark with 1.
 
     python benchmarks/net_faults.py                       # the table of the docs
     python benchmarks/net_faults.py worker superlink      # rows whose name has a word
+    python benchmarks/net_faults.py --keep F --jobs 2     # the unbroken run stays in F
 """
 
 import argparse
@@ -21,7 +22,8 @@ import sys
 import tempfile
 import time
 import uuid
-from contextlib import contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,8 +44,9 @@ CHANGES = [
     f"rounds={ROUNDS}",
     "data.num_train=16",
     "train.num_local_steps=200",
+    "net.quorum=1",
 ]
-"""Two seconds of training, so that it can be hit."""
+"""Two seconds of training, so that it can be hit; no round without a client."""
 
 
 @dataclass
@@ -68,6 +71,13 @@ class Tried:
     def log(self):
         """What the launcher said."""
         return self.root / "said.log"
+
+    def blobs(self, *sides):
+        """Return the blobs that lie at the server or at the clients."""
+        places = {"server": "blobs", "client": "clients/*"}
+        folders = [one for side in sides for one in self.net.glob(places[side])]
+        files = {file for folder in folders for file in folder.glob("*")}
+        return {file for file in files if len(file.name) == 64}
 
     def start(self, *arguments):
         """Start the launcher; with no arguments the run from its beginning."""
@@ -161,6 +171,8 @@ VICTIMS = {
     "ServerApp": r"bin/flwr-serverapp",
     "launcher": r"-m trimwave run",
 }
+DISKS = {"run": ("64k", "256k", "384k"), "cache": ("32k", "96k")}
+"""Sizes of small disks: of the run's folder, and of one client's cache."""
 PHASES = ("joining", "dispatch", "training", "upload", "checkpoint")
 
 
@@ -207,34 +219,68 @@ def killed(victim, phase):
     return strike
 
 
-def spoilt(side, how):
-    """Return what alters or deletes all blobs at a side before the second round."""
+def spoil(blobs, how):
+    """Alter, cut or delete files, where they lie; those that go meanwhile are left."""
+    for blob in blobs:
+        with suppress(FileNotFoundError):
+            size = blob.stat().st_size
+            if how == "deleted":
+                blob.unlink()
+            elif how == "cut":
+                os.truncate(blob, size // 2)
+            else:
+                with blob.open("r+b") as file:
+                    file.seek(size // 2)
+                    byte = file.read(1)[0]
+                    file.seek(size // 2)
+                    file.write(bytes([byte ^ 1]))
+
+
+def spoilt_at_server(how, phase):
+    """Return what spoils every blob of a phase as soon as it lies at the server.
+
+    Seconds before a client asks for it: letters take that long.
+    """
 
     def strike(run):
         process = run.start()
-        wait_for(lambda: Phases.upload(run), process, "upload")
-        folder = run.net / ("blobs" if side == "server" else "clients/0")
-        blobs = [one for one in folder.glob("*") if len(one.name) == 64]
-        for blob in blobs:
-            with suppress(OSError):
-                if how == "deleted":
-                    blob.unlink()
-                else:
-                    data = bytearray(blob.read_bytes())
-                    data[len(data) // 2] ^= 1
-                    blob.write_bytes(data)
+        if phase != "joining":  # whose blobs are there before it can be seen
+            wait_for(lambda: getattr(Phases, phase)(run), process, phase)
+        known = run.blobs("server")
+        wait_for(lambda: run.blobs("server") - known, process, "another blob")
+        ends_s = time.monotonic() + 1.0
+        while time.monotonic() < ends_s:
+            new = run.blobs("server") - known
+            spoil(new, how)
+            known |= new
         return process
 
     return strike
 
 
-def full_disk(what):
-    """Return what fills the disk of the run's folder or of a client's cache."""
+def spoilt_at_clients(how, phase, then_kill=False):
+    """Return what spoils all that lies at the clients, and kills a worker if asked."""
+
+    def strike(run):
+        process = run.start()
+        wait_for(lambda: getattr(Phases, phase)(run), process, phase)
+        blobs = run.blobs("client")
+        if not blobs:
+            raise RuntimeError("no blob to spoil")
+        spoil(blobs, how)
+        if then_kill:
+            kill(run, "worker")
+        return process
+
+    return strike
+
+
+def full_disk(what, size):
+    """Return what gives the run's folder or a client's cache a disk of that size."""
 
     def strike(run):
         target = run.folder if what == "run" else run.net / "clients" / "0"
         target.mkdir(parents=True)
-        size = "300k" if what == "run" else "40k"
         mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(target)]
         subprocess.run(mount, check=True)
         run.mounted = target
@@ -261,12 +307,26 @@ def rows():
         for victim in VICTIMS
         for phase in PHASES
     ]
-    for side in ("server", "client"):
-        for how in ("altered", "deleted"):
-            name = f"blobs {how} at the {side}"
-            found.append(Row(name, "upload", spoilt(side, how), may_fail=True))
-    for what in ("run", "cache"):
-        found.append(Row(f"full disk: {what}", "all", full_disk(what), may_fail=True))
+    for how in ("altered", "cut", "deleted"):
+        fault = f"blobs {how} at the clients"
+        found += [
+            Row(fault, "training", spoilt_at_clients(how, "training")),
+            Row(
+                f"{fault}, worker killed",
+                "dispatch",
+                spoilt_at_clients(how, "dispatch", True),
+            ),
+        ]
+    for how in ("altered", "cut", "deleted"):
+        fault = f"blobs {how} at the server"
+        found.append(Row(fault, "dispatch", spoilt_at_server(how, "dispatch"), True))
+    strike = spoilt_at_server("altered", "joining")
+    found.append(Row("blobs altered at the server", "joining", strike, True))
+    for what, sizes in DISKS.items():
+        found += [
+            Row(f"disk of {size}iB: {what}", "all", full_disk(what, size), True)
+            for size in sizes
+        ]
     return found
 
 
@@ -294,7 +354,7 @@ def judged(row, run, process, unbroken):
         os.kill(process.pid, signal.SIGTERM)
         process.wait(60)
         return "no end", "-", "-", "-", "did not end"
-    wrong = []
+    wrong, outcome = [], "finished"
     ends_s = time.monotonic() + 20
     while (left := run.processes()) and time.monotonic() < ends_s:
         time.sleep(0.1)
@@ -310,21 +370,21 @@ def judged(row, run, process, unbroken):
     if code:
         errors = [x for x in said.splitlines() if x.startswith(("error", "trimwave:"))]
         outcome = "one error" if len(errors) == 1 else f"exit {code}"
-        print(f"   {said.splitlines()[-1][:300]}", flush=True)
+        print(f"   {row.fault}: {' '.join(said.split())[-400:]}", flush=True)
         if not row.may_fail or len(errors) != 1:
             wrong.append(f"exit {code}: {said[-600:]}")
             return outcome, "-", twice, "-", "; ".join(wrong)
         if resumed(run):
             wrong.append(f"not resumed: {run.log.read_text()[-600:]}")
             return outcome, "-", twice, "-", "; ".join(wrong)
-        outcome += ", then resumed"
+        outcome = "one error; resumed"
         records = run.records()
         twice = len(records) - len({*records})
     lost = ROUNDS + 1 - len({*records})
     same = difference(run.folder, unbroken)
     if lost or twice or same != "bit for bit":
         wrong.append("not the unbroken run's")
-    return "finished", lost, twice, same, "; ".join(wrong)
+    return outcome, lost, twice, same, "; ".join(wrong)
 
 
 def resumed(run):
@@ -360,43 +420,66 @@ def tell(row, tries, outcome, lost, twice, same, taken_s):
     print("| " + " | ".join(map(str, cells)) + " |", flush=True)
 
 
-def main():
-    """Try every chosen fault and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("words", nargs="*", help="rows whose name has one of these")
-    parser.add_argument("--tries", type=int, default=1)
-    chosen = parser.parse_args()
-    bad = 0
-    with tempfile.TemporaryDirectory(prefix="nf") as parent:
-        os.environ.setdefault("TRIMWAVE_CACHE", f"{parent}/cache")
-        config = make_config(Path(parent), changes=CHANGES)
-        recipe = write_toml(Path(parent) / "tiny.toml", config)
+def unbroken(parent, recipe):
+    """Return the run that nothing happens to; one that was kept is taken as it is."""
+    kept = parent / "unbroken"
+    if not (kept / "checkpoints").exists():
         with tried(parent, recipe) as whole:
             started = time.monotonic()
             if whole.start().wait(LONGEST_S):
                 sys.exit(whole.log.read_text())
             print(f"unbroken: {time.monotonic() - started:.0f} s", flush=True)
-            print("| fault | phase | tries | outcome | lost | twice | adapter | s |")
-            print("|---|---|---:|---|---:|---:|---|---:|", flush=True)
-            for row in rows():
-                name = f"{row.fault} {row.phase}"
-                if chosen.words and not any(one in name for one in chosen.words):
-                    continue
-                if "full disk" in name and os.geteuid():
-                    print(f"{name}: skipped, mounting a small disk needs root")
-                    continue
-                for _ in range(chosen.tries):
-                    with tried(parent, recipe) as run:
-                        started = time.monotonic()
-                        try:
-                            found = judged(row, run, row.strike(run), whole.folder)
-                        except RuntimeError as error:
-                            found = "no try", "-", "-", "-", str(error)
-                        *cells, wrong = found
-                        tell(row, 1, *cells, time.monotonic() - started)
-                        if wrong:
-                            bad += 1
-                            print(f"!! {name}: {wrong}", file=sys.stderr, flush=True)
+            shutil.move(whole.folder, kept)
+    return kept
+
+
+def try_one(row, parent, recipe, whole):
+    """Try a fault once and print its line; whether it went as it should."""
+    with tried(parent, recipe) as run:
+        started = time.monotonic()
+        try:
+            found = judged(row, run, row.strike(run), whole)
+        except RuntimeError as error:
+            found = "no try", "-", "-", "-", str(error)
+        *cells, wrong = found
+        tell(row, 1, *cells, time.monotonic() - started)
+        if wrong:
+            name = f"{row.fault} {row.phase}"
+            print(f"!! {name}: {wrong}", file=sys.stderr, flush=True)
+        return not wrong
+
+
+def main():
+    """Try every chosen fault and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("words", nargs="*", help="rows whose name has one of these")
+    parser.add_argument("--tries", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=1, help="faults tried at a time")
+    parser.add_argument("--keep", type=Path, help="folder that the unbroken run is in")
+    asked = parser.parse_args()
+    chosen = []
+    for row in rows():
+        name = f"{row.fault} {row.phase}"
+        if asked.words and not any(one in name for one in asked.words):
+            continue
+        if "disk of" in name and os.geteuid():
+            print(f"{name}: skipped, mounting a small disk needs root")
+            continue
+        chosen += [row] * asked.tries
+    with ExitStack() as stack:
+        parent = asked.keep or Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="nf"))
+        )
+        os.environ.setdefault("TRIMWAVE_CACHE", f"{parent}/cache")
+        recipe = parent / "tiny.toml"
+        if not recipe.exists():
+            write_toml(recipe, make_config(parent, changes=CHANGES))
+        whole = unbroken(parent, recipe)
+        print("| fault | phase | tries | outcome | lost | twice | adapter | s |")
+        print("|---|---|---:|---|---:|---:|---|---:|", flush=True)
+        pool = stack.enter_context(ThreadPoolExecutor(asked.jobs))
+        went = pool.map(lambda row: try_one(row, parent, recipe, whole), chosen)
+        bad = sum(not one for one in went)
     sys.exit(bool(bad))
 
 

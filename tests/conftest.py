@@ -26,6 +26,7 @@ FEW_METHODS = "llama-jcpba]", "llama-deft", "llama-split_lora", "llama-fedbiot"
 
 SAMPLED = {
     "test_a_client_computes_with_the_servers_rounded_weights": ("llama",),
+    "test_a_device_is_held_to_the_speed_it_is_planned_with": ("llama",),
     "test_a_draw_without_a_solution_leaves_the_others_alone": ("all", "base"),
     "test_a_package_has_the_planned_bits": ("llama",),
     "test_both_verbs_against_all_subsets": ("0-base", "0-all"),
@@ -96,6 +97,7 @@ SAMPLED = {
     "test_variants_with_a_noise_density": (),
     "test_letters_give_the_same_run": ("llama-jcpba]", "gpt2-lora"),
     "test_what_is_held_is_not_sent_again": ("gpt2-a",),
+    "test_a_server_begun_anew_knows_what_is_held": (),
     "test_nothing_is_kept_where_the_recipe_says_so": (),
     "test_a_wrong_answer_does_not_count": ("another round", "nan", "NaN", "norm"),
     "test_who_joins_with_nonsense_is_left_out": ("300",),
@@ -119,6 +121,23 @@ def pytest_collection_modifyitems(items):
 def ctrl_c_is_heard():
     """A shell that starts the tests in the background has SIGINT ignored."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="module")
+def bench_kind():
+    """Which kind of model `bench` has; a module may have another, or several."""
+    return "llama"
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory, bench_kind):
+    """Make the workbench of a miniature run, with a cache of its own, for a module."""
+    from tiny_run import make_bench  # loads torch
+
+    folder = tmp_path_factory.mktemp("bench")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRIMWAVE_CACHE", str(folder / "cache"))
+        yield make_bench(folder, bench_kind)
 
 
 @pytest.fixture

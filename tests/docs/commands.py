@@ -53,7 +53,7 @@ def stop(*_: object, **__: object) -> None:
     raise Stopped
 
 
-NETWORK = ("serve", "join", "profile")
+NETWORK = ("serve", "emulate", "join", "profile")
 """Commands of a run over a network."""
 
 NAMES = (["join"], ["keys"], ["export"], ["keys", "server"], ["keys", "client"])

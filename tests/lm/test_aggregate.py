@@ -1,15 +1,18 @@
 """How updates become one: by hand, against Flower's functions, and in a run."""
 
+import shutil
+import stat
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from helpers import letter_costs
-from tiny_run import make_bench
+from tiny_run import make_bench, make_server
 
 from trimwave.base.errors import InputError, RunError
 from trimwave.lm.aggregate import aggregate, check_senders, delta_norm, dp_stream
+from trimwave.lm.kit import Kit
 from trimwave.lm.session import check_runs, run_method
 from trimwave.lm.train.client import Update
 from trimwave.recipe.config import AggregateConfig
@@ -17,6 +20,7 @@ from trimwave.recipe.recipe import merge_overrides
 from trimwave.runs.records import Run
 
 SHAPES = {"0.a": (3, 4), "1.b": (5,)}
+NOISY = ("aggregate.clip_norm=0.01", "aggregate.noise_multiplier=0.1")
 ROBUST = ("median", "trimmed_mean", "krum")
 
 
@@ -235,9 +239,10 @@ def test_krum_with_three_clients_is_refused_at_the_start(bench):
 
 
 def test_a_run_records_what_was_done_and_resumes_to_the_bit(bench, tmp_path):
-    changes = ["aggregate.clip_norm=0.01", "aggregate.noise_multiplier=0.1"]
-    config = merge_overrides(bench.config, changes)
+    config = merge_overrides(bench.config, NOISY)
     whole = run_method(bench, config, tmp_path / "whole")
+    secret = tmp_path / "whole" / "noise.json"
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
     assert "aggregate" not in whole[0]
     for record in whole[1:]:
         done = record["aggregate"]
@@ -245,11 +250,35 @@ def test_a_run_records_what_was_done_and_resumes_to_the_bit(bench, tmp_path):
         assert done["clipped"] == [0, 1, 2]
         assert done["noise_std"] == pytest.approx(0.001 / 3)
     one = merge_overrides(config, ["rounds=1"])
-    run_method(bench, one, tmp_path / "parts")
-    assert run_method(bench, config, tmp_path / "parts", resume=True) == whole
-    assert Run.open(tmp_path / "parts").records() == whole
+    begun = run_method(bench, one, tmp_path / "parts")
+    assert begun[0] == whole[0] and begun[1]["loss_full"] != whole[1]["loss_full"]
+    shutil.copytree(tmp_path / "parts", tmp_path / "again")
+    parts = run_method(bench, config, tmp_path / "parts", resume=True)
+    assert run_method(bench, config, tmp_path / "again", resume=True) == parts
+    assert Run.open(tmp_path / "parts").records() == parts
+    secret.unlink()
+    with pytest.raises(RunError, match=r"noise\.json is gone.* put it back"):
+        run_method(bench, config, tmp_path / "whole", resume=True)
     median = merge_overrides(bench.config, ["aggregate.rule=median", "rounds=1"])
     plain = run_method(bench, median, tmp_path / "median")
     assert (
         "aggregate" not in plain[1] and plain[1]["loss_full"] != whole[1]["loss_full"]
     )
+
+
+def test_a_seed_for_the_noise_repeats_a_run_and_says_what_that_means(bench, tmp_path):
+    config = merge_overrides(
+        bench.config, [*NOISY, "aggregate.noise_seed=7", "rounds=1"]
+    )
+    runs = []
+    for name in ("one", "other"):
+        with pytest.warns(UserWarning, match="protects from nobody who has this"):
+            runs.append(run_method(bench, config, tmp_path / name))
+    assert runs[0] == runs[1]
+    assert not (tmp_path / "one" / "noise.json").exists()
+    bench = replace(bench, config=config)
+    kit = Kit.of(bench, make_server(bench).scheme)
+    assert kit.to_dict()["config"]["aggregate"] == {
+        **config.to_dict()["aggregate"],
+        "noise_seed": 0,
+    }

@@ -6,17 +6,13 @@ from pool import PoolBackend, start_pool
 from tiny_run import (
     METHODS,
     clients,
-    make_bench,
     make_server,
+    run_with,
     same_tensors,
     trained_of,
 )
 
 from trimwave.lm.local import LocalBackend
-from trimwave.methods import parse_method
-from trimwave.recipe.environment import Environment
-from trimwave.runs.records import Run
-from trimwave.runs.rounds import run_rounds
 
 
 class OnlyTheProtocol:
@@ -24,14 +20,6 @@ class OnlyTheProtocol:
 
     def __init__(self, server):
         self.deliver = server.deliver
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pool")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRIMWAVE_CACHE", str(folder / "cache"))
-        yield make_bench(folder)
 
 
 @pytest.fixture(scope="module")
@@ -44,15 +32,7 @@ def ran(bench, method, folder, backend_of):
     """Run two rounds; return the records and what was trained."""
     bench = replace(bench, config=replace(bench.config, method=method))
     server = make_server(bench, method)
-    backend = backend_of(server, bench.config)
-    records = run_rounds(
-        Environment.from_config(bench.config),
-        parse_method(method),
-        server,
-        backend,
-        Run.create(folder, bench.config, {}),
-        num_rounds=2,
-    )
+    records = run_with(bench, server, backend_of(server, bench.config), folder)
     return json.dumps(records), trained_of(server)
 
 

@@ -20,6 +20,8 @@ from trimwave.recipe.config import Config
 from trimwave.recipe.environment import Environment
 from trimwave.recipe.limits import limits_of
 from trimwave.recipe.recipe import config_from_dict, merge_overrides
+from trimwave.runs.records import Run
+from trimwave.runs.rounds import run_rounds
 
 SIZES = {"vocab_size": 258, "bos_token_id": 0, "eos_token_id": 1}
 KINDS = {
@@ -117,6 +119,19 @@ def make_server(bench, method="jcpba"):
     """Return a server of its own for a method, over a shared workbench."""
     rule = parse_method(method, bench.config.options)
     return LmServer(bench, rule.scheme(bench.costs, limits_of(bench.config)))
+
+
+def run_with(bench, server, backend, folder, num_rounds=2):
+    """Run a bench's method over a backend in a folder, or go on with what it holds."""
+    begun = (folder / "manifest.json").exists()
+    return run_rounds(
+        Environment.from_config(bench.config),
+        parse_method(bench.config.method, bench.config.options),
+        server,
+        backend,
+        Run.open(folder) if begun else Run.create(folder, bench.config, {}),
+        num_rounds=num_rounds,
+    )
 
 
 def clients(server):

@@ -8,55 +8,30 @@ from near import NearPost, devices_in, served
 from tiny_run import (
     METHODS,
     clients,
-    make_bench,
     make_server,
+    run_with,
     same_tensors,
     trained_of,
 )
 
 from trimwave.lm.local import LocalBackend
-from trimwave.methods import parse_method
-from trimwave.net import backend, roll
-from trimwave.recipe.environment import Environment
 from trimwave.recipe.recipe import merge_overrides
-from trimwave.runs.records import Run
-from trimwave.runs.rounds import run_rounds
+
+pytestmark = pytest.mark.usefixtures("soon")
 
 HEADERS = 20_000
 """Most bytes that the headers of a client's slices have together here."""
 
 
-@pytest.fixture(autouse=True)
-def soon(monkeypatch):
-    """Look for nodes and answers all the time."""
-    monkeypatch.setattr(roll, "WATCH_S", 0.02)
-    monkeypatch.setattr(backend, "POLL_S", 0.01)
-
-
 @pytest.fixture(scope="module", params=["llama", "gpt2"])
-def bench(tmp_path_factory, request):
-    folder = tmp_path_factory.mktemp("net")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRIMWAVE_CACHE", str(folder / "cache"))
-        yield make_bench(folder, request.param)
+def bench_kind(request):
+    return request.param
 
 
 def with_keys(bench, method, *changes):
     changes = ("net.absence_s=30", *changes)
     config = merge_overrides(replace(bench.config, method=method), changes)
     return replace(bench, config=config, _stored={})
-
-
-def run_with(bench, server, backend, folder, num_rounds=2):
-    run = Run.open(folder) if (folder / "manifest.json").exists() else None
-    return run_rounds(
-        Environment.from_config(bench.config),
-        parse_method(bench.config.method, bench.config.options),
-        server,
-        backend,
-        run or Run.create(folder, bench.config, {}),
-        num_rounds=num_rounds,
-    )
 
 
 def over_letters(bench, folder, post=None, num_rounds=2):
@@ -126,3 +101,44 @@ def test_nothing_is_kept_where_the_recipe_says_so(bench, tmp_path):
     assert "held_params" not in records[1]
     first, second = fetched_bytes(tmp_path)
     assert min(second) > 0.8 * min(first)
+
+
+@pytest.mark.parametrize("measured", ["off", "devices", "all"])
+def test_plans_are_made_from_what_is_measured_as_far_as_is_said(
+    bench, tmp_path, measured
+):
+    bench = with_keys(bench, "ubfp", f'net.measured="{measured}"')
+    post = NearPost(devices_in(tmp_path, bench.config.cell.num_clients))
+    with served(bench, "ubfp", tmp_path, post) as (_, far, _):
+        found = far.look().fields
+    devices, links = {"speed_flops_per_s", "memory_bytes"}, {"rate_up_bps"}
+    wanted = {"off": set(), "devices": devices, "all": devices | links}[measured]
+    assert {*found} - {"rate_down_bps"} == wanted  # too little to be a rate, here
+    assert all(one.shape == (3,) and (one > 0).all() for one in found.values())
+
+
+def test_a_device_is_held_to_the_speed_it_is_planned_with(bench, tmp_path):
+    changes = ("net.pace_devices=true", "cell.slowdown=20")
+    records, _, _ = over_letters(with_keys(bench, "ubfp", *changes), tmp_path)
+    lines = (tmp_path / "timing.jsonl").read_text().splitlines()
+    for record, line in zip(records[1:], map(json.loads, lines[1:]), strict=True):
+        plan = record["plan"]
+        for k, told in line["clients"].items():
+            planned_s, flops = plan["compute_s"][int(k)], plan["flops"][int(k)]
+            assert told["flops"] > 0
+            assert told["train_s"] >= told["flops"] * planned_s / flops
+    here, _ = in_one_process(with_keys(bench, "ubfp", changes[1]), tmp_path / "here")
+    for one, other in zip(records, here, strict=True):
+        assert one.get("plan") == other.get("plan")
+        # Where FLOPs are counted, PyTorch takes other kernels.
+        assert one["loss_full"] == pytest.approx(other["loss_full"], rel=1e-5)
+
+
+def test_a_server_begun_anew_knows_what_is_held(bench, tmp_path):
+    bench = with_keys(bench, "ubfp", "cell.cache_bytes=1e9")
+    whole, _, _ = over_letters(bench, tmp_path / "whole", num_rounds=3)
+    post = NearPost(devices_in(tmp_path / "parts", bench.config.cell.num_clients))
+    for num_rounds in (1, 2, 3):
+        parts, _, _ = over_letters(bench, tmp_path / "parts", post, num_rounds)
+    assert json.dumps(parts) == json.dumps(whole)
+    assert fetched_bytes(tmp_path / "parts") == fetched_bytes(tmp_path / "whole")

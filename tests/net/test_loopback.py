@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from tiny_run import make_config, write_toml
 
+from trimwave.runs.phases import read_phases
+
 pytestmark = pytest.mark.slow
 
 LONGEST_S = 400
@@ -92,6 +94,9 @@ def test_over_flower_as_in_one_process(recipe, here, tmp_path):
     assert [one.get("plan") for one in far] == [one.get("plan") for one in near]
     assert not processes_of(folder)
     assert json.loads((folder / "manifest.json").read_text())["backend"] == "flower"
+    again = start("run", recipe, "--backend", "flower", "--out", folder, folder=folder)
+    assert again.wait(LONGEST_S) == 2
+    assert "already holds a run" in said(folder)
 
 
 def test_a_killed_run_goes_on_and_ends_alike(recipe, here, tmp_path):
@@ -131,6 +136,33 @@ def test_what_dies_is_started_again(recipe, here, tmp_path, victim):
     assert process.wait(LONGEST_S) == 0, said(folder)
     assert losses(folder) == pytest.approx(losses(here), rel=1e-6)
     assert len(records_of(folder)) == 3
+
+
+def test_an_emulation_is_the_same_run_in_slow_motion(recipe, here, tmp_path):
+    folder, plans = tmp_path / "slow", [one["plan"] for one in records_of(here)[1:]]
+    slowdown = round(2.0 / max(max(plan["down_s"]) for plan in plans))
+    run(
+        *("emulate", recipe, "--slowdown", slowdown, "--shaper", "relay"),
+        *("--out", folder),
+        folder=folder,
+    )
+    assert losses(folder) == pytest.approx(losses(here), rel=1e-6)
+    for slow, plan in zip(records_of(folder)[1:], plans, strict=True):
+        assert slow["plan"]["prune_rate"] == pytest.approx(plan["prune_rate"])
+        assert slow["plan"]["latency_s"] == pytest.approx(slowdown * plan["latency_s"])
+    rows = read_phases(folder)
+    assert [(one.round, one.client) for one in rows] == [(1, 0), (1, 1), (2, 0), (2, 1)]
+    for one in rows:
+        assert one.down_passed_bytes > one.down_planned_bytes
+        assert one.up_passed_bytes > one.up_planned_bytes
+        assert one.counted_flops > 0
+        held_s = one.counted_flops / one.planned_flops * one.compute_predicted_s
+        assert one.compute_measured_s >= held_s
+        # Not sooner than bytes at the planned rate; a step of the meter at either end.
+        assert one.down_measured_s > 0.9 * one.down_predicted_s - 0.1
+        assert one.measured_s("round") <= one.wall_s + 0.4
+    assert "median of |measured / predicted - 1|" in said(folder)
+    assert not processes_of(folder)
 
 
 def test_split_lora_is_refused(recipe, tmp_path):

@@ -1,6 +1,7 @@
 """Clients that answer wrongly, late, twice or never: exactly the good ones count."""
 
 import json
+import math
 import re
 import threading
 import time
@@ -10,8 +11,8 @@ import pytest
 import torch
 from near import NearPost, devices_in, served
 from safetensors.torch import load, save
-from test_backend import run_with, with_keys
-from tiny_run import make_bench, plan_of, same_tensors, trained_of
+from test_backend import with_keys
+from tiny_run import plan_of, run_with, same_tensors, trained_of
 
 from trimwave.base.errors import RunError
 from trimwave.net import backend, roll
@@ -19,23 +20,10 @@ from trimwave.net.device import Device, Settings
 from trimwave.net.letter import Letter
 from trimwave.net.post import Lost
 
+pytestmark = pytest.mark.usefixtures("soon")
+
 BAD = 101
 """The node that harm is done to; client 1."""
-
-
-@pytest.fixture(autouse=True)
-def soon(monkeypatch):
-    """Look for nodes and answers all the time."""
-    monkeypatch.setattr(roll, "WATCH_S", 0.02)
-    monkeypatch.setattr(backend, "POLL_S", 0.01)
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("net-faults")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRIMWAVE_CACHE", str(folder / "cache"))
-        yield make_bench(folder)
 
 
 class Cell:
@@ -154,7 +142,7 @@ REFUSED = {
     "a dtype": (sends(first(lambda t: t.double())), "is torch.float64, expected"),
     "a tensor missing": (sends(without_first), "is missing"),
     "a tensor more": (
-        sends(lambda tensors: {**tensors, "x": torch.zeros(1 << 20)}),
+        sends(lambda tensors: {**tensors, "x": torch.zeros(1)}),
         "'x' was not asked for",
     ),
     "ten times the norm": (
@@ -163,12 +151,19 @@ REFUSED = {
     ),
     "random bytes": (has_body(bytes(range(256)) * 8), "cannot be read"),
     "no body": (has_body(b""), "cannot be read|is missing"),
-    "a huge body": (has_body(bytes(1 << 24)), "cannot be read"),
+    "2 GB": (has_body(bytes(1 << 31)), "2147483648 bytes, what it was asked for at"),
+    "a huge tensor more": (
+        sends(lambda tensors: {**tensors, "x": torch.zeros(1 << 20)}),
+        "bytes, what it was asked for at most",
+    ),
     "a huge header": (has_body(b"\xff" * 7 + b"\0" * 99), "cannot be read"),
     "a loss of NaN": (says(train_loss=float("nan")), "train_loss"),
     "a loss beyond floats": (says(train_loss=10**400), "cannot be read"),
     "a loss in words": (says(train_loss=["low"]), "cannot be read"),
     "endless rows": (says(num_samples=float("inf")), "cannot be read"),
+    "a part of a row": (says(num_samples=12.7), "12.7 is no whole number"),
+    "rows in words": (says(num_samples="8"), "'8' is no whole number"),
+    "yes for rows": (says(num_samples=True), "True is no whole number"),
     "more rows than dealt": (says(num_samples=10**9), "training rows, registered"),
     "an error": (lambda *_: Letter({"error": "it\nburns"}), "^it burns$"),
     "an error of 1 MB": (lambda *_: Letter({"error": "x" * 2**20}), r"^x+\.\.\.$"),
@@ -396,3 +391,26 @@ def test_no_deadline_is_kept_by_a_clock_that_jumps():
         if re.search(r"\btime\.time|datetime|from time import", path.read_text())
     }
     assert readers == {"blobs/cache.py", "credentials.py", "keys.py"}
+
+
+def test_the_longest_update_that_is_read_is_the_one_that_is_sent(cell):
+    """Up to what a header may say beside the tensors."""
+    exchange = cell.exchange()
+    sent = {k: len(cell.answers[k, cell.rounds].body) for k in (0, 1, 2)}
+    counts_only(cell, exchange, (0, 1, 2))
+    for k, parcel in cell.far._packed(cell.plan, [0, 1, 2]).items():
+        tensors = sum(
+            math.prod(shape) * dtype.itemsize
+            for shape, dtype in parcel.expected.values()
+        )
+        assert tensors < sent[k] <= parcel.most_bytes
+        assert parcel.most_bytes - tensors <= 1024 * (1 + len(parcel.expected))
+
+
+def test_a_head_that_is_too_long_is_not_parsed(monkeypatch):
+    flower = pytest.importorskip("trimwave.net.flower", reason="needs `flower`")
+    monkeypatch.setattr(flower, "MOST_HEAD_BYTES", 1000)
+    letter = Letter({"x": "y" * 900}, b"body")
+    assert flower.letter_of(flower.content_of(letter)) == letter
+    with pytest.raises(ValueError, match="head has 1109 characters"):
+        flower.letter_of(flower.content_of(Letter({"x": "y" * 1100})))

@@ -17,6 +17,7 @@ from trimwave.recipe.recipe import merge_overrides
         (["norm_limit=0.5"], r"`aggregate\.norm_limit` must be at least 1, or 0"),
         (["norm_limit=inf"], r"`aggregate\.norm_limit` must be .* finite, got inf"),
         (["clip_norm=-1"], r"`aggregate\.clip_norm` must be at least 0"),
+        (["noise_seed=-1"], r"`aggregate\.noise_seed` must be at least 0"),
         (["noise_multiplier=1"], r"noise_multiplier` = 1 needs `aggregate\.clip_norm`"),
         (
             ["noise_multiplier=1", "clip_norm=1", "rule=median"],

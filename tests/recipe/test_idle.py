@@ -64,8 +64,9 @@ OTHER = {
     "train.precision": "fp32",
     "train.device": "cpu",
     "metrics.names": ["f1"],
-    "net.measured": True,
+    "net.measured": "all",
     "net.pace": False,
+    "net.pace_devices": True,
     "aggregate.rule": "median",
     "aggregate.norm_limit": 3.0,
 }
@@ -191,6 +192,7 @@ def told(command, *changes, recipe=(), also=()):
         (["aggregate.num_malicious=2", "aggregate.rule=median"], "is median"),
         (["aggregate.num_malicious=2", "aggregate.rule=krum"], None),
         (["aggregate.clip_norm=2", "aggregate.rule=median"], None),
+        (["aggregate.noise_seed=2"], "while `aggregate.noise_multiplier` is 0"),
         (["rounds=3", "data.source=alpaca", "seed=4"], None),
     ],
 )

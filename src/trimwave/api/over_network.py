@@ -79,8 +79,8 @@ def emulated(shaper: str) -> Way:
         by = f"{links.kind} ({why})" if why and shaper == "auto" else links.kind
         told(
             "say",
-            f"links {config.cell.link_slowdown:g} times slower than the recipe's, "
-            f"shaped by {by}",
+            f"everything {config.cell.slowdown:g} times slower than the recipe says, "
+            f"links shaped by {by}",
         )
         plain = config.to_dict()
         run_on_links(folder, plain, num_clients, told, _names(config), links)

@@ -49,11 +49,17 @@ def disk_errors(folder: Path, consequence: str, then: str) -> Iterator[None]:
         ) from error
 
 
-def write_atomic(path: Path, content: str | bytes | memoryview) -> None:
-    """Write a file whole or not at all; UTF-8."""
+def write_atomic(
+    path: Path, content: str | bytes | memoryview, mode: int = 0o666
+) -> None:
+    """Write a file whole or not at all; UTF-8. The umask takes from the mode."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags, mode)
+
     try:
-        with draft.open("wb") as file:
+        with open(draft, "wb", opener=opener) as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
@@ -107,9 +113,9 @@ def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
     return {**content, SEAL: digest_of(dict(content))}
 
 
-def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
+def write_sealed(path: Path, content: Mapping[str, Any], mode: int = 0o666) -> None:
     """Write a JSON object that `read_sealed` reads back."""
-    write_atomic(path, json.dumps(sealed(content), indent=2) + "\n")
+    write_atomic(path, json.dumps(sealed(content), indent=2) + "\n", mode)
 
 
 def read_sealed(path: Path, *needs: str) -> dict[str, Any]:

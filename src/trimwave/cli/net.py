@@ -22,14 +22,10 @@ from trimwave.cli.train import begin
 from trimwave.net import BLOB_PORT, PORT
 from trimwave.report.console import plain_console
 
-SLOWDOWN = 30.0
+SLOWDOWN = 50.0
 
-EMULATED = {
-    "cell.link_slowdown": SLOWDOWN,
-    "net.measured": "devices",
-    "net.pace": False,
-}
-"""What an emulation has where nobody says otherwise: links alone are made up."""
+EMULATED = {"cell.slowdown": SLOWDOWN, "net.pace": False, "net.pace_devices": True}
+"""What an emulation has where nobody says otherwise; its links need no other pace."""
 
 Insecure = Annotated[
     bool, typer.Option("--insecure", help="No TLS and no keys beyond this machine.")
@@ -76,8 +72,8 @@ def emulate(
     slowdown: Annotated[
         float | None,
         typer.Option(
-            help="How many times slower links are than the recipe's, so that they are "
-            f"the bottleneck here; default {SLOWDOWN:g}."
+            help="How many times slower links and devices are than the recipe's, so "
+            f"that this machine can carry them; default {SLOWDOWN:g}."
         ),
     ] = None,
     shaper: Annotated[
@@ -103,8 +99,8 @@ def emulate(
     if shaper not in SHAPERS:
         raise InputError(f"no shaper `{shaper}`; {nearest(shaper, SHAPERS)}")
     named = {"method": method, "model.name": model, "data.source": data}
-    named |= {"cell.link_slowdown": slowdown, "rounds": rounds, "seed": seed}
-    changes = arguments.overrides(set_, named)
+    more = {"cell.slowdown": slowdown, "rounds": rounds, "seed": seed}
+    changes = arguments.overrides(set_, {**named, **more})
     if resume is None:
         changes = arguments.with_defaults(recipe, changes, EMULATED)
     begin(recipe, changes, resume, out, "flower", emulated(shaper))

@@ -104,7 +104,7 @@ def _share(update: Update, config: AggregateConfig) -> _Share:
 def dp_stream(seed: int, round_index: int) -> np.random.Generator:
     """Return what draws a round's noise: named, so that a resumed run draws the same.
 
-    Note: who knows the run's seed can take the noise off again.
+    `seed` is that of `lm.noise`, not the run's: who knows it can take the noise off.
     """
     return stream(seed, "dp", round_index)
 

@@ -6,7 +6,7 @@ else of the model but what it is sent.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -49,7 +49,11 @@ class Kit:
         train, lora = bench.config.train, scheme.submodel.trained == "lora"
         own = train.lora_learning_rate if lora else train.learning_rate
         return cls(
-            config=bench.config,
+            config=replace(
+                bench.config,
+                # Whoever has it can take the noise off what the clients are sent.
+                aggregate=replace(bench.config.aggregate, noise_seed=0),
+            ),
             reference=scheme.submodel,
             aligned=alignment_of(bench.config.align, scheme.align) is not None,
             learning_rate=scheme.learning_rate or own,

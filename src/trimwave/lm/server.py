@@ -42,9 +42,12 @@ EMULATOR_FILE = "emulator.safetensors"
 class LmServer:
     """A method's own server over a shared workbench; implements `rounds.Server`."""
 
-    def __init__(self, bench: Workbench, scheme: Scheme) -> None:
+    def __init__(
+        self, bench: Workbench, scheme: Scheme, noise_seed: int | None = None
+    ) -> None:
         self.bench = bench
         self.scheme = scheme
+        self._noise_seed = noise_seed
         self._reference = scheme.submodel
         self._aligner = _aligner(bench, scheme)
         self._split = template_of(
@@ -154,14 +157,10 @@ class LmServer:
         Another rule, clipping and noise are the recipe's; what is returned is what the
         round's record says of them, and empty for the plain mean.
         """
-        config, seed = self.bench.config.aggregate, self.bench.config.seed
+        config, seed = self.bench.config.aggregate, self._noise_seed
+        rng = None if seed is None else dp_stream(seed, round_index)
         with torch.no_grad():
-            done = aggregate(
-                updates,
-                trained_parameters(self._split),
-                config,
-                dp_stream(seed, round_index),
-            )
+            done = aggregate(updates, trained_parameters(self._split), config, rng)
         self._on_air.clear()
         return {"aggregate": done} if done else {}
 

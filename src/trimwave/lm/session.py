@@ -15,6 +15,7 @@ from trimwave.base.provenance import hardware_and_versions
 from trimwave.decision.plan import Scheme
 from trimwave.lm.aggregate import check_senders
 from trimwave.lm.local import LocalBackend, OnClient, clients_of
+from trimwave.lm.noise import noise_seed
 from trimwave.lm.server import LmServer
 from trimwave.lm.train.quantise import quantiser
 from trimwave.lm.train.tune import pick_device
@@ -163,7 +164,7 @@ def _run(
     bench = replace(bench, config=config)
     method = parse_method(config.method, config.options)
     scheme = ask_scheme(method, bench.costs, environment.limits)
-    server = LmServer(bench, scheme)
+    server = LmServer(bench, scheme, noise_seed(run, config.aggregate))
     with backend_of(server, bench, scheme) as opened:
         return run_rounds(
             environment,

@@ -20,7 +20,7 @@ from trimwave.decision.plan import Plan
 from trimwave.lm.admit import admit
 from trimwave.lm.aggregate import fewest_updates
 from trimwave.lm.train.client import Update
-from trimwave.net.heard import spent_of, words
+from trimwave.net.heard import spent_of, whole, words
 from trimwave.net.letter import Letter
 from trimwave.net.members import Member
 from trimwave.net.parcels import Packer, Parcel
@@ -64,7 +64,6 @@ class NetBackend:
         self._server, self._roll, self._packer = server, roll, packer
         self._config, self._net = config, config.net
         self._on_plan, self._on_client = on_plan, on_client
-        self._version = server.emulator_version
 
     def look(self) -> Seen:
         """Return who is there and what they measured; wait for one if nobody is."""
@@ -88,12 +87,13 @@ class NetBackend:
         def ask(number: int) -> None:
             head = {
                 **parcels[number].head,
+                **self._held_to(plan, number),
                 "op": "train",
                 "round": round_index,
                 "number": number,
                 "submodel": plan.submodels[number].to_dict(),  # type: ignore[union-attr]
             }
-            answer = self._ask(number, head, parcels[number].body, ends_s)
+            answer = self._ask(number, head, parcels[number], ends_s)
             with done:
                 answers[number] = answer
                 self._on_client(number, len(answers) - 1, len(asked))
@@ -102,11 +102,15 @@ class NetBackend:
             list(pool.map(ask, asked))
         return self._exchange(plan, parcels, answers, round_index)
 
+    def _held_to(self, plan: Plan, number: int) -> dict[str, float]:
+        """Return the speed that a device is to train at, if it is held to one."""
+        compute_s = float(plan.compute_s[number])
+        if not (self._net.pace_devices and compute_s > 0):
+            return {}
+        return {"speed_flops_per_s": float(plan.flops[number]) / compute_s}
+
     def _packed(self, plan: Plan, asked: list[int]) -> dict[int, Parcel]:
         version = self._server.emulator_version
-        if version != self._version:
-            self._packer.new_emulator()
-            self._version = version
         parcels = {}
         for k in asked:
             submodel = plan.submodels[k]
@@ -117,7 +121,7 @@ class NetBackend:
         return parcels
 
     def _ask(
-        self, number: int, head: dict[str, Any], body: bytes, ends_s: float
+        self, number: int, head: dict[str, Any], parcel: Parcel, ends_s: float
     ) -> _Answer:
         """Ask until there is an answer, the client is gone for good, or time is up."""
         started = time.monotonic()
@@ -126,7 +130,7 @@ class NetBackend:
             member = self._roll.wait_for(number, ends_s)
             if member is None:
                 return _Answer(why=why or "gone", timing={})
-            letter = Letter({**head, **self._roll.address(member)}, body)
+            letter = Letter({**head, **self._roll.address(member)}, parcel.body)
             found = self._answer_of(member, letter, ends_s)
             if isinstance(found, Letter) and "error" not in found.head:
                 now_s = time.monotonic()
@@ -137,7 +141,7 @@ class NetBackend:
                     "answer_s": now_s - started,
                     "attempts": attempt + 1,
                 }
-                return self._update(member, head, found, timing)
+                return self._update(member, head, found, parcel.most_bytes, timing)
             why = found.why if isinstance(found, Lost) else words(found.head["error"])
             if isinstance(found, Letter):
                 if not self._roll.rejoin(member, found, ends_s):
@@ -169,9 +173,10 @@ class NetBackend:
         member: Member,
         head: Mapping[str, Any],
         answer: Letter,
+        most_bytes: int,
         timing: dict[str, Any],
     ) -> _Answer:
-        """Read an answer, if it is one to what was asked."""
+        """Read an answer, if it is one to what was asked, and no longer."""
         said = answer.head
         for name in ("run", "round", "number"):
             wanted = self._roll.run if name == "run" else head[name]
@@ -179,12 +184,18 @@ class NetBackend:
                 other = words(repr(said.get(name)))
                 why = f"it answered for {name} {other}, not {wanted!r}"
                 return _Answer(why=why, timing=timing)
+        if len(answer.body) > most_bytes:
+            why = (
+                f"its update has {len(answer.body)} bytes, what it was asked for at "
+                f"most {most_bytes}"
+            )
+            return _Answer(why=why, timing=timing)
         try:
             update = Update(
                 client=member.number,
                 delta=load(answer.body),
                 train_loss=float(said["train_loss"]),
-                num_samples=int(said["num_samples"]),
+                num_samples=whole(said["num_samples"]),
             )
         except (
             SafetensorError,
@@ -216,6 +227,7 @@ class NetBackend:
         missing = {k: one.why for k, one in answers.items() if one.update is None}
         missing |= admitted.refused
         counted = {update.client: update for update in admitted.updates}
+        self._packer.arrived({k: parcels[k] for k in counted})
         timings = {k: one.timing for k, one in sorted(answers.items())}
         self._roll.note(plan, counted, missing, timings)
         needed, what = self._needed(len(answers))

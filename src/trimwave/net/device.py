@@ -4,7 +4,6 @@ It knows nothing of Flower: letters come in and go out. What it has of a run lie
 cache folder, so that a device that was killed goes on with what it had.
 """
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,11 +11,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load, load_file, save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from trimwave.base.errors import InputError, RunError, one_line
-from trimwave.base.stored import write_atomic
+from trimwave.base.stored import disk_errors, read_sealed, write_sealed
 from trimwave.lm.data.deal import rows_of_source
 from trimwave.lm.data.encode import Encoded
 from trimwave.lm.kit import Kit
@@ -28,6 +27,8 @@ from trimwave.lm.workbench import deal_again
 from trimwave.model.submodel import Submodel
 from trimwave.net.blobs.cache import BlobCache
 from trimwave.net.blobs.fetch import fetch
+from trimwave.net.blobs.probe import measure_uplink
+from trimwave.net.held_speed import held_to
 from trimwave.net.letter import Letter
 from trimwave.net.profile import free_bytes, measure_device
 
@@ -36,6 +37,12 @@ KIT = "kit.json"
 
 NOT_JOINED = "this device has not joined the run"
 """In an answer: it was begun anew and knows nothing of the run."""
+
+READS = 3
+"""Tries to read a blob; before each further one it is fetched again."""
+
+File = Sequence[Any]
+"""A blob as a letter names it: its digest and its length [byte]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +73,11 @@ class Spent:
     fetched_bytes: int = 0
     load_s: float = 0.0
     train_s: float = 0.0
+    probe_bytes: int = 0
+    probe_s: float = 0.0
+    """What was sent to measure the uplink."""
+    flops: float = 0.0
+    """Counted while it trained, where it is held to a speed."""
     reached_s: float = field(default_factory=time.monotonic)
     fetched_at_s: float = 0.0
     done_s: float = 0.0
@@ -103,10 +115,14 @@ class Device:
     def _join(self, head: Mapping[str, Any]) -> Letter:
         spent = Spent()
         self._fetch(files_to_join(head), head, spent)
-        write_atomic(self._settings.cache / KIT, json.dumps(head).encode())
-        joined = self._joined(head)
+        with disk_errors(self._settings.cache, "the run is not joined", "join again"):
+            write_sealed(self._settings.cache / KIT, head)
+        joined = self._joined(head, spent)
         own = joined.own_rows
         profile = measure_device(joined.kit, joined.base)
+        spent.probe_bytes, spent.probe_s = measure_uplink(
+            self._route(head), head["token"], self._settings.ca or True
+        )
         rows = "the rows dealt to it" if own is None else f"{len(own)} rows"
         self._say(
             f"joined: {joined.kit.config.model.name}, {rows}, "
@@ -125,21 +141,17 @@ class Device:
 
     def _train(self, head: Mapping[str, Any], body: bytes) -> Letter:
         spent = Spent()
-        joined = self._known(head["run"])
+        joined = self._known(head, spent)
         submodel = Submodel.from_dict(head["submodel"])
         self._fetch([*head["slices"], *head["blobs"]], head, spent)
         started = spent.fetched_at_s = time.monotonic()
-        package: dict[str, Tensor] = load(body)
-        for digest, _ in head["blobs"]:
-            package |= load_file(self._path(digest))
-        slices = [load_file(self._path(digest)) for digest, _ in head["slices"]]
-        held = joined.slicer.joined(slices)
-        units = {int(block): (g, n) for block, (g, n) in head["units"].items()}
-        package |= joined.slicer.between(held, {}, units)
+        package = self._package(head, body, joined.slicer, spent)
         client = joined.client(head["number"])
         spent.load_s = time.monotonic() - started
         started = time.monotonic()
-        update = client.fine_tune(package, submodel, head["round"])
+        with held_to(head.get("speed_flops_per_s")) as counted:
+            update = client.fine_tune(package, submodel, head["round"])
+        spent.flops = counted.flops
         spent.done_s = time.monotonic()
         spent.train_s = spent.done_s - started
         self._say(
@@ -163,41 +175,56 @@ class Device:
             save(delta),
         )
 
-    def _known(self, run: str) -> "_Joined":
+    def _package(
+        self, head: Mapping[str, Any], body: bytes, slicer: Slicer, spent: Spent
+    ) -> dict[str, Tensor]:
+        """Return the tensors of a round: the letter's, the blobs', the slices'."""
+        package: dict[str, Tensor] = load(body)
+        for file in head["blobs"]:
+            package |= load(self._read(file, head, spent))
+        slices = [load(self._read(file, head, spent)) for file in head["slices"]]
+        units = {int(block): (g, n) for block, (g, n) in head["units"].items()}
+        return package | slicer.between(slicer.joined(slices), {}, units)
+
+    def _known(self, head: Mapping[str, Any], spent: Spent) -> "_Joined":
         """Return the run a letter is of, also after this process was begun anew."""
-        if self._run is None or self._run.id != run:
+        if self._run is None or self._run.id != head["run"]:
             try:
-                head = json.loads((self._settings.cache / KIT).read_bytes())
-            except (OSError, ValueError):
-                head = {}
-            if head.get("run") != run:
+                told = read_sealed(self._settings.cache / KIT)
+            except RunError:  # it is not there, or damaged
+                told = {}
+            if told.get("run") != head["run"]:
                 raise RunError(NOT_JOINED)
-            self._joined(head)
+            # Blobs that are lost come from where the server is now.
+            where = {name: head[name] for name in ("route", "urls", "token")}
+            self._joined({**told, **where}, spent)
         assert self._run is not None
         return self._run
 
-    def _joined(self, head: Mapping[str, Any]) -> "_Joined":
+    def _joined(self, head: Mapping[str, Any], spent: Spent) -> "_Joined":
         kit = Kit.from_dict(head["kit"])
-        folder = self._tokenizer_folder(head)
+        folder = self._tokenizer_folder(head, spent)
         tokenizer = load_tokenizer(folder, kit.config.model.name)
         self._run = _Joined(
             id=head["run"],
             kit=kit,
-            base=kit.base(load_file(self._path(head["shell"][0]))),
+            base=kit.base(load(self._read(head["shell"], head, spent))),
             tokenizer=tokenizer,
             own_rows=self._own_rows(kit, tokenizer),
             digests=frozenset(digest for digest, _ in files_to_join(head)),
         )
         return self._run
 
-    def _tokenizer_folder(self, head: Mapping[str, Any]) -> Path:
+    def _tokenizer_folder(self, head: Mapping[str, Any], spent: Spent) -> Path:
         folder = self._settings.cache / "tokenizer"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        for name, digest, _ in head["tokenizer"]:
+        for name, *file in head["tokenizer"]:
             if Path(name).name != name or name.startswith("."):
                 raise InputError(f"a tokenizer file of the name {name!r}")
-            shutil.copyfile(self._path(digest), folder / name)
+            data = self._read(file, head, spent)
+            with disk_errors(folder, "the run is not joined", "join again"):
+                (folder / name).write_bytes(data)
         return folder
 
     def _own_rows(self, kit: Kit, tokenizer: Any) -> tuple[Encoded, ...] | None:
@@ -207,7 +234,7 @@ class Device:
         return rows_of_source(replace(kit.config, data=data), tokenizer)
 
     def _fetch(
-        self, files: Iterable[Sequence[Any]], head: Mapping[str, Any], spent: Spent
+        self, files: Iterable[File], head: Mapping[str, Any], spent: Spent
     ) -> None:
         for digest, num_bytes in files:
             if self._cache.path(digest) is not None:
@@ -225,19 +252,31 @@ class Device:
 
     def _urls(self, head: Mapping[str, Any]) -> list[str]:
         """Return where blobs are; the server's own route as this device reaches it."""
+        return [*head.get("urls", []), self._route(head)]
+
+    def _route(self, head: Mapping[str, Any]) -> str:
         told = str(head["route"]).replace("{host}", self._settings.host)
-        own = self._settings.blobs or told
-        return [*head.get("urls", []), own]
+        return self._settings.blobs or told
 
-    def _path(self, digest: str) -> Path:
-        path = self._cache.path(digest)
-        if path is None:
-            raise RunError(f"blob {digest[:12]} is not there")
-        return path
+    def _read(self, file: File, head: Mapping[str, Any], spent: Spent) -> bytes:
+        """Return a blob's bytes; one that was altered or deleted is fetched again.
+
+        Never a mapping of its file: whatever happens to that, a model stays what it is.
+        """
+        for attempt in range(READS):
+            if attempt:
+                self._fetch([file], head, spent)
+            data = self._cache.read(file[0])
+            if data is not None:
+                return data
+        raise RunError(
+            f"blob {file[0][:12]} was altered or gone {READS} times before it was "
+            f"read; see what else writes in {self._cache.folder}."
+        )
 
 
-def files_to_join(head: Mapping[str, Any]) -> list[Sequence[Any]]:
-    """Return digest and size of each blob that a device joins by."""
+def files_to_join(head: Mapping[str, Any]) -> list[File]:
+    """Return the blobs that a device joins by."""
     return [head["shell"], *(one[1:] for one in head["tokenizer"])]
 
 

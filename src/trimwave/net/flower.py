@@ -7,7 +7,7 @@ from typing import Any
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
-from trimwave.net.letter import Letter
+from trimwave.net.letter import MOST_HEAD_BYTES, Letter
 from trimwave.net.post import Lost
 
 HEAD, BODY = "head", "body"
@@ -38,7 +38,10 @@ def letter_of(content: RecordDict) -> Letter:
         If it is something else.
     """
     try:
-        head = json.loads(str(content[HEAD]["json"]))
+        told = str(content[HEAD]["json"])
+        if len(told) > MOST_HEAD_BYTES:
+            raise ValueError(f"a message whose head has {len(told)} characters")
+        head = json.loads(told)
         record: Any = content[BODY] if BODY in content else None
         body = record[BODY].data if record is not None else b""
     except (KeyError, TypeError, AttributeError, RecursionError) as error:

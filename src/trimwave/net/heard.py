@@ -29,6 +29,19 @@ def number(said: object) -> float | None:
     return float(said) if 0 <= said < 1e300 and math.isfinite(said) else None
 
 
+def whole(said: object) -> int:
+    """Return a whole number; 12.0 and true are none, as JSON has them.
+
+    Raises
+    ------
+    TypeError
+        If it is none.
+    """
+    if type(said) is not int:
+        raise TypeError(f"{words(repr(said))} is no whole number")
+    return said
+
+
 def spent_of(said: Mapping[str, Any]) -> dict[str, float]:
     """Return what a letter took a device; 0 where it does not tell."""
     told = said.get("spent")
@@ -37,10 +50,13 @@ def spent_of(said: Mapping[str, Any]) -> dict[str, float]:
 
 
 def rates_of(spent: Mapping[str, float]) -> dict[str, float]:
-    """Return the rate of a download that was long enough to tell [bit/s]."""
-    if spent["fetched_bytes"] < FEWEST_BYTES or spent["fetch_s"] <= 0:
-        return {}
-    return {"rate_down_bps": spent["fetched_bytes"] * BITS_PER_BYTE / spent["fetch_s"]}
+    """Return rates of transfers that were long enough to tell, as in `Cell` [bit/s]."""
+    found = {}
+    if spent["fetched_bytes"] >= FEWEST_BYTES and spent["fetch_s"] > 0:
+        found["rate_down_bps"] = spent["fetched_bytes"] / spent["fetch_s"]
+    if spent["probe_bytes"] > 0 and spent["probe_s"] > 0:
+        found["rate_up_bps"] = spent["probe_bytes"] / spent["probe_s"]
+    return {name: BITS_PER_BYTE * one for name, one in found.items()}
 
 
 def profile_of(said: Mapping[str, Any]) -> dict[str, float]:

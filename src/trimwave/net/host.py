@@ -144,6 +144,7 @@ def opened(
             bits_per_param=config.model.bits_per_param,
             store=store,
             quota_params=quota,
+            notes=own / "kept.json",
             joins={digest for digest, _ in files_to_join(join)},
         )
         yield NetBackend(

@@ -6,13 +6,18 @@ not. A pruned emulator is cut into slices at borders that all clients share, so 
 keeps more has the others' slices too, and that a slice held already is not sent again.
 """
 
+import math
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from trimwave.base.errors import RunError
+from trimwave.base.stored import disk_errors, read_sealed, write_sealed
 from trimwave.base.units import BITS_PER_BYTE
 from trimwave.lm.surgery.ranking import Ranking
 from trimwave.lm.surgery.split import SplitModel
@@ -26,6 +31,9 @@ from trimwave.runs.rounds import Delivery
 SLICE_BYTES = 8 << 20
 """Size of a slice between shared borders: small against a package, so that little is
 fetched twice after a break, and large against what a request takes."""
+
+HEADER_BYTES = 1 << 10
+"""Most that safetensors says of a tensor, and of a file."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,8 +50,10 @@ class Parcel:
     """What the client trains, as it arrives, in safetensors."""
     expected: Mapping[str, tuple[Any, Any]]
     """Shape and type of each tensor of its update."""
-    keep: Sequence[str]
-    """Blobs that it keeps after the round, by digest."""
+    installed: Sequence[Blob]
+    """Of these, what lies installed, which it keeps after the round."""
+    kept: Mapping[int, Blob]
+    """Slices that it keeps, in order, by the size that each ends at."""
 
     @property
     def head(self) -> dict[str, Any]:
@@ -54,6 +64,19 @@ class Parcel:
             "blobs": [[one.digest, one.num_bytes] for one in self.blobs],
             "keep": [*self.keep],
         }
+
+    @property
+    def keep(self) -> list[str]:
+        """Blobs that it keeps after the round, by digest."""
+        return [one.digest for one in (*self.installed, *self.kept.values())]
+
+    @property
+    def most_bytes(self) -> int:
+        """Longest that an update may be: the tensors asked for, and their header."""
+        forms = self.expected.values()
+        return HEADER_BYTES * (1 + len(forms)) + sum(
+            math.prod(shape) * dtype.itemsize for shape, dtype in forms
+        )
 
     @property
     def digests(self) -> set[str]:
@@ -73,12 +96,34 @@ class Packer:
     store: BlobStore
     quota_params: int
     """What a client keeps of the emulator between rounds; 0 = nothing."""
+    notes: Path
+    """File of what clients keep, for a server that is begun anew."""
     joins: Collection[str] = ()
     """Digests of what a device joins by, which stays: one may come at any time."""
-    borders: dict[int, set[int]] = field(default_factory=dict)
-    """Sizes that each client was sent and keeps, as further borders of its slices."""
-    _slices: dict[tuple[int, int, int], Blob] = field(default_factory=dict)
+    version: int | None = None
+    """Of the emulator that the slices are of."""
+    kept: dict[int, dict[int, Blob]] = field(default_factory=dict)
+    """What each client keeps of it, as `Parcel.kept`: where its slices end, further
+    slices do too."""
+    _slices: dict[tuple[int, int], Blob] = field(default_factory=dict)
     _parts: dict[object, tuple[Blob, list[Tensor]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.notes.exists():
+            with suppress(RunError):  # damaged: some slices are fetched again
+                self._recall(read_sealed(self.notes, "version", "kept"))
+
+    def _recall(self, noted: Mapping[str, Any]) -> None:
+        """Go on with what was noted, if the blobs are still there."""
+        kept = {
+            int(client): {end: Blob(*blob) for end, *blob in slices}
+            for client, slices in noted["kept"].items()
+        }
+        if all(self.store.has(one) for own in kept.values() for one in own.values()):
+            self.version, self.kept = noted["version"], kept
+            for own in kept.values():
+                borders = zip([0, *own], own, strict=False)
+                self._slices |= dict(zip(borders, own.values(), strict=True))
 
     def parcel(
         self, client: int, submodel: Submodel, delivery: Delivery, version: int
@@ -96,17 +141,26 @@ class Packer:
         version : int
             Of the emulator: as long as it is the same, so are the slices.
         """
+        if version != self.version:
+            self._slices.clear()
+            self.kept.clear()
+            self.version = version
         trained = where(delivery.sent, submodel.trains)
         frozen = {n: one for n, one in delivery.sent.items() if n not in trained}
         slices: list[Blob] = []
-        ends: list[int] = []
+        kept = self.kept.get(client, {})
         if submodel.is_sliced:
             border = submodel.trained_blocks[0]
             pruned = where(frozen, lambda part, _: part != HEAD and int(part) < border)
             frozen = {n: one for n, one in frozen.items() if n not in pruned}
             if pruned:
                 ends = self._ends(client, submodel.emulator_params)
-                slices = self._sliced(ends, pruned, version)
+                slices = self._sliced(ends, pruned)
+                kept = kept | {
+                    end: one
+                    for end, one in zip(ends, slices, strict=True)
+                    if end <= self.quota_params
+                }
         installed = [
             self._part(part, own) for part, own in sorted_parts(delivery.installed)
         ]
@@ -121,15 +175,27 @@ class Packer:
             ],
             body=wire.encode(trained),
             expected={name: (one.shape, wire.dtype) for name, one in sent_up.items()},
-            keep=[
-                *(one.digest for one in installed),
-                *(
-                    one.digest
-                    for one, end in zip(slices, ends, strict=True)
-                    if end <= self.quota_params
-                ),
-            ],
+            installed=installed,
+            kept=kept,
         )
+
+    def arrived(self, parcels: Mapping[int, Parcel]) -> None:
+        """Note what clients keep that are known to have got it.
+
+        Raises
+        ------
+        RunError
+            If the disk refuses.
+        """
+        now = self.kept | {k: {**one.kept} for k, one in parcels.items() if one.kept}
+        if now != self.kept:
+            self.kept = now
+            plain = {
+                str(k): [[end, one.digest, one.num_bytes] for end, one in own.items()]
+                for k, own in now.items()
+            }
+            with disk_errors(self.notes, "earlier rounds are saved", "resume"):
+                write_sealed(self.notes, {"version": self.version, "kept": plain})
 
     def keep_only(self, parcels: Sequence[Parcel]) -> None:
         """Drop blobs that no parcel, nobody who joins or keeps slices may ask for."""
@@ -149,28 +215,21 @@ class Packer:
         A client that holds more than it needs is told of the slices it has: the last
         one may reach beyond `size`, and the client takes the beginning of it.
         """
-        own = self.borders.setdefault(client, set())
-        borders, most = self._shared_borders | own, max(own, default=0)
+        own = self.kept.get(client, {})
+        borders, most = self._shared_borders | own.keys(), max(own, default=0)
         last = min((one for one in borders if size <= one <= most), default=size)
-        if size <= self.quota_params:
-            own.add(last)
         return sorted({one for one in borders if one < last} | {last})
 
-    def _sliced(self, ends: list[int], tensors: Tensors, version: int) -> list[Blob]:
+    def _sliced(self, ends: list[int], tensors: Tensors) -> list[Blob]:
         slicer = Slicer(arch=self.split.arch, shape=self.split.shape)
         found = []
         for low, high in zip([0, *ends], ends, strict=False):
-            key = version, low, high
+            key = low, high
             if key not in self._slices:
                 units = self._units(low), self._units(high)
                 self._slices[key] = self._put(slicer.between(tensors, *units))
             found.append(self._slices[key])
         return found
-
-    def new_emulator(self) -> None:
-        """Forget slices of an emulator that is no more."""
-        self._slices.clear()
-        self.borders.clear()
 
     @property
     def _shared_borders(self) -> set[int]:

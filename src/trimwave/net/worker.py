@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import sys
+import warnings
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -30,6 +31,9 @@ def main(path: str, told: str) -> None:
     stop_alike()
     plain = json.loads(told)
     settings = Settings(**{**plain, "cache": Path(plain["cache"])})
+    warnings.showwarning = lambda message, *_, **__: print(
+        f"warning: {message}", flush=True
+    )
     device = Device(settings, say=lambda line: print(line, flush=True))
     with suppress(FileNotFoundError):
         os.unlink(path)

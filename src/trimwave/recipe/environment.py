@@ -71,6 +71,11 @@ class Environment:
         channel: Rayleigh | Trace
         if radio.trace:
             channel, digest = trace_of(config)
+            if cell.slowdown != 1 and channel.timeline is not None:
+                raise InputError(
+                    f"`cell.slowdown` = {cell.slowdown:g} and {radio.trace}, which is "
+                    "in seconds, do not go together; give the trace by rounds."
+                )
             facts["trace"] = f"sha256:{digest}"
         else:
             channel = Rayleigh(
@@ -224,7 +229,7 @@ class Environment:
             server_speed_flops_per_s=cell.server_speed_flops_per_s,
             emulator_time=self.emulator_time,
         )
-        return slower(whole, cell.link_slowdown) if cell.link_slowdown != 1 else whole
+        return slower(whole, cell.slowdown) if cell.slowdown != 1 else whole
 
     def _snr(self, gains: Mapping[Any, FloatArray]) -> dict[str, Any]:
         """Return the SNRs of gains, noise of the whole band."""

@@ -72,3 +72,5 @@ def _of_aggregation(aggregate: AggregateConfig) -> Iterator[Idle]:
     for key, rule in (("trim", "trimmed_mean"), ("num_malicious", "krum")):
         if aggregate.rule != rule:
             yield f"aggregate.{key}", f"while `aggregate.rule` is {aggregate.rule}"
+    if not aggregate.noise_multiplier:
+        yield "aggregate.noise_seed", "while `aggregate.noise_multiplier` is 0"

@@ -24,6 +24,9 @@ class NetConfig:
     of their links, which then take nothing of the band."""
     pace: bool = True
     """Keep each transfer to the client's planned share."""
+    pace_devices: bool = False
+    """Hold each device's training to the speed that it is planned with, by the FLOPs
+    counted while it trains: for an emulation of slower devices."""
     mirror: str = ""
     """URL of a store that blobs are copied to (`s3://bucket/path`, `file:///path`)."""
     mirror_url: str = ""

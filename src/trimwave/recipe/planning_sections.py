@@ -31,9 +31,10 @@ class CellConfig:
     cache_bytes: float = 0.0
     """What each client keeps of the pruned emulator between rounds, and is not sent
     again [byte]; 0 = nothing, as in the letter."""
-    link_slowdown: float = 1.0
-    """How many times slower every link is than the radio, or a table, gives it: for a
-    testbed that cannot carry the cell's rates. Nothing else changes."""
+    slowdown: float = 1.0
+    """How many times slower all links and devices are than said elsewhere, for a
+    testbed that cannot carry the cell's rates: plans stay, their seconds are as many
+    times more."""
     base_speed_flops_per_s: float = 1e12
     """Speed that every client's is a factor of, f_0 [FLOP/s]."""
     speed_factor: tuple[float, float] = (0.5, 2.0)
@@ -54,7 +55,7 @@ class CellConfig:
     def __post_init__(self) -> None:
         require("cell.", self, 1, "num_clients")
         require("cell.", self, 0, "total_bandwidth_hz", "base_speed_flops_per_s")
-        require("cell.", self, 0, "link_slowdown")
+        require("cell.", self, 0, "slowdown")
         require("cell.", self, 0, "server_speed_flops_per_s")
         if not 0 <= self.cache_bytes < float("inf"):
             raise InputError(

@@ -146,9 +146,13 @@ class AggregateConfig:
     noise_multiplier: float = 0.0
     """Noise of differential privacy: a normal value of `clip_norm` times this is added
     to the sum of updates before it is divided; clients then count alike. 0 = none."""
+    noise_seed: int = 0
+    """What the noise is drawn from, so that a run can be repeated to the bit; whoever
+    has it can take the noise off. 0 = a secret of the run's folder."""
 
     def __post_init__(self) -> None:
-        for name in ("norm_limit", "clip_norm", "noise_multiplier", "num_malicious"):
+        sizes = "norm_limit", "clip_norm", "noise_multiplier"
+        for name in (*sizes, "noise_seed", "num_malicious"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise InputError(
                     f"`aggregate.{name}` must be at least 0 and finite, got "

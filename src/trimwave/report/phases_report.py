@@ -11,6 +11,9 @@ from trimwave.runs.phases import PHASES, Phases, median_errors
 
 PICTURE = "phases.png"
 
+COLOURS = "#0072b2", "#e69f00", "#009e73"
+"""Okabe and Ito's for colour-blind readers."""
+
 NAMES = {
     **{phase: f"of a client's {phase} phase" for phase in PHASES},
     "round": "of a client's round, the sum of its phases",
@@ -19,8 +22,8 @@ NAMES = {
 
 LEGEND = (
     "pred: by the plan [s]. meas: seconds that the link carried bytes in, or that the "
-    "client trained. wall: from when the client was asked to when its answer was there. "
-    "between: the wall's seconds that are of no phase, the engine's own."
+    "client trained. wall: from when the client was asked to when its answer was "
+    "there. between: the wall's seconds that are of no phase, the engine's own."
 )
 
 
@@ -54,6 +57,14 @@ def error_lines(rows: Sequence[Phases]) -> list[str]:
                 f"bytes {way}: {planned / 2**20:.2f} MiB planned, "
                 f"{passed / 2**20:.2f} MiB passed ({passed / planned - 1:+.1%})"
             )
+    counted = [one for one in rows if one.counted_flops > 0]
+    if counted:
+        planned = sum(one.planned_flops for one in counted)
+        found = sum(one.counted_flops for one in counted)
+        lines.append(
+            f"training: {planned / 1e9:.2f} GFLOPs planned, {found / 1e9:.2f} counted "
+            f"({found / planned - 1:+.1%})"
+        )
     return lines
 
 
@@ -74,9 +85,7 @@ def save_phases_picture(rows: Sequence[Phases], title: str, path: Path) -> None:
     at = np.arange(len(rows), dtype=float)
     for kind, shift, alpha in (("predicted", -0.2, 0.5), ("measured", 0.2, 1.0)):
         below = np.zeros(len(rows))
-        for phase, colour in zip(
-            PHASES, ("#0072b2", "#e69f00", "#009e73"), strict=True
-        ):
+        for phase, colour in zip(PHASES, COLOURS, strict=True):
             values = np.array([getattr(one, f"{phase}_{kind}_s") for one in rows])
             axis.bar(
                 at + shift,

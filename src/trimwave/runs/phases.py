@@ -41,6 +41,9 @@ class Phases:
     down_passed_bytes: float
     up_planned_bytes: float
     up_passed_bytes: float
+    planned_flops: float
+    counted_flops: float
+    """0 = they were not counted."""
 
     def predicted_s(self, phase: str) -> float:
         """Return what the plan says of a phase, or of their sum, ``round``."""
@@ -100,6 +103,8 @@ def phases_of(
             down_passed_bytes=down[1],
             up_planned_bytes=plan["up_bits"][k] / BITS_PER_BYTE,
             up_passed_bytes=up[1],
+            planned_flops=plan["flops"][k],
+            counted_flops=told["flops"],
         )
         found.append(one)
     return found

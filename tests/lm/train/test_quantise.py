@@ -2,21 +2,13 @@ import sys
 
 import pytest
 import torch
-from tiny_run import exchanged, make_bench, make_server, plan_of
+from tiny_run import exchanged, make_server, plan_of
 
 from trimwave.base.errors import InputError, MissingExtraError
 from trimwave.lm.train.quantise import compensated, low_rank, quantised
 
 functional = pytest.importorskip("bitsandbytes").functional
 WIDTHS = {4: 64, 8: 256}
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("quantise")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRIMWAVE_CACHE", str(folder / "cache"))
-        yield make_bench(folder)
 
 
 def by_torch(row_scales):

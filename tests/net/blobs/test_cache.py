@@ -40,6 +40,23 @@ def test_a_damaged_file_is_dropped_with_a_warning(tmp_path, known):
     assert not (tmp_path / digest).exists()
 
 
+def test_what_is_read_is_checked_each_time(tmp_path):
+    """Also where neither size nor time of a file tell that it is another."""
+    cache = BlobCache(tmp_path)
+    digest = put(cache, b"weights")
+    assert cache.read(digest) == b"weights"
+    file = tmp_path / digest
+    was = file.stat()
+    with file.open("r+b") as opened:
+        opened.write(b"x")
+    os.utime(file, ns=(was.st_atime_ns, was.st_mtime_ns))
+    assert cache.path(digest) == file
+    with pytest.warns(UserWarning, match="not what its name says"):
+        assert cache.read(digest) is None
+    assert not file.exists()
+    assert cache.read(digest) is None
+
+
 def test_a_link_is_no_blob(tmp_path):
     (tmp_path / "x").write_bytes(b"weights")
     digest = hashlib.sha256(b"weights").hexdigest()

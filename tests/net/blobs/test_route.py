@@ -8,6 +8,8 @@ import pytest
 from blob_helpers import DATA, DIGEST, route
 
 from trimwave.base.errors import InputError, RunError
+from trimwave.net.blobs.app import MOST_PROBE_BYTES
+from trimwave.net.blobs.probe import SIZES_BYTES, measure_uplink
 from trimwave.net.blobs.route import BlobServer
 
 
@@ -255,3 +257,37 @@ def test_nothing_is_printed(tmp_path, capfd):
         raw(server, "/\0", token)
         get(server, None)
     assert capfd.readouterr() == ("", "")
+
+
+def post(server, token, data, name="probe"):
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    url = f"{server.url}/blobs/{name}"
+    return httpx.post(url, content=data, headers=headers, trust_env=False)
+
+
+def test_an_uplink_is_measured_by_bytes_that_nobody_keeps(served, tmp_path):
+    server, token = served
+    before = sorted(tmp_path.rglob("*"))
+    num_bytes, seconds = measure_uplink(f"{server.url}/blobs", token)
+    assert num_bytes in SIZES_BYTES and seconds > 0
+    assert sorted(tmp_path.rglob("*")) == before
+    assert post(server, token, b"").status_code == 204
+
+
+def test_a_probe_is_refused_to_strangers_and_beyond_its_size(served):
+    server, token = served
+    assert post(server, None, b"x").status_code == 401
+    assert post(server, "guessed", b"x").status_code == 403
+    assert post(server, token, b"x", name=DIGEST).status_code == 405
+    assert get(server, token, name="probe").status_code == 405
+    try:
+        answer = post(server, token, bytes(MOST_PROBE_BYTES + 1))
+    except httpx.TransportError:
+        return  # closed while it was still sending
+    assert answer.status_code == 413
+
+
+def test_an_uplink_to_nowhere_has_no_rate(served):
+    server, token = served
+    server.stop()
+    assert measure_uplink(f"{server.url}/blobs", token) == (0, 0.0)

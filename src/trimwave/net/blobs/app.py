@@ -1,4 +1,7 @@
-"""The file route as an ASGI app: GET and HEAD of one blob, or of the rest of it."""
+"""The file route as an ASGI app: GET and HEAD of one blob, or of the rest of it.
+
+And POST of bytes that nobody keeps, for a device to measure its uplink.
+"""
 
 import asyncio
 import os
@@ -17,7 +20,16 @@ from trimwave.net.blobs.grants import Grants, Node
 PATH = re.compile(rb"/blobs/([0-9a-f]{64})")
 """All that is served, as it stands in the request: nothing is decoded."""
 
+PROBE = b"/blobs/probe"
+"""Where bytes may be sent to, to see how long they take."""
+
+MOST_PROBE_BYTES = 4 << 20
+
 RANGE = re.compile(r"bytes=([0-9]{1,18})-([0-9]{0,18})")
+
+
+CLOSE = {"Connection": "close"}
+"""The rest of what comes is not read."""
 
 
 class CutError(Exception):
@@ -32,6 +44,9 @@ class BlobApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        if scope.get("raw_path") == PROBE:
+            await self._probe(scope, receive, send)
+            return
         answer = self._refusal(scope)
         if isinstance(answer, Response):
             await answer(scope, receive, send)
@@ -52,13 +67,33 @@ class BlobApp:
         if path is None:
             return _status(404)
         if scope["method"] not in ("GET", "HEAD"):
-            return _status(405, {"Allow": "GET, HEAD", "Connection": "close"})
+            return _status(405, {"Allow": "GET, HEAD", **CLOSE})
+        node = self._holder(scope)
+        return node if isinstance(node, Response) else (node, path[1].decode())
+
+    def _holder(self, scope: Scope) -> Response | Node:
+        """Return who asks, or why there is no answer."""
         said = Headers(scope=scope).get("authorization", "")
         kind, _, token = said.partition(" ")
         if kind.lower() != "bearer" or not token:
             return _status(401, {"WWW-Authenticate": "Bearer"})
         node = self._grants.holder(token.strip().encode("latin-1"))
-        return _status(403) if node is None else (node, path[1].decode())
+        return _status(403) if node is None else node
+
+    async def _probe(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Take bytes in and forget them."""
+        answer: Response | Node = _status(405, {"Allow": "POST", **CLOSE})
+        if scope["method"] == "POST":
+            answer = self._holder(scope)
+        if not isinstance(answer, Response):
+            answer, came = _status(204), 0
+            while (message := await receive())["type"] == "http.request":
+                came += len(message.get("body", b""))
+                if came > MOST_PROBE_BYTES:
+                    answer = _status(413, CLOSE)
+                if came > MOST_PROBE_BYTES or not message.get("more_body"):
+                    break
+        await answer(scope, receive, send)
 
 
 def _status(code: int, headers: Mapping[str, str] | None = None) -> Response:

@@ -5,6 +5,7 @@ fetched lies under `PART`, locked by who fetches it.
 """
 
 import fcntl
+import hashlib
 import os
 import stat
 import time
@@ -73,6 +74,28 @@ class BlobCache:
                 os.utime(file, ns=(time.time_ns(), found.st_mtime_ns))
                 return file
             return None
+
+    def read(self, digest: str) -> bytes | None:
+        """Return a blob's bytes, which counts as a use; None if it is not there.
+
+        They are checked each time: what was altered since is dropped with a warning.
+
+        Raises
+        ------
+        InputError
+            If that is no digest.
+        RunError
+            If the disk refuses.
+        """
+        file = self.path(digest)
+        if file is not None:
+            with disk_errors(self.folder, "no blob was lost", "try again"):
+                with suppress(FileNotFoundError):
+                    data = file.read_bytes()
+                    if hashlib.sha256(data).hexdigest() == digest:
+                        return data
+                    self._drop(file)
+        return None
 
     def add(self, digest: str, file: Path) -> Path:
         """Take a file of this folder whose content was checked; it is renamed.

@@ -66,6 +66,21 @@ class Source:
             return self._over_http(digest, offset)
         return self._from_fsspec(digest, offset)
 
+    def post(self, name: str, data: bytes) -> None:
+        """Send bytes to a server's own route.
+
+        Raises
+        ------
+        CutError
+            If they do not get there.
+        """
+        try:
+            with self._client() as client:
+                answer = client.post(f"{self.base.rstrip('/')}/{name}", content=data)
+                answer.raise_for_status()
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise CutError(one_line(error) or type(error).__name__) from None
+
     def _over_http(self, digest: str, offset: int) -> Iterator[tuple[int, bytes]]:
         try:
             with ExitStack() as stack:

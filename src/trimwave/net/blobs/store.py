@@ -82,6 +82,10 @@ class BlobStore:
         """
         return self.folder / checked(digest)
 
+    def has(self, blob: Blob) -> bool:
+        """Whether a blob lies here, as it should be."""
+        return self._is_whole(blob.digest)
+
     def keep_only(self, digests: Collection[str]) -> None:
         """Delete all others; who is being sent one of them still gets it.
 

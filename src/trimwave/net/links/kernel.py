@@ -17,6 +17,8 @@ from trimwave.net.links.links import Counts, Ports, Reach
 SUBNET = "10.77"
 """Addresses within the namespaces, which nothing else sees."""
 
+SERVER = f"{SUBNET}.0.1"
+
 PREFIX_BITS = 16
 
 MOST_CLIENTS = 4000
@@ -54,7 +56,7 @@ class KernelLinks:
     """
 
     kind = "kernel"
-    host = f"{SUBNET}.0.1"
+    host = "0.0.0.0"  # Flower's own processes reach its server by loopback
 
     def __init__(self, ports: Ports, num_clients: int) -> None:
         if num_clients > MOST_CLIENTS:
@@ -84,7 +86,7 @@ class KernelLinks:
     def reach(self, client: int) -> Reach:
         """Return how a client reaches the server: from a namespace of its own."""
         enter = ("nsenter", f"--net={NAMESPACES / _namespace(client)}")
-        return Reach(host=self.host, ports=self.ports, prefix=enter)
+        return Reach(host=SERVER, ports=self.ports, prefix=enter)
 
     def set_rates(self, client: int, down_bps: float, up_bps: float) -> None:
         """Hold a client's two directions to rates [bit/s]; inf = no limit."""
@@ -107,7 +109,7 @@ class KernelLinks:
         return [found[_link(k)] for k in range(self._num_clients)]
 
     def _make(self) -> None:
-        from pyroute2 import IPRoute, NetNS, netns
+        from pyroute2 import IPRoute, netns
 
         _remove_left()
         names = [_namespace("server"), *map(_namespace, range(self._num_clients))]
@@ -122,14 +124,14 @@ class KernelLinks:
         _up(server, "lo")
         server.link("add", ifname="bridge", kind="bridge")
         bridge = _index(server, "bridge")
-        server.addr("add", index=bridge, address=self.host, prefixlen=PREFIX_BITS)
+        server.addr("add", index=bridge, address=SERVER, prefixlen=PREFIX_BITS)
         server.link("set", index=bridge, state="up")
         for k, name in enumerate(names[1:]):
             peer = {"ifname": "eth0", "net_ns_fd": name}
             server.link("add", ifname=_link(k), kind="veth", peer=peer)
             index = _index(server, _link(k))
             server.link("set", index=index, master=bridge, state="up")
-            own = self._stack.enter_context(NetNS(name))
+            own = self._stack.enter_context(_socket_in(name))
             eth = _index(own, "eth0")
             address = f"{SUBNET}.{1 + k // 250}.{1 + k % 250}"
             own.addr("add", index=eth, address=address, prefixlen=PREFIX_BITS)
@@ -186,6 +188,20 @@ def _remove(name: str) -> None:
 
     with suppress(OSError):
         netns.remove(name)
+
+
+def _socket_in(name: str) -> Any:
+    """Return a netlink socket that stays in a namespace.
+
+    Not pyroute2's NetNS: it forks, and its child would have our handlers of signals.
+    """
+    from pyroute2 import IPRoute, netns
+
+    netns.pushns(name)
+    try:
+        return IPRoute()
+    finally:
+        netns.popns()
 
 
 def _index(at: Any, name: str) -> int:

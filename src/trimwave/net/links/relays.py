@@ -8,8 +8,8 @@ the headers of TCP and IP come on top of it in the kernel's links alone.
 import asyncio
 import socket
 import threading
-from collections.abc import Coroutine
-from contextlib import suppress
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -67,6 +67,8 @@ class RelayLinks:
 
     def __init__(self, ports: Ports, num_clients: int) -> None:
         self.ports = ports
+        self._listeners: list[socket.socket] = []
+        self._tasks: set[asyncio.Task[None]] = set()
         self._clients = [_Client() for _ in range(num_clients)]
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="links", daemon=True)
@@ -81,7 +83,7 @@ class RelayLinks:
         return self
 
     def __exit__(self, *raised: object) -> None:
-        self._call(_cancel_others())
+        self._call(self._close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(STOP_S)
 
@@ -113,36 +115,51 @@ class RelayLinks:
         for one in self._clients:
             for port in (self.ports.control, self.ports.blobs):
                 listener = _listener()
+                self._listeners.append(listener)
                 one.ports[port] = listener.getsockname()[1]
-                relay = _Relay(one, port)
-                await asyncio.start_server(relay.serve, sock=listener)
+                self._loop.add_reader(listener, self._accept, listener, one, port)
 
-
-@dataclass(frozen=True)
-class _Relay:
-    """One client's relay to one port of the server."""
-
-    client: _Client
-    port: int
-
-    async def serve(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        """Relay one connection to its end."""
-        one = self.client
+    def _accept(self, listener: socket.socket, client: _Client, port: int) -> None:
+        """Take a connection and relay it, in one step: none is lost between."""
         with suppress(OSError):
-            try:
-                theirs, ours = await asyncio.open_connection(LOOPBACK, self.port)
-            except OSError:  # the server is away: so is the link
-                writer.close()
-                return
-            try:
-                await _both(
-                    one.up.pass_on(reader, ours), one.down.pass_on(theirs, writer)
-                )
-            finally:
-                ours.close()
-                writer.close()
+            accepted, _ = listener.accept()
+            task = self._loop.create_task(_relay(accepted, client, port))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(lambda done: accepted.close())
+
+    async def _close(self) -> None:
+        """Listen no more, and break off what is relayed."""
+        for listener in self._listeners:
+            self._loop.remove_reader(listener)
+            listener.close()
+        tasks = [*self._tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # what was closed is gone after the loop's next turn
+
+
+async def _relay(accepted: socket.socket, client: _Client, port: int) -> None:
+    """Relay one connection to its end; none where the server is away."""
+    with suppress(OSError):
+        reader, writer = await asyncio.open_connection(sock=accepted)
+        async with _closing(writer):
+            theirs, ours = await asyncio.open_connection(LOOPBACK, port)
+            async with _closing(ours):
+                up = client.up.pass_on(reader, ours)
+                await _both(up, client.down.pass_on(theirs, writer))
+
+
+@asynccontextmanager
+async def _closing(writer: asyncio.StreamWriter) -> AsyncIterator[None]:
+    """Send all that was written and close; where this is broken off, at once."""
+    try:
+        yield
+        writer.close()
+        await writer.wait_closed()
+    finally:
+        writer.transport.abort()
 
 
 async def _both(*ways: Coroutine[Any, Any, None]) -> None:
@@ -153,14 +170,8 @@ async def _both(*ways: Coroutine[Any, Any, None]) -> None:
                 group.create_task(way)
 
 
-async def _cancel_others() -> None:
-    tasks = [one for one in asyncio.all_tasks() if one is not asyncio.current_task()]
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
 def _listener() -> socket.socket:
     listener = socket.create_server((LOOPBACK, 0))
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, AHEAD_BYTES)
+    listener.setblocking(False)
     return listener
