@@ -16,6 +16,9 @@ APP = Path(__file__).parent / "flower_echo"
 
 LONGEST_S = 300.0
 
+AS_IT_COMES = {"FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "1"}
+"""What the product sets otherwise."""
+
 
 def simulation_s(root, python, clients, **told):
     """Return the seconds of each round in the simulation engine.
@@ -34,7 +37,7 @@ def simulation_s(root, python, clients, **told):
     federation = f"num-supernodes={clients} client-resources-num-cpus=1"
     options = ("--federation-config", federation)
     with Processes(root / "logs") as processes:
-        env = {**flower_env(root), "RAY_USAGE_STATS_ENABLED": "0"}
+        env = flower_env(root) | AS_IT_COMES | {"RAY_USAGE_STATS_ENABLED": "0"}
         env["PATH"] = f"{python.parent}:{env['PATH']}"
         env.pop("PYTHONPATH", None)  # the other environment has its own packages
         link = python.parent / "flower-superlink"
@@ -46,13 +49,13 @@ def simulation_s(root, python, clients, **told):
 def deployment_s(root, clients, **told):
     """Return the seconds of each round with a process for every message."""
     with Processes(root / "logs") as processes:
-        env = flower_env(root)
+        env = flower_env(root) | AS_IT_COMES
         address = _superlink(processes, ["flower-superlink"], env, root)
         for k in range(clients):
             argv = ["flower-supernode", "--insecure", "--superlink", address]
             argv += ["--port", str(free_port())]
             home = root / f"client-{k}"
-            processes.start(f"client-{k}", argv, flower_env(home))
+            processes.start(f"client-{k}", argv, flower_env(home) | AS_IT_COMES)
         return _seconds(root, address, env, "flwr", (), clients, told)
 
 
