@@ -28,6 +28,10 @@ GRACE_S = 5.0
 
 MOST_LOG_LINES = 4
 
+TASK_POLL_S = 0.25
+"""Between two looks of Flower's for a message to start a process for; its own is 1 s.
+"""
+
 SCRATCH = "trimwave-run-"
 """How folders of sockets begin."""
 
@@ -39,6 +43,7 @@ def flower_env(home: Path) -> dict[str, str]:
     """
     scripts = str(Path(sys.executable).parent)
     return {
+        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": str(TASK_POLL_S),
         **os.environ,
         "PATH": os.pathsep.join((scripts, os.environ.get("PATH", os.defpath))),
         "FLWR_HOME": str(home),
