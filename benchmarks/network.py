@@ -256,13 +256,10 @@ def tell(clients, what, num_bytes, seconds):
 def main():
     """Print one table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    verbs = parser.add_subparsers(required=True)
+    verbs = parser.add_subparsers(dest="table", required=True)
 
-    def verb(measure, rounds, clients):
-        one = verbs.add_parser(
-            measure.__name__, help=measure.__doc__.partition("\n")[0]
-        )
-        one.set_defaults(measure=measure)
+    def verb(name, rounds, clients):
+        one = verbs.add_parser(name)
         several = {"nargs": "+"} if isinstance(clients, list) else {}
         one.add_argument("--clients", type=int, default=clients, **several)
         if rounds:
@@ -270,22 +267,22 @@ def main():
         return one
 
     default = ["jcpba", "lora", "fedbiot", "deft"]
-    verb(methods, 2, 4).add_argument("methods", nargs="*", default=default)
-    one = verb(memory, 1, [1, 8])
+    verb("methods", 2, 4).add_argument("methods", nargs="*", default=default)
+    one = verb("memory", 1, [1, 8])
     one.add_argument("--beta", type=float, default=0.0, help="pruning of all clients")
     one.add_argument("--shaper", default="auto")
-    one = verb(kept, 2, 4)
+    one = verb("kept", 2, 4)
     one.add_argument("methods", nargs="*", default=["jcpba", "ubfp", "lora"])
     one.add_argument("--shaper", default="auto")
-    verb(resume, 0, 2).add_argument("--tries", type=int, default=2)
-    one = verb(engine, 5, [2, 4])
+    verb("resume", 0, 2).add_argument("--tries", type=int, default=2)
+    one = verb("engine", 5, [2, 4])
     one.add_argument("--python", type=Path, help="one that has flwr[simulation]")
     asked = parser.parse_args()
     load = f"{os.getloadavg()[0]:.1f}"
     on = machine() | {"load": load, "date": str(date.today())}
     print(", ".join(f"{key} {value}" for key, value in on.items()) + "\n")
     with tempfile.TemporaryDirectory(prefix="nw") as parent:
-        asked.measure(asked, parent)
+        globals()[asked.table](asked, parent)
 
 
 if __name__ == "__main__":
