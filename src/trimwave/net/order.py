@@ -10,6 +10,7 @@ import os
 import socket
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,7 @@ def _end_with(stream: socket.socket) -> None:
 
     What it was writing is whole or not there.
     """
-    while stream.recv(1):
-        pass
+    with suppress(OSError):  # it is reset where the launcher had not read to its end
+        while stream.recv(1):
+            pass
     os._exit(1)
