@@ -12,7 +12,7 @@ from trimwave.net.links.meter import Meter
 from trimwave.net.links.relays import RelayLinks
 from trimwave.net.loopback import run_on_loopback
 from trimwave.net.processes import free_port
-from trimwave.runs.phases import phases_of, read_phases, write_phases
+from trimwave.runs.phases import Passed, phases_of, read_phases, write_phases
 from trimwave.runs.records import Run
 
 
@@ -81,7 +81,7 @@ def run_on_links(
 
 
 def _measure(
-    folder: Path, record: Mapping[str, Any], meter: Meter, passed: Any
+    folder: Path, record: Mapping[str, Any], meter: Meter, passed: Passed
 ) -> None:
     """Add a round's phases, unless it was run before these links were made."""
     number = record["round"]
