@@ -46,7 +46,7 @@ class Peaks:
     def _read(self):
         while not self._ended.wait(SAMPLE_S):
             for pid, line in self._run.processes().items():
-                with suppress(OSError, AttributeError):
+                with suppress(OSError, TypeError):  # it has just ended
                     status = Path(f"/proc/{pid}/status").read_text()
                     peak = int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) << 10
                     self._found[pid] = line, peak

@@ -77,6 +77,8 @@ def memory(asked, parent):
         "data.num_public=2",
         "train.num_local_steps=1",
         "train.seq_len=32",
+        "data.max_tokens=32",
+        "data.too_long=truncate",
         "cell.memory_bytes=[16e9,16e9]",
         "net.absence_s=300",
         "net.measured=off",
