@@ -1,5 +1,6 @@
 """When bytes passed over links: their counts, read again and again."""
 
+import math
 import threading
 import time
 from typing import Self
@@ -11,6 +12,10 @@ from trimwave.net.links.links import Links
 
 SAMPLE_S = 0.05
 """Between two readings."""
+
+STEP_BYTES = 4 << 10
+"""What a link can carry between two readings that are compared: it takes some whole
+pieces or frames for a slow one not to look idle in between."""
 
 IDLE = 0.2
 """Part of its rate below which a link counts as idle: some byte always passes."""
@@ -63,12 +68,14 @@ class Meter:
         inside = np.flatnonzero((times_s >= from_s) & (times_s <= to_s))
         if not inside.size:
             return 0.0, 0.0
-        first = max(0, int(inside[0]) - 1)
-        steps_s = np.diff(times_s[first : int(inside[-1]) + 2])
-        moved = np.diff(bytes_[first : int(inside[-1]) + 2])
-        floor = 0.0
+        first, last = max(0, int(inside[0]) - 1), min(int(inside[-1]) + 1, number - 1)
+        floor, stride = 0.0, 1
         if np.isfinite(rate_bps):
             floor = IDLE * rate_bps / BITS_PER_BYTE
+            step_s = STEP_BYTES * BITS_PER_BYTE / rate_bps
+            stride = max(1, math.ceil(step_s / SAMPLE_S))
+        taken = np.append(np.arange(first, last, stride), last)
+        steps_s, moved = np.diff(times_s[taken]), np.diff(bytes_[taken])
         busy = moved > floor * steps_s
         return float(steps_s[busy].sum()), float(moved.sum())
 
