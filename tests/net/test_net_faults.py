@@ -392,6 +392,41 @@ def test_an_absent_client_is_planned_without_and_taken_back(bench, tmp_path):
     ]
 
 
+def test_a_client_whose_node_is_not_yet_known_again_is_not_given_up(bench, tmp_path):
+    """As after the SuperLink was begun anew: letters are refused for some looks."""
+    own, post = make_cell(bench, tmp_path)
+    refused = []
+    send = post.send
+
+    def slow_to_know(node, letter, group):
+        if node == BAD and letter.head["op"] == "train" and len(refused) < 10:
+            refused.append(node)
+            raise ConnectionError(f"node {node} is not there")
+        return send(node, letter, group)
+
+    post.send = slow_to_know
+    with served(own, "jcpba", tmp_path, post) as (server, far, _):
+        records = run_with(own, server, far, tmp_path, num_rounds=1)
+    assert len(refused) == 10 > backend.ATTEMPTS
+    assert None not in records[1]["client_train_loss"]
+    assert "missing" not in records[1]
+
+
+def test_a_client_whose_letters_are_always_refused_is_missed(bench, tmp_path):
+    own, post = make_cell(bench, tmp_path, "net.absence_s=1")
+    send = post.send
+
+    def deaf(node, letter, group):
+        if node == BAD and letter.head["op"] == "train":
+            raise ConnectionError(f"node {node} is not there")
+        return send(node, letter, group)
+
+    post.send = deaf
+    with served(own, "jcpba", tmp_path, post) as (server, far, _):
+        records = run_with(own, server, far, tmp_path, num_rounds=1)
+    assert records[1]["missing"] == {"1": "node 101 is not there"}
+
+
 def test_no_deadline_is_kept_by_a_clock_that_jumps():
     """The time of day is read for certificates, and for which blob was used last."""
     folder = Path(roll.__file__).parent

@@ -34,7 +34,7 @@ POLL_S = 0.2
 """Between two questions for an answer; Flower's own take seconds."""
 
 ATTEMPTS = 3
-"""Times that a client is asked in a round, if it goes away in between."""
+"""Letters that a client is given in a round, if it goes away in between."""
 
 OnClient = Callable[[int, int, int], None]
 
@@ -124,14 +124,25 @@ class NetBackend:
         self, number: int, head: dict[str, Any], parcel: Parcel, ends_s: float
     ) -> _Answer:
         """Ask until there is an answer, the client is gone for good, or time is up."""
-        started = time.monotonic()
-        why = ""
-        for attempt in range(ATTEMPTS):
+        started = reached_s = time.monotonic()
+        why, attempts = "", 0
+        while attempts < ATTEMPTS:
             member = self._roll.wait_for(number, ends_s)
             if member is None:
                 return _Answer(why=why or "gone", timing={})
+            node = member.node
             letter = Letter({**head, **self._roll.address(member)}, parcel.body)
-            found = self._answer_of(member, letter, ends_s)
+            try:
+                name = self._roll.post.send(node, letter, str(head["round"]))
+            except ConnectionError as error:
+                # The roll is a look behind, as when the SuperLink was begun anew.
+                why = str(error)
+                if time.monotonic() >= min(ends_s, reached_s + self._net.absence_s):
+                    break
+                self._roll.lose(node)
+                continue
+            reached_s, attempts = time.monotonic(), attempts + 1
+            found = self._answer_of(member.number, node, name, ends_s)
             if isinstance(found, Letter) and "error" not in found.head:
                 now_s = time.monotonic()
                 timing = {
@@ -139,11 +150,14 @@ class NetBackend:
                     "asked_at_s": started,
                     "answered_at_s": now_s,
                     "answer_s": now_s - started,
-                    "attempts": attempt + 1,
+                    "attempts": attempts,
                 }
                 return self._update(member, head, found, parcel.most_bytes, timing)
-            why = found.why if isinstance(found, Lost) else words(found.head["error"])
-            if isinstance(found, Letter):
+            if isinstance(found, Lost):
+                why = found.why
+                self._roll.lose(node)
+            else:
+                why = words(found.head["error"])
                 if not self._roll.rejoin(member, found, ends_s):
                     return _Answer(why=why)
             if time.monotonic() >= ends_s:
@@ -151,17 +165,15 @@ class NetBackend:
         return _Answer(why=why)
 
     def _answer_of(
-        self, member: Member, letter: Letter, ends_s: float
+        self, number: int, node: int, name: str, ends_s: float
     ) -> Letter | Lost:
-        post, group = self._roll.post, str(letter.head["round"])
-        node = member.node
+        """Wait for the answer to a letter that was handed over."""
         try:
-            name = post.send(node, letter, group)
             while time.monotonic() < ends_s:
-                answer = post.reply(name)
+                answer = self._roll.post.reply(name)
                 if answer is not None:
                     return answer
-                if not self._roll.is_at(member.number, node):
+                if not self._roll.is_at(number, node):
                     return Lost("it went away")
                 time.sleep(POLL_S)
         except ConnectionError as error:

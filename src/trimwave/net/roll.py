@@ -146,6 +146,11 @@ class Roll:
     def _is_there(self, number: int) -> bool:
         return number in self.members and self.members[number].node in self._nodes
 
+    def lose(self, node: int) -> None:
+        """Take a node for gone, until the next look finds it."""
+        with self._change:
+            self._nodes = {one: key for one, key in self._nodes.items() if one != node}
+
     def rejoin(self, member: Member, answer: Letter, ends_s: float) -> bool:
         """Have a device that lost what it was told join again; whether it is worth it.
 
