@@ -12,6 +12,7 @@ from trimwave.base.receipt import DIGESTS
 from trimwave.base.stored import share_files
 from trimwave.lm.plugged import (
     Factors,
+    alpha_of,
     factors_of,
     plug_in,
     trained_tensors,
@@ -30,7 +31,7 @@ from trimwave.lm.surgery.split import (
 )
 from trimwave.lm.wire.ledger import HEAD
 from trimwave.lm.workbench import build_workbench
-from trimwave.methods import parse_method
+from trimwave.methods import ask_scheme, parse_method
 from trimwave.recipe.limits import limits_of
 from trimwave.runs.chosen import Chosen, Exported
 from trimwave.runs.inputs import BASE_MODEL, require_inputs
@@ -65,8 +66,9 @@ def write_merged(chosen: Chosen, folder: Path, dtype: DType) -> Exported:
         If the base model cannot be had, or is not the run's any more.
     """
     model, _ = base_model(chosen)
-    tensors = trained_tensors(chosen.checkpoint / ADAPTER_FILE)
-    untied = plug_in(model, tensors, chosen.config.train)
+    path = chosen.checkpoint / ADAPTER_FILE
+    alpha = alpha_of(path, chosen.config.train)
+    untied = plug_in(model, trained_tensors(path), alpha)
     _save(model, chosen, folder, dtype)
     return Exported(kind="merged", notes=_notes(untied), losses={})
 
@@ -82,7 +84,8 @@ def write_adapter(chosen: Chosen, folder: Path) -> Exported:
     from peft import LoraConfig
     from safetensors.torch import save
 
-    tensors = trained_tensors(chosen.checkpoint / ADAPTER_FILE)
+    path = chosen.checkpoint / ADAPTER_FILE
+    tensors = trained_tensors(path)
     factors = factors_of(tensors)
     if not factors or sum(len(pair) for pair in factors.values()) < len(tensors):
         raise InputError(
@@ -90,11 +93,10 @@ def write_adapter(chosen: Chosen, folder: Path) -> Exported:
             "adapter that PEFT could load; leave --adapter out for the merged model."
         )
     model, _ = base_model(chosen)
-    arch, train = architecture_of(model), chosen.config.train
-    named = {}
-    for (part, path), pair in factors.items():
+    arch, named = architecture_of(model), {}
+    for (part, module), pair in factors.items():
         place = (
-            arch.head if part == HEAD else f"{arch.base}.{arch.blocks}.{part}.{path}"
+            arch.head if part == HEAD else f"{arch.base}.{arch.blocks}.{part}.{module}"
         )
         for name, value in pair.items():
             named[f"base_model.model.{place}.{name}.weight"] = value.contiguous()
@@ -103,8 +105,8 @@ def write_adapter(chosen: Chosen, folder: Path) -> Exported:
         task_type="CAUSAL_LM",
         base_model_name_or_path=_base_name(facts, model),
         revision=facts.get("commit"),
-        r=train.lora_rank,
-        lora_alpha=train.lora_alpha,
+        r=next(iter(factors.values()))["lora_A"].shape[0],
+        lora_alpha=alpha_of(path, chosen.config.train),
         lora_dropout=0.0,
         fan_in_fan_out=model.config.model_type == "gpt2",
         inference_mode=True,
@@ -155,7 +157,7 @@ def write_pruned(
     bench = build_workbench(config, say, warned=True)
     check_same_facts(chosen.run, bench.facts)
     method = parse_method(config.method, config.options)
-    reference = method.scheme(bench.costs, limits_of(config)).submodel
+    reference = ask_scheme(method, bench.costs, limits_of(config)).submodel
     border = bench.split.split_index
     if reference.kept_blocks is not None or reference.trained_blocks[0] != border:
         raise InputError(
@@ -163,11 +165,12 @@ def write_pruned(
             "--pruned out for the whole model."
         )
     model = bench.split.joined()
-    tensors = trained_tensors(chosen.checkpoint / ADAPTER_FILE)
+    path = chosen.checkpoint / ADAPTER_FILE
+    tensors = trained_tensors(path)
     aligned = chosen.checkpoint / EMULATOR_FILE
     if aligned.exists():
         tensors |= trained_tensors(aligned)
-    untied = plug_in(model, tensors, config.train)
+    untied = plug_in(model, tensors, alpha_of(path, config.train))
     split = split_model(model, border)
     size = bench.ranking.size_of(1 - prune_rate)
     kept = bench.ranking.kept(size)

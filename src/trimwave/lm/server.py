@@ -28,7 +28,12 @@ from trimwave.lm.wire.ledger import (
     where,
 )
 from trimwave.lm.wire.package import Wire
-from trimwave.lm.wire.tensor_files import load_tensors, metadata_of, save_tensors
+from trimwave.lm.wire.tensor_files import (
+    ALPHA,
+    load_tensors,
+    metadata_of,
+    save_tensors,
+)
 from trimwave.lm.workbench import Workbench
 from trimwave.model.costs import Costs
 from trimwave.model.submodel import Submodel
@@ -53,7 +58,6 @@ class LmServer:
         self._split = template_of(
             bench.split,
             self._reference,
-            bench.config.train,
             bench.config.seed,
             aligned=self._aligner is not None,
         )
@@ -125,6 +129,8 @@ class LmServer:
         """Return the emulator as arriving views, where it is pruned by the ranking."""
         if submodel.kept_blocks is not None or not self._split.emulator:
             return {}
+        if submodel.kept_fraction == 1 and not submodel.sends_frozen:
+            return {}  # the original blocks, wherever the border is
         return self._nested_emulator.tensors(submodel.emulator_params)
 
     def _arriving(self, name: str, value: torch.Tensor) -> torch.Tensor:
@@ -183,7 +189,8 @@ class LmServer:
         reference, bench = self._reference, self.bench
         if reference.kept_blocks is not None:
             return self._split.emulator
-        if not self._split.emulator:
+        whole = reference.kept_fraction == 1 and not reference.sends_frozen
+        if not self._split.emulator or (whole and not self._aligner):
             return self._original_emulator
         if not self._aligner and reference.kept_fraction == bench.reference_kept:
             return bench.reference_emulator
@@ -216,7 +223,8 @@ class LmServer:
 
     def save(self, folder: Path) -> None:
         """Write the trained parameters and, if it is aligned, the emulator's."""
-        save_tensors(folder / ADAPTER_FILE, trained_parameters(self._split))
+        scaled = {ALPHA: repr(self._reference.lora_alpha)}
+        save_tensors(folder / ADAPTER_FILE, trained_parameters(self._split), scaled)
         if self._aligner:
             steps = {"align_steps": str(self._aligner.steps_done)}
             aligned = aligned_parameters(self._split)

@@ -13,7 +13,7 @@ from trimwave.base.errors import InputError
 from trimwave.base.units import FloatArray
 from trimwave.lm.cached_ranking import cached_ranking
 from trimwave.lm.data.deal import Dealt, deal_rows
-from trimwave.lm.data.encode import Encoded
+from trimwave.lm.data.encode import Encoded, answer_share
 from trimwave.lm.source.models import load_model
 from trimwave.lm.surgery.prune import prune_emulator
 from trimwave.lm.surgery.ranking import Ranking
@@ -75,7 +75,8 @@ class Workbench:
     @property
     def costs(self) -> Costs:
         """What a sub-model costs, with the sizes that real heads and neurons allow."""
-        costs = costs_from(self.config, self.split.shape)
+        share = answer_share(row for rows in self.client_rows for row in rows)
+        costs = costs_from(self.config, self.split.shape, share)
         return replace(costs, emulator_sizes=self.ranking.sizes)
 
     def stored_blocks(self, weight_bits: int, rank: int) -> StoredBlocks:

@@ -11,6 +11,7 @@ from trimwave.base.errors import InputError
 from trimwave.decision.check import check_plan
 from trimwave.decision.plan import Plan, Scheme, Situation
 from trimwave.decision.present import numbered, spread
+from trimwave.methods.common import own_costs
 from trimwave.methods.method import Method
 from trimwave.methods.own import fault, is_own
 from trimwave.model.costs import Costs
@@ -26,7 +27,7 @@ def ask_scheme(method: Method, costs: Costs, limits: Limits) -> Scheme:
         If an option does not fit the model, or a rule of the user's own failed: where.
     """
     try:
-        scheme = method.scheme(costs, limits)
+        scheme = method.scheme(own_costs(method, costs), limits)
     except InputError:
         raise
     except (Exception, SystemExit) as error:
@@ -70,6 +71,9 @@ def ask_plan(
         If the method cannot serve it, its plan cannot be run, or a rule of the user's
         own failed: where.
     """
+    costs = own_costs(method, situation.costs)
+    if costs is not situation.costs:
+        situation = replace(situation, costs=costs)
     given = _sealed(situation) if is_own(type(method)) else situation
     try:
         with _named_clients(situation):

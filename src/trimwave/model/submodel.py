@@ -10,7 +10,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Trained = Literal["full", "lora"]
-"""What trains in a block: its weights, or LoRA factors on its attention."""
+"""What trains in a block: its weights, or LoRA factors beside them."""
+
+LoraTargets = Literal["attention", "all_linear"]
+"""Where LoRA factors sit in a block: PEFT's default for the architecture (GPT-2: the
+fused projection; elsewhere queries and values), or every matrix."""
 
 Runs = Literal["device", "split"]
 """Where blocks run: all on the device; or on the server, between the device's embedding
@@ -45,6 +49,12 @@ class Submodel:
     what any client trains, and what the server aligns."""
     trained: Trained = "full"
     """What trains in them."""
+    lora_rank: int = 8
+    """r of the factors, where they train."""
+    lora_alpha: float = 16.0
+    """What their product is scaled by, times r."""
+    lora_targets: LoraTargets = "attention"
+    """Where they sit."""
     trains_head: bool = False
     """LoRA factors on the LM head train too."""
     sends_frozen: bool = True

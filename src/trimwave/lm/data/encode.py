@@ -1,7 +1,7 @@
 """Rows to token tensors, and which rows a local step sees."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -223,6 +223,18 @@ def collate(items: Sequence[Encoded], pad_id: int) -> Batch:
             start = max(first, 1)
             labels[index, start:end] = item.input_ids[start:end]
     return Batch(input_ids, labels, int((labels != IGNORED).sum()))
+
+
+def answer_share(rows: Iterable[Encoded]) -> float:
+    """Return the part of the rows' tokens that are predicted: where `collate` labels.
+
+    Averages over rows, so that long ones count by their length.
+    """
+    answers = tokens = 0
+    for row in rows:
+        answers += sum(end - max(first, 1) for first, end in row.spans)
+        tokens += len(row.input_ids)
+    return answers / tokens
 
 
 def batch_indices(

@@ -9,6 +9,9 @@ from torch import nn
 
 from trimwave.base.errors import RunError
 
+ALPHA = "lora_alpha"
+"""In a file's metadata: what the LoRA factors in it are scaled by, times r."""
+
 
 def save_tensors(
     path: Path, tensors: dict[str, nn.Parameter], metadata: dict[str, str] | None = None
@@ -39,5 +42,4 @@ def load_tensors(path: Path, into: dict[str, nn.Parameter]) -> None:
 def metadata_of(path: Path) -> dict[str, str]:
     """Read what was written beside the tensors."""
     with safe_open(path, framework="pt") as file:
-        metadata: dict[str, str] = file.metadata()
-        return metadata
+        return file.metadata() or {}
