@@ -83,6 +83,17 @@ class Submodel:
         sent = self.sends_frozen and self.runs == "device"
         return sent and frozen_below and self.kept_blocks is None
 
+    @property
+    def caches_states(self) -> bool:
+        """Whether what lies below its trained blocks is the whole model's, unchanged.
+
+        Its output for a row is then the same in every step and for every client.
+        """
+        whole = self.kept_blocks is None and self.kept_fraction == 1
+        lowest = min(self.trained_blocks)
+        frozen_below = 0 < lowest <= min(self.shared_blocks)
+        return self.runs == "device" and whole and frozen_below
+
     def trains(self, part: Part, kind: Kind) -> bool:
         """Whether this client's local steps change the tensor."""
         if self.trained == "full":

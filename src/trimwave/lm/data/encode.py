@@ -51,6 +51,8 @@ class Batch:
     """The same tokens, `IGNORED` where no loss is taken [N, s]; not shifted."""
     num_answer_tokens: int
     """Labels that are predicted: what a mean loss is a mean over."""
+    lengths: tuple[int, ...]
+    """Tokens of each row, padding left out [N]."""
 
 
 class Encoder:
@@ -222,7 +224,8 @@ def collate(items: Sequence[Encoded], pad_id: int) -> Batch:
             # Nothing comes before position 0 to predict it from.
             start = max(first, 1)
             labels[index, start:end] = item.input_ids[start:end]
-    return Batch(input_ids, labels, int((labels != IGNORED).sum()))
+    lengths = tuple(len(item.input_ids) for item in items)
+    return Batch(input_ids, labels, int((labels != IGNORED).sum()), lengths)
 
 
 def batch_indices(
