@@ -26,6 +26,7 @@ ORDER = (
     "lm.source",
     "lm.data",
     "lm.wire",
+    "lm.states",
     "lm.train",
     "lm",
     "net.links",

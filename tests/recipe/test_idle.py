@@ -66,6 +66,7 @@ OTHER = {
     "data.too_long": "drop",
     "train.precision": "fp32",
     "train.device": "cpu",
+    "train.state_cache": "int8",
     "metrics.names": ["f1"],
     "net.measured": "all",
     "net.pace": False,
@@ -182,6 +183,17 @@ def told(command, *changes, recipe=(), also=()):
         (["train.lora_learning_rate=1e-4"], "`jcpba`, which trains weights"),
         (["train.lora_rank=4"], "`jcpba`, which trains weights"),
         (["train.learning_rate=1e-4", "method=ubfp:learning_rate=1"], "of its own"),
+        (["train.state_disk_bytes=1e9"], "while `train.state_cache` is off"),
+        (["train.state_memory_bytes=1e9", "train.state_cache=int8"], None),
+        (["train.state_cache=bf16", "train.state_memory_bytes=0"], "are 0"),
+        (
+            [
+                "train.state_cache=bf16",
+                "train.state_memory_bytes=0",
+                "train.state_disk_bytes=1e9",
+            ],
+            None,
+        ),
         (["metrics.num_rows=3"], "while `metrics.every_rounds` is 0"),
         (["metrics.num_rows=3", "metrics.every_rounds=2"], None),
         (

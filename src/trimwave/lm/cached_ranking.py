@@ -6,18 +6,15 @@ only saves time: where it cannot be read or written, a run goes on without.
 """
 
 import hashlib
-import json
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from trimwave.base.errors import DamagedError
 from trimwave.base.streams import stream
 from trimwave.lm.data.encode import Encoded, collate
 from trimwave.lm.source.fetch import cache_folder
+from trimwave.lm.states.frozen import bytes_of, computation_of
 from trimwave.lm.surgery.importance import score
 from trimwave.lm.surgery.rank import rank_units
 from trimwave.lm.surgery.ranking import Ranking
@@ -25,9 +22,6 @@ from trimwave.lm.surgery.split import SplitModel
 from trimwave.lm.train.tune import precision
 from trimwave.lm.wire.ledger import tensors_of
 from trimwave.recipe.config import Config
-
-NAMES_ONLY = ("_name_or_path", "transformers_version", "architectures", "dtype")
-"""Keys of a model's config that no forward depends on."""
 
 
 def cached_ranking(
@@ -108,21 +102,15 @@ def _key(config: Config, split: SplitModel, rows: Sequence[Encoded]) -> str:
     kind = next(split.emulator.parameters()).device.type
     inputs = (config.prune, config.train.precision, kind)
     digest = hashlib.sha256(repr(inputs).encode())
-    digest.update(_computation(split.shell.config).encode())
+    digest.update(computation_of(split.shell.config).encode())
     if config.prune.criterion == "random":
         digest.update(str(config.seed).encode())
     for name, value in tensors_of(split).items():
         digest.update(name.encode())
-        digest.update(value.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(bytes_of(value))
     for row in rows:
         digest.update(f"{len(row.input_ids)} {row.answer_start} ".encode())
         digest.update(row.input_ids.numpy().tobytes())
         if row.answers:
             digest.update(repr(row.answers).encode())
     return digest.hexdigest()
-
-
-def _computation(config: Any) -> str:
-    """Return what a model's config says beyond its tensors: norms, angles, windows."""
-    fields = {k: v for k, v in config.to_dict().items() if k not in NAMES_ONLY}
-    return json.dumps(fields, sort_keys=True, default=str)

@@ -10,14 +10,16 @@ from torch import nn
 from trimwave.base.errors import InputError, RunError, one_line
 from trimwave.base.receipt import DIGESTS
 from trimwave.base.stored import share_files
+from trimwave.lm.learnt import ADAPTER_FILE, learnt_files
 from trimwave.lm.plugged import (
     Factors,
     alpha_of,
     factors_of,
     plug_in,
+    plug_in_all,
     trained_tensors,
 )
-from trimwave.lm.server import ADAPTER_FILE, EMULATOR_FILE
+from trimwave.lm.server import EMULATOR_FILE
 from trimwave.lm.session import check_same_facts
 from trimwave.lm.source.models import load_model
 from trimwave.lm.source.others import quiet_transformers
@@ -66,9 +68,7 @@ def write_merged(chosen: Chosen, folder: Path, dtype: DType) -> Exported:
         If the base model cannot be had, or is not the run's any more.
     """
     model, _ = base_model(chosen)
-    path = chosen.checkpoint / ADAPTER_FILE
-    alpha = alpha_of(path, chosen.config.train)
-    untied = plug_in(model, trained_tensors(path), alpha)
+    untied = plug_in_all(model, chosen.checkpoint, chosen.config.train)
     _save(model, chosen, folder, dtype)
     return Exported(kind="merged", notes=_notes(untied), losses={})
 
@@ -84,7 +84,13 @@ def write_adapter(chosen: Chosen, folder: Path) -> Exported:
     from peft import LoraConfig
     from safetensors.torch import save
 
-    path = chosen.checkpoint / ADAPTER_FILE
+    *earlier, path = learnt_files(chosen.checkpoint)
+    if earlier:
+        raise InputError(
+            f"{chosen.run.folder} merged what {len(earlier)} of its stages had learnt, "
+            "so that no one adapter of PEFT is all of it; leave --adapter out for the "
+            "merged model."
+        )
     tensors = trained_tensors(path)
     factors = factors_of(tensors)
     if not factors or sum(len(pair) for pair in factors.values()) < len(tensors):
@@ -165,12 +171,12 @@ def write_pruned(
             "--pruned out for the whole model."
         )
     model = bench.split.joined()
-    path = chosen.checkpoint / ADAPTER_FILE
-    tensors = trained_tensors(path)
+    untied = plug_in_all(model, chosen.checkpoint, config.train)
     aligned = chosen.checkpoint / EMULATOR_FILE
     if aligned.exists():
-        tensors |= trained_tensors(aligned)
-    untied = plug_in(model, tensors, alpha_of(path, config.train))
+        # Its factors, if it has any, are scaled like the adapter's.
+        alpha = alpha_of(chosen.checkpoint / ADAPTER_FILE, config.train)
+        plug_in(model, trained_tensors(aligned), alpha)
     split = split_model(model, border)
     size = bench.ranking.size_of(1 - prune_rate)
     kept = bench.ranking.kept(size)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from trimwave.decision.plan import Scheme
 from trimwave.lm.data.encode import Encoded
+from trimwave.lm.states.cache import StateCache
 from trimwave.lm.surgery.split import SplitModel, split_model
 from trimwave.lm.template import template_of
 from trimwave.lm.train.align import alignment_of
@@ -83,7 +84,13 @@ class Kit:
         reference = Submodel.from_dict(plain["reference"])
         return cls(**{**plain, "config": config, "reference": reference})
 
-    def client(self, number: int, base: SplitModel, rows: Sequence[Encoded]) -> Client:
+    def client(
+        self,
+        number: int,
+        base: SplitModel,
+        rows: Sequence[Encoded],
+        states: StateCache | None = None,
+    ) -> Client:
         """Return a device with its rows; `base` is what `template` returns."""
         bits = self.config.model.bits_per_param
         return Client(
@@ -95,6 +102,7 @@ class Kit:
             learning_rate=self.learning_rate,
             seed=self.config.seed,
             pad_id=self.pad_id,
+            states=states,
         )
 
     def template(self, original: SplitModel) -> SplitModel:

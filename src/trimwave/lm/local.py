@@ -4,6 +4,9 @@ from collections.abc import Callable, Sequence
 
 from trimwave.decision.plan import Plan, Scheme
 from trimwave.lm.kit import Kit
+from trimwave.lm.source.fetch import cache_folder
+from trimwave.lm.states.cache import StateCache
+from trimwave.lm.states.files import FOLDER
 from trimwave.lm.surgery.split import SplitModel
 from trimwave.lm.train.client import Client, Update
 from trimwave.lm.workbench import Workbench
@@ -46,12 +49,15 @@ class LocalBackend:
             delivery = self._server.deliver(submodel)
             held = {**delivery.installed, **delivery.sent}
             updates[client.number] = client.fine_tune(held, submodel, round_index)
+        fresh_rows = {k: one.fresh_rows for k, one in updates.items()}
+        kept = any(client.states is not None for client in self._clients)
         return Exchange(
             updates=list(updates.values()),
             train_loss=[
                 updates[client.number].train_loss if client.number in updates else None
                 for client in self._clients
             ],
+            fresh_rows=fresh_rows if kept else {},
         )
 
 
@@ -72,4 +78,7 @@ def clients_of(
     """
     kit = Kit.of(bench, scheme)
     base = kit.template(bench.split) if template is None else template
-    return [kit.client(k, base, rows) for k, rows in enumerate(bench.client_rows)]
+    states = StateCache.of(bench.config.train, cache_folder() / FOLDER)
+    return [
+        kit.client(k, base, rows, states) for k, rows in enumerate(bench.client_rows)
+    ]

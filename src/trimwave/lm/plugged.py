@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from trimwave.base.errors import RunError
+from trimwave.lm.learnt import learnt_files
 from trimwave.lm.surgery.blocks import Architecture, architecture_of
 from trimwave.lm.wire.ledger import HEAD, Tensors, entry_of, is_factor
 from trimwave.lm.wire.tensor_files import ALPHA, metadata_of
@@ -60,6 +61,26 @@ def alpha_of(path: Path, config: TrainConfig) -> float:
     """
     said = metadata_of(path).get(ALPHA)
     return config.lora_alpha if said is None else float(said)
+
+
+def plug_in_all(model: Any, folder: Path, config: TrainConfig) -> bool:
+    """Put all that a checkpoint has learnt into the original model, in place.
+
+    Returns
+    -------
+    bool
+        As `plug_in`.
+
+    Raises
+    ------
+    RunError
+        As `plug_in`.
+    """
+    untied = [
+        plug_in(model, trained_tensors(path), alpha_of(path, config))
+        for path in learnt_files(folder)
+    ]
+    return any(untied)
 
 
 def plug_in(model: Any, tensors: Mapping[str, Tensor], lora_alpha: float) -> bool:

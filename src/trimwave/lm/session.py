@@ -164,6 +164,13 @@ def _run(
     bench = replace(bench, config=config)
     method = parse_method(config.method, config.options)
     scheme = ask_scheme(method, bench.costs, environment.limits)
+    unpruned = replace(scheme.submodel, kept_fraction=1.0)
+    if config.train.keeps_states and not unpruned.caches_states:
+        warnings.warn(
+            f"`train.state_cache` has no effect on `{config.method}`: no client has "
+            "whole blocks that stay as they are below those that train.",
+            stacklevel=3,
+        )
     server = LmServer(bench, scheme, noise_seed(run, config.aggregate))
     with backend_of(server, bench, scheme) as opened:
         return run_rounds(

@@ -290,6 +290,7 @@ class Costs:
         return Bill(
             num_local_steps=steps,
             step_flops=head_flops if split else block_flops + head_flops,
+            frozen_flops=self._frozen_flops(submodel),
             server_step_flops=block_flops if split else 0.0,
             down_bits=down_bits
             + (embedding_bits if sends_embeddings else 0)
@@ -335,6 +336,13 @@ class Costs:
         if submodel.trains_head:
             head += 6 * shape.head_lora_params(submodel.lora_rank)
         return blocks, self.head_tokens * head
+
+    def _frozen_flops(self, submodel: Submodel) -> float:
+        """FLOPs of a local step whose result is the same for a row in every round."""
+        if not submodel.caches_states:
+            return 0.0
+        forward = self.shape.block_forward_flops(self.batch_size, self.seq_len)
+        return submodel.trained_blocks[0] * forward
 
     def _memory_bytes(
         self, submodel: Submodel, held: float, trained_params: float

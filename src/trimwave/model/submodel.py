@@ -67,6 +67,9 @@ class Submodel:
     """Where the blocks run."""
     num_local_steps: int | None = None
     """Local steps of the round; None = M of the recipe."""
+    first_step: int | None = None
+    """Local steps that the client's rows are past when the round begins, all epochs
+    counted; None = M in each round before."""
     proximal_weight: float = 0.0
     """Weight of the squared distance to the received weights in the client's loss."""
 
@@ -92,6 +95,32 @@ class Submodel:
         frozen_below = min(self.shared_blocks) >= min(self.trained_blocks)
         sent = self.sends_frozen and self.runs == "device"
         return sent and frozen_below and self.kept_blocks is None
+
+    @property
+    def caches_states(self) -> bool:
+        """Whether what lies below its trained blocks is the whole model's, unchanged.
+
+        Its output for a row is then the same in every step and for every client.
+        """
+        whole = self.kept_blocks is None and self.kept_fraction == 1
+        lowest = min(self.trained_blocks)
+        frozen_below = 0 < lowest <= min(self.shared_blocks)
+        return self.runs == "device" and whole and frozen_below
+
+    def steps(self, round_index: int, num_local_steps: int) -> range:
+        """Return the local steps of a round, numbered over the run from 0.
+
+        Parameters
+        ----------
+        round_index : int
+            From 1.
+        num_local_steps : int
+            M of the recipe.
+        """
+        first = self.first_step
+        if first is None:
+            first = (round_index - 1) * num_local_steps
+        return range(first, first + (self.num_local_steps or num_local_steps))
 
     def trains(self, part: Part, kind: Kind) -> bool:
         """Whether this client's local steps change the tensor."""
@@ -133,6 +162,9 @@ class Bill:
     """Local steps of the round."""
     step_flops: float
     """FLOPs of one local step on the device."""
+    frozen_flops: float
+    """What of it is the forward through frozen blocks whose output may be kept: a row
+    that has its state does without; 0 where none is kept."""
     server_step_flops: float
     """FLOPs of one local step on the server, for this client."""
     down_bits: float

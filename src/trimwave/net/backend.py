@@ -20,7 +20,7 @@ from trimwave.decision.plan import Plan
 from trimwave.lm.admit import admit
 from trimwave.lm.aggregate import fewest_updates
 from trimwave.lm.train.client import Update
-from trimwave.net.heard import spent_of, whole, words
+from trimwave.net.heard import fresh_rows_of, spent_of, whole, words
 from trimwave.net.letter import Letter
 from trimwave.net.members import Member
 from trimwave.net.parcels import Packer, Parcel
@@ -208,6 +208,7 @@ class NetBackend:
                 delta=load(answer.body),
                 train_loss=float(said["train_loss"]),
                 num_samples=whole(said["num_samples"]),
+                fresh_rows=fresh_rows_of(said),
             )
         except (
             SafetensorError,
@@ -254,10 +255,12 @@ class NetBackend:
             counted[k].train_loss if k in counted else None
             for k in range(plan.num_clients)
         ]
+        fresh_rows = {k: one.fresh_rows for k, one in counted.items()}
         return Exchange(
             updates=[*counted.values()],
             train_loss=losses,
             missing=missing,
+            fresh_rows=fresh_rows if self._config.train.keeps_states else {},
             speeds={"clients": {str(k): one for k, one in timings.items()}},
         )
 

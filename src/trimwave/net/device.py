@@ -20,6 +20,8 @@ from trimwave.lm.data.deal import rows_of_source
 from trimwave.lm.data.encode import Encoded
 from trimwave.lm.kit import Kit
 from trimwave.lm.source.tokens import load_tokenizer
+from trimwave.lm.states.cache import StateCache
+from trimwave.lm.states.files import FOLDER
 from trimwave.lm.wire.slices import Slicer
 from trimwave.model.submodel import Submodel
 from trimwave.net.blobs.cache import BlobCache
@@ -35,6 +37,9 @@ KIT = "kit.json"
 
 NOT_JOINED = "this device has not joined the run"
 """In an answer: it was begun anew and knows nothing of the run."""
+
+FRESH = "fresh_rows"
+"""In an answer: rows whose states had to be computed, where states are kept."""
 
 READS = 3
 """Tries to read a blob; before each further one it is fetched again."""
@@ -164,6 +169,7 @@ class Device:
                 "number": head["number"],
                 "num_samples": len(client.rows),
                 "train_loss": update.train_loss,
+                **({} if client.states is None else {FRESH: update.fresh_rows}),
                 "memory_bytes": free_bytes(device),
                 "spent": asdict(spent),
             },
@@ -207,6 +213,7 @@ class Device:
             tokenizer=tokenizer,
             own_rows=self._own_rows(kit, tokenizer),
             digests=frozenset(digest for digest, _ in files_to_join(head)),
+            states=StateCache.of(kit.config.train, self._settings.cache / FOLDER),
         )
         return self._run
 

@@ -7,10 +7,13 @@ from typing import Any
 
 from trimwave.base.errors import InputError, one_line, printable
 from trimwave.base.units import BITS_PER_BYTE
-from trimwave.net.device import Spent
+from trimwave.net.device import FRESH, Spent
 
 FEWEST_BYTES = 1 << 18
 """Least that a download must carry for its rate to count."""
+
+MOST_ROWS = 1 << 53
+"""No device has as many; below it whole numbers are exact as floats too."""
 
 PROFILE = ("speed_flops_per_s", "memory_bytes")
 """What a device measures when it joins."""
@@ -77,6 +80,20 @@ def profile_of(said: Mapping[str, Any]) -> dict[str, float]:
     return found
 
 
+def fresh_rows_of(said: Mapping[str, Any]) -> int:
+    """Return how many rows' states a device computed; 0 where it does not tell.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If that is no number of rows.
+    """
+    told = whole(said.get(FRESH, 0))
+    if not 0 <= told < MOST_ROWS:
+        raise ValueError(f"it says {words(told)} rows that were computed")
+    return told
+
+
 def rows_of(said: Mapping[str, Any]) -> int | None:
     """Return a device's own rows; None = those that are dealt to it.
 
@@ -86,6 +103,6 @@ def rows_of(said: Mapping[str, Any]) -> int | None:
         If that is no number of rows.
     """
     told = said.get("num_samples")
-    if told is None or (type(told) is int and 0 < told < 1 << 53):
+    if told is None or (type(told) is int and 0 < told < MOST_ROWS):
         return told
     raise InputError(f"it says {words(repr(told))} training rows.")

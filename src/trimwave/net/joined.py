@@ -6,6 +6,7 @@ from typing import Any
 
 from trimwave.lm.data.encode import Encoded
 from trimwave.lm.kit import Kit
+from trimwave.lm.states.cache import StateCache
 from trimwave.lm.surgery.split import SplitModel
 from trimwave.lm.train.client import Client
 from trimwave.lm.wire.slices import Slicer
@@ -31,6 +32,8 @@ class Joined:
     own_rows: tuple[Encoded, ...] | None
     digests: frozenset[str]
     """Blobs of the shell and the tokenizer."""
+    states: StateCache | None = None
+    """What frozen blocks made of rows."""
     _clients: dict[int, Client] = field(default_factory=dict)
 
     @property
@@ -44,5 +47,6 @@ class Joined:
             rows = self.own_rows
             if rows is None:
                 rows = deal_again(self.kit.config, self.tokenizer).clients[number]
-            self._clients = {number: self.kit.client(number, self.base, rows)}
+            client = self.kit.client(number, self.base, rows, self.states)
+            self._clients = {number: client}
         return self._clients[number]

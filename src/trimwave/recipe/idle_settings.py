@@ -44,6 +44,12 @@ def under_others(config: Config) -> Iterator[Idle]:
     if not (align.initial_steps or align.every_rounds):
         never = "while `align.initial_steps` and `align.every_rounds` are 0"
         yield "align.kl_weight", never
+    if config.train.state_cache == "off":
+        for key in ("train.state_memory_bytes", "train.state_disk_bytes"):
+            yield key, "while `train.state_cache` is off"
+    elif not config.train.keeps_states:
+        sizes = "`train.state_memory_bytes` and `train.state_disk_bytes`"
+        yield "train.state_cache", f"while {sizes} are 0"
     yield from _of_metrics(config.metrics)
     yield from _of_aggregation(config.aggregate)
 

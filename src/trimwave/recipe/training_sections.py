@@ -119,6 +119,14 @@ class TrainConfig:
     """`auto`: bf16 on a GPU, fp32 on a CPU."""
     device: str = "auto"
     """`auto`: a GPU if there is one."""
+    state_cache: Literal["off", "fp32", "bf16", "int8"] = "off"
+    """Keep what frozen blocks make of a row, and in which numbers; `int8` has a scale
+    per token."""
+    state_memory_bytes: float = 2.0**30
+    """What these states may take in memory, of all clients of a process [byte]."""
+    state_disk_bytes: float = 0.0
+    """What they may take on the disk beside that [byte]; 0 = none. A state can be
+    turned back into the row's text."""
 
     def __post_init__(self) -> None:
         counts = ("num_local_steps", "batch_size", "seq_len", "lora_rank")
@@ -134,6 +142,18 @@ class TrainConfig:
                 "`train.weight_decay` must be at least 0 and finite, got "
                 f"{self.weight_decay}."
             )
+        for name in ("state_memory_bytes", "state_disk_bytes"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise InputError(
+                    f"`train.{name}` must be at least 0 and finite, got "
+                    f"{getattr(self, name)}; 0 = no states are kept there."
+                )
+
+    @property
+    def keeps_states(self) -> bool:
+        """Whether states are kept anywhere."""
+        room = self.state_memory_bytes or self.state_disk_bytes
+        return self.state_cache != "off" and room > 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

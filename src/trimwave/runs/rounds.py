@@ -53,6 +53,9 @@ class Exchange:
     environment says of the plan: the latency model, over a trace if there is one."""
     missing: Mapping[int, str] = field(default_factory=dict)
     """Who was asked and does not count, and why."""
+    fresh_rows: Mapping[int, int] = field(default_factory=dict)
+    """By client, distinct rows whose states had to be computed; empty where no states
+    are kept."""
     speeds: Mapping[str, Any] = field(default_factory=dict)
     """What was measured by the clock, so never the same: beside the round's seconds."""
 
@@ -259,6 +262,7 @@ def _record(
     losses: dict[str, Any],
 ) -> dict[str, Any]:
     missing = {str(k): why for k, why in exchange.missing.items()}
+    clients, fresh_rows = range(plan.num_clients), exchange.fresh_rows
     round_s = exchange.round_s
     if round_s is None:
         round_s = float(np.max(clock.client_s))
@@ -270,6 +274,7 @@ def _record(
         **losses,
         "train_loss": float(np.mean([x for x in exchange.train_loss if x is not None])),
         **({"missing": missing} if missing else {}),
+        **({"fresh_rows": [*map(fresh_rows.get, clients)]} if fresh_rows else {}),
         "down_bytes": int(np.sum(plan.down_bits)) // BITS_PER_BYTE,
         "up_bytes": int(np.sum(plan.up_bits)) // BITS_PER_BYTE,
         "total_flops": int(np.sum(plan.flops)),

@@ -5,11 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from trimwave.base.errors import InputError, nearest
-from trimwave.base.streams import stream
 from trimwave.lm.data.border import Spans, start_ids, tokenise
 from trimwave.lm.data.rows import Row
 from trimwave.lm.data.script import TEMPLATES, Writer
@@ -51,6 +49,8 @@ class Batch:
     """The same tokens, `IGNORED` where no loss is taken [N, s]; not shifted."""
     num_answer_tokens: int
     """Labels that are predicted: what a mean loss is a mean over."""
+    lengths: tuple[int, ...]
+    """Tokens of each row, padding left out [N]."""
 
 
 class Encoder:
@@ -222,7 +222,8 @@ def collate(items: Sequence[Encoded], pad_id: int) -> Batch:
             # Nothing comes before position 0 to predict it from.
             start = max(first, 1)
             labels[index, start:end] = item.input_ids[start:end]
-    return Batch(input_ids, labels, int((labels != IGNORED).sum()))
+    lengths = tuple(len(item.input_ids) for item in items)
+    return Batch(input_ids, labels, int((labels != IGNORED).sum()), lengths)
 
 
 def answer_share(rows: Iterable[Encoded]) -> float:
@@ -235,37 +236,3 @@ def answer_share(rows: Iterable[Encoded]) -> float:
         answers += sum(end - max(first, 1) for first, end in row.spans)
         tokens += len(row.input_ids)
     return answers / tokens
-
-
-def batch_indices(
-    seed: int, client: int, step: int, batch_size: int, num_rows: int
-) -> np.ndarray:
-    """Return the rows of one local step, without replacement within an epoch.
-
-    Parameters
-    ----------
-    seed : int
-        The run's seed.
-    client : int
-        Whose rows.
-    step : int
-        Local steps the client has done in the run before this one.
-    batch_size : int
-        Rows of a step, N; a batch may reach over the end of an epoch.
-    num_rows : int
-        Rows the client has.
-
-    Returns
-    -------
-    [N]
-        Row numbers. They depend on the arguments alone, so every method sees the same
-        batches and a run resumes at any step.
-    """
-    positions = np.arange(step * batch_size, (step + 1) * batch_size)
-    epochs, offsets = np.divmod(positions, num_rows)
-    rows = np.empty(batch_size, dtype=np.int64)
-    for epoch in np.unique(epochs):
-        order = stream(seed, "batches", client, int(epoch)).permutation(num_rows)
-        here = epochs == epoch
-        rows[here] = order[offsets[here]]
-    return rows

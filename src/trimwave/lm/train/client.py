@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from trimwave.base.streams import stream
-from trimwave.lm.data.encode import Batch, Encoded, batch_indices, collate
+from trimwave.cell.partition import batch_indices
+from trimwave.lm.data.encode import Batch, Encoded, collate
+from trimwave.lm.states.cache import StateCache
 from trimwave.lm.surgery.split import SplitModel
 from trimwave.lm.train.air import Crossings, over_the_air
 from trimwave.lm.train.proximal import proximal_term
@@ -31,6 +33,9 @@ class Update:
     """Mean loss per answer token over the local steps."""
     num_samples: int
     """|D_k|, its weight in eq. (4)."""
+    fresh_rows: int = 0
+    """Distinct rows of the round that went through the frozen blocks: all, but for
+    those whose states were kept. 0 also where a client did not tell."""
     crossings: Crossings | None = None
     """Values that crossed the link during the steps, where the blocks run on the
     server."""
@@ -55,6 +60,8 @@ class Client:
     """The run's seed."""
     pad_id: int
     """Padding token."""
+    states: StateCache | None = None
+    """What frozen blocks made of rows; clients of one process share it."""
 
     def fine_tune(
         self, package: Mapping[str, Tensor], submodel: Submodel, round_index: int
@@ -69,6 +76,9 @@ class Client:
         trained = trained_parameters(split)
         rng = stream(self.seed, "dropout", self.number, round_index)
         weight = submodel.proximal_weight
+        states = None
+        if self.states is not None and submodel.caches_states:
+            states = self.states.under(split, package)
         link = (
             over_the_air(split, self.wire.dtype)
             if submodel.runs == "split"
@@ -82,6 +92,7 @@ class Client:
                 int(rng.integers(2**31)),
                 learning_rate=self.learning_rate,
                 penalty=proximal_term(split, weight) if weight else None,
+                features_of=states.features if states else None,
             )
         delta = {
             name: value.detach() - package[name].to(value.device, value.dtype)
@@ -93,14 +104,25 @@ class Client:
             delta={**delta, **self.wire.round(sent)},
             train_loss=loss,
             num_samples=len(self.rows),
+            fresh_rows=(
+                self._num_rows(submodel, round_index)
+                if states is None
+                else len(states.computed)
+            ),
             crossings=crossings,
         )
 
     def _batches(self, submodel: Submodel, round_index: int) -> Iterator[Batch]:
-        steps = self.config.num_local_steps
-        first = (round_index - 1) * steps
-        for step in range(first, first + (submodel.num_local_steps or steps)):
+        for step in self._steps(submodel, round_index):
             yield collate([self.rows[i] for i in self._indices(step)], self.pad_id)
+
+    def _num_rows(self, submodel: Submodel, round_index: int) -> int:
+        """Return how many distinct rows a round has."""
+        steps = self._steps(submodel, round_index)
+        return len({index for step in steps for index in self._indices(step)})
+
+    def _steps(self, submodel: Submodel, round_index: int) -> range:
+        return submodel.steps(round_index, self.config.num_local_steps)
 
     def _indices(self, step: int) -> list[int]:
         size, rows = self.config.batch_size, len(self.rows)

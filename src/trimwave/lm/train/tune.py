@@ -117,6 +117,7 @@ def fine_tune(
     *,
     learning_rate: float | None = None,
     penalty: Callable[[], Tensor] | None = None,
+    features_of: Callable[[Batch], Tensor] | None = None,
 ) -> float:
     """Run local steps on what trains, in place; the optimiser starts afresh.
 
@@ -134,6 +135,8 @@ def fine_tune(
         AdamW step size; the config's for full weights if not given.
     penalty : callable, optional
         A term that is added to the loss of every step.
+    features_of : callable, optional
+        What the adapter reads of a batch; computed afresh if not given.
 
     Returns
     -------
@@ -154,7 +157,11 @@ def fine_tune(
         for batch in batches:
             labels = batch.labels.to(device)
             with precision(config, device):
-                features = split.features(batch.input_ids.to(device))
+                features = (
+                    split.features(batch.input_ids.to(device))
+                    if features_of is None
+                    else features_of(batch)
+                )
                 loss, answers = answer_loss(split, features, labels)
             objective = loss / answers
             if penalty is not None:

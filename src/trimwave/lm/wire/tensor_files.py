@@ -1,11 +1,12 @@
 """Named parameters to a safetensors file and back, for checkpoints."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save
-from torch import nn
+from torch import Tensor, nn
 
 from trimwave.base.errors import RunError
 
@@ -14,7 +15,7 @@ ALPHA = "lora_alpha"
 
 
 def save_tensors(
-    path: Path, tensors: dict[str, nn.Parameter], metadata: dict[str, str] | None = None
+    path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None
 ) -> None:
     """Write parameters by name."""
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}

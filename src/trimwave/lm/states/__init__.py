@@ -1,0 +1,1 @@
+"""What frozen blocks make of a row, computed once and kept: the state cache."""

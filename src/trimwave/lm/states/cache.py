@@ -1,0 +1,169 @@
+"""States of rows, computed once and kept: in memory first, then on a disk.
+
+A state is what the embedding and the frozen blocks make of a row. Where nothing below
+the lowest trained block ever changes, it is the same in every step.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from trimwave.lm.data.encode import Batch
+from trimwave.lm.states.files import StateFolder
+from trimwave.lm.states.formats import Format, Packed, num_bytes, packed, unpacked
+from trimwave.lm.states.frozen import Digests, bytes_of
+from trimwave.lm.surgery.split import SplitModel
+from trimwave.recipe.config import TrainConfig
+
+LAYOUT = 1
+"""Another number wherever a state is kept in another way than before."""
+
+
+class StateCache:
+    """Keeps states by key, in the order in which they come, until it is full.
+
+    Nothing is put out for another: in an epoch each row is asked for once, and what was
+    used last would be asked for last.
+
+    Parameters
+    ----------
+    kept_as : Format
+        Numbers that a state is kept in.
+    memory_bytes : int
+        What states may take in memory [byte].
+    folder : StateFolder, optional
+        Takes what does not fit into memory.
+    """
+
+    def __init__(
+        self, kept_as: Format, memory_bytes: int, folder: StateFolder | None = None
+    ) -> None:
+        self.kept_as = kept_as
+        self.memory_bytes = memory_bytes
+        self.used_bytes = 0
+        self._folder = folder
+        self._memory: dict[str, Packed] = {}
+        self._digests = Digests()
+
+    @classmethod
+    def of(cls, config: TrainConfig, folder: Path) -> "StateCache | None":
+        """Return the cache that a recipe asks for, with its files in a folder."""
+        if config.state_cache == "off" or not config.keeps_states:
+            return None
+        quota_bytes = int(config.state_disk_bytes)
+        files = StateFolder(folder, quota_bytes) if quota_bytes else None
+        return cls(config.state_cache, int(config.state_memory_bytes), files)
+
+    def under(self, split: SplitModel, tensors: Mapping[str, Tensor]) -> "States":
+        """Return the states under one frozen part.
+
+        Parameters
+        ----------
+        split : SplitModel
+            Split at the lowest block that trains.
+        tensors : mapping
+            All blocks by name, as they came.
+        """
+        return States(self, split, self._digests.of_frozen(split, tensors))
+
+    def get(self, key: str) -> Packed | None:
+        """Return what is kept under a key."""
+        kept = self._memory.get(key)
+        if kept is None and self._folder is not None:
+            data = self._folder.read(key)
+            if data is not None:
+                kept = load(data)
+                self._remember(key, kept)
+        return kept
+
+    def put(self, key: str, kept: Packed) -> None:
+        """Keep a state if there is room."""
+        # Copies: a view would hold the whole batch that it is of.
+        own = {name: value.to("cpu", copy=True) for name, value in kept.items()}
+        if not self._remember(key, own) and self._folder is not None:
+            self._folder.write(key, save(own))
+
+    def _remember(self, key: str, kept: Packed) -> bool:
+        fits = self.used_bytes + num_bytes(kept) <= self.memory_bytes
+        if fits:
+            self._memory[key] = kept
+            self.used_bytes += num_bytes(kept)
+        return fits
+
+
+@dataclass
+class States:
+    """States under one frozen part."""
+
+    cache: StateCache
+    split: SplitModel
+    """Split at the lowest block that trains."""
+    frozen: bytes
+    """Digest of what lies below it."""
+    computed: set[str] = field(default_factory=set)
+    """Keys of the rows that had to be computed."""
+
+    def features(self, batch: Batch) -> Tensor:
+        """Return what the adapter reads of a batch; zeros where it is padding.
+
+        What is not kept is computed in one forward, and has the values at once that are
+        read later.
+
+        Returns
+        -------
+        features : [N, s, H]
+            As `SplitModel.features`, rounded to what is kept.
+        """
+        device = next(self.split.adapter.parameters()).device
+        rows = [
+            ids[:length]
+            for ids, length in zip(batch.input_ids, batch.lengths, strict=True)
+        ]
+        keys = [self._key(row, device.type) for row in rows]
+        kept: dict[str, Packed] = {}
+        fresh: dict[str, Tensor] = {}
+        for key, row in zip(keys, rows, strict=True):
+            found = kept[key] if key in kept else self.cache.get(key)
+            if found is None:
+                fresh[key] = row
+            else:
+                kept[key] = found
+        kept |= self._computed(fresh, device)
+        features = torch.zeros(
+            *batch.input_ids.shape, self.split.shape.hidden_size, device=device
+        )
+        for index, (key, row) in enumerate(zip(keys, rows, strict=True)):
+            state = {name: value.to(device) for name, value in kept[key].items()}
+            features[index, : len(row)] = unpacked(state)
+        return features
+
+    def _computed(
+        self, rows: Mapping[str, Tensor], device: torch.device
+    ) -> dict[str, Packed]:
+        """Return the states of rows by key, computed side by side, and keep them."""
+        if not rows:
+            return {}
+        # What is padded with does not matter: no position sees what comes later.
+        ids = nn.utils.rnn.pad_sequence([*rows.values()], batch_first=True)
+        features = self.split.features(ids.to(device))
+        states = {}
+        for (key, row), state in zip(rows.items(), features, strict=True):
+            states[key] = packed(state[: len(row)], self.cache.kept_as)
+            self.cache.put(key, states[key])
+        self.computed |= rows.keys()
+        return states
+
+    def _key(self, row: Tensor, device: str) -> str:
+        """Return the digest of all that a kept state depends on."""
+        half = torch.is_autocast_enabled(device)
+        numbers = torch.get_autocast_dtype(device) if half else torch.float32
+        # Other versions add in another order.
+        how = (LAYOUT, self.cache.kept_as, device, numbers, torch.__version__)
+        digest = hashlib.sha256(repr(how).encode() + self.frozen)
+        digest.update(bytes_of(row))
+        return digest.hexdigest()

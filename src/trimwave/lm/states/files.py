@@ -1,0 +1,148 @@
+"""States on a disk: files that their owner alone may read, under a quota.
+
+A state can be turned back into the row's text, so such a folder is as private as the
+rows themselves. Losing it costs time alone: whatever the disk refuses, a run goes on.
+"""
+
+import errno
+import hashlib
+import re
+import stat
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+from trimwave.base.stored import write_atomic
+
+FOLDER = "states"
+"""Name of the folder, in the cache."""
+
+NAME = re.compile(r"[0-9a-f]{64}")
+DRAFT = re.compile(rf"\.{NAME.pattern}\.\d+\.draft")
+"""What a process leaves of a file that was killed while it wrote it."""
+
+SEAL_BYTES = hashlib.sha256().digest_size
+"""A file begins with the SHA-256 of its name and of what follows."""
+
+
+class StateFolder:
+    """Files by key; one that was altered, cut or renamed is none.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it is not there; files of other names in it are left alone.
+    quota_bytes : int
+        What the files may take [byte], those found there included. Where that is used
+        up, files of earlier processes go, the oldest first; those of this one stay.
+
+    Warns
+    -----
+    UserWarning
+        Once, if the disk refuses to write or to read.
+    """
+
+    def __init__(self, folder: Path, quota_bytes: int) -> None:
+        self.folder, self.quota_bytes = folder, quota_bytes
+        self._warned, self._writes = False, True
+        self._earlier: dict[str, int] = {}
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if stat.S_IMODE(folder.stat().st_mode) != 0o700:
+                folder.chmod(0o700)
+            found = [(path, path.stat()) for path in _files(folder)]
+            for path, about in sorted(found, key=lambda one: one[1].st_mtime_ns):
+                self._earlier[path.name] = about.st_size
+        except OSError as error:
+            self._refused(error)
+        self.used_bytes = sum(self._earlier.values())
+
+    def read(self, key: str) -> bytes | None:
+        """Return what was written under a key, None where it is not there unaltered."""
+        try:
+            data = (self.folder / key).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            self._warn(error, "read")
+            return None
+        content = data[SEAL_BYTES:]
+        if data[:SEAL_BYTES] != _seal(key, content):
+            return None
+        self._earlier.pop(key, None)
+        return content
+
+    def write(self, key: str, content: bytes) -> None:
+        """Keep content under a key if there is room; what lies there goes."""
+        size = SEAL_BYTES + len(content)
+        if not self._writes or size > self.quota_bytes:
+            return
+        try:
+            path = self.folder / key
+            if path.exists():  # altered, or of another process just now
+                self._drop(key, path.stat().st_size)
+            while self._earlier and self.used_bytes + size > self.quota_bytes:
+                oldest = next(iter(self._earlier))
+                self._drop(oldest, self._earlier[oldest])
+            if self.used_bytes + size <= self.quota_bytes:
+                write_atomic(path, _seal(key, content) + content, 0o600)
+                self.used_bytes += size
+        except OSError as error:
+            self._refused(error)
+
+    def _drop(self, key: str, size: int) -> None:
+        (self.folder / key).unlink(missing_ok=True)
+        self._earlier.pop(key, None)
+        self.used_bytes -= size
+
+    def _refused(self, error: OSError) -> None:
+        self._writes = False
+        self._warn(error, "written to")
+
+    def _warn(self, error: OSError, what: str) -> None:
+        if self._warned:
+            return
+        self._warned = True
+        remedy = "free some space" if error.errno == errno.ENOSPC else "mend that"
+        warnings.warn(
+            f"states are computed again that the disk would keep: {self.folder} cannot "
+            f"be {what} ({error.strerror or error}); {remedy}, or set "
+            f"`train.state_disk_bytes` to 0.",
+            stacklevel=4,
+        )
+
+
+def kept_states(folder: Path) -> tuple[int, int]:
+    """Return how many files of states lie in a folder, and what they take [byte]."""
+    sizes = [path.stat().st_size for path in _files(folder)]
+    return len(sizes), sum(sizes)
+
+
+def delete_states(folder: Path) -> tuple[int, int]:
+    """Delete all states in a folder; files of other names stay.
+
+    A run that goes on beside it computes its states again, and keeps them.
+
+    Returns
+    -------
+    count, num_bytes : int
+        Files that are gone, and what they took [byte].
+    """
+    count, taken = kept_states(folder)
+    for path in _files(folder):
+        path.unlink(missing_ok=True)
+    return count, taken
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the files of states, and what is left of some that were being written."""
+    if folder.is_dir():
+        for path in [*folder.iterdir()]:
+            if NAME.fullmatch(path.name) or DRAFT.fullmatch(path.name):
+                yield path
+
+
+def _seal(key: str, content: bytes) -> bytes:
+    digest = hashlib.sha256(key.encode())
+    digest.update(content)
+    return digest.digest()
