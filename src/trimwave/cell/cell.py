@@ -286,7 +286,7 @@ class Cell:
             raise InputError(
                 f"{what} takes one band for both directions, got `up_bandwidth_hz` = "
                 f"{self.up_bandwidth_hz:g}; leave it out, or take what serves FDD: "
-                "jcpba (exact), ubfp, lora, fedqlora, fedbiot, or `tw.solve` with "
+                "jcpba (exact), ubfp, lora, staged, fedqlora, fedbiot, or `tw.solve` with "
                 "`tw.Exact`."
             )
 

@@ -17,9 +17,14 @@ ROUNDS_OF_A_SLOPE = 2
 Record = Mapping[str, Any]
 
 
+def stage_of(record: Record) -> int:
+    """Return the stage that a record's round was of."""
+    return int(record.get(STAGE, 0))
+
+
 def stage_after(records: Sequence[Record], stages: Sequence[Stage]) -> int:
     """Return the stage that the round after these records is of."""
-    at = int(records[-1].get(STAGE, 0))
+    at = stage_of(records[-1])
     stage, done = stages[at], rounds_of(records, at)
     if at + 1 == len(stages):
         return at
@@ -35,7 +40,7 @@ def stage_after(records: Sequence[Record], stages: Sequence[Stage]) -> int:
 
 def rounds_of(records: Sequence[Record], stage: int) -> int:
     """Return how many rounds of a stage there were."""
-    return sum(one.get(STAGE, 0) == stage for one in records if one["round"])
+    return sum(stage_of(one) == stage for one in records if one["round"])
 
 
 def first_step(
@@ -76,6 +81,6 @@ def owed_bits(
     for record in records:
         for k, loss in enumerate(record.get("client_train_loss", ())):
             if loss is not None:
-                merged[k] = record.get(STAGE, 0)
+                merged[k] = stage_of(record)
     lacking = [float(sum(learnt_bits[have:stage])) for have in merged.tolist()]
     return np.array(lacking)
