@@ -40,6 +40,7 @@ OTHER = {
     "radio.distance_m": [50, 500],
     "train.keep_checkpoints": "all",
     "train.lora_targets": "all_linear",
+    "train.update_bits": 8,
     "radio.max_spectral_efficiency": 1.0,
     "limits.beta_min": 0.3,
     "limits.beta_max": 0.7,

@@ -110,6 +110,10 @@ class TrainConfig:
     lora_targets: LoraTargets = "attention"
     """Where LoRA factors sit: `attention` = PEFT's default for the architecture (the
     fused projection of GPT-2; queries and values elsewhere), or `all_linear`."""
+    update_bits: int | None = None
+    """Number format on the air of what trains, down and up; left out =
+    `model.bits_per_param`. 8 = integers of which 32 share a scale (MXINT8), what is
+    rounded off being added to the next update."""
     patience: int = 0
     """Rounds without a lower test loss on the full model after which a run ends; 0 =
     never."""
@@ -133,6 +137,10 @@ class TrainConfig:
         require("train.", self, 1, *counts)
         require("train.", self, 0, "learning_rate", "lora_learning_rate")
         require("train.", self, 0, "max_grad_norm", "lora_alpha")
+        if self.update_bits not in (None, 8, 16, 32):
+            raise InputError(
+                f"`train.update_bits` must be 8, 16 or 32, got {self.update_bits}."
+            )
         if self.patience < 0:
             raise InputError(
                 f"`train.patience` must be at least 0, got {self.patience}; 0 = never."
