@@ -22,6 +22,7 @@ from trimwave.lm.learnt import (
     save_stages,
     stage_file,
 )
+from trimwave.lm.server_optimizer import ServerOptimizer
 from trimwave.lm.surgery.prune import NestedEmulator, prune_emulator
 from trimwave.lm.surgery.split import SplitModel
 from trimwave.lm.template import template_of
@@ -87,6 +88,10 @@ class LmServer:
         self._residual: Tensors = {}
         """What of the values sent down was rounded off, where they are of 8 bits."""
         self._nested: NestedEmulator | None = None
+        config = self.bench.config.aggregate
+        self._optimizer = None
+        if config.server_optimizer != "none":
+            self._optimizer = ServerOptimizer(config)
         self._own_blocks: dict[tuple[int, int], StoredBlocks] = {}
 
     @property
@@ -240,8 +245,15 @@ class LmServer:
         """
         config, seed = self.bench.config.aggregate, self._noise_seed
         rng = None if seed is None else dp_stream(seed, round_index)
+        trained, optimizer = trained_parameters(self._split), self._optimizer
+        sent = {name for one in updates for name in one.delta if name in trained}
+        before = {}
+        if optimizer:
+            before = {name: trained[name].detach().clone() for name in sent}
         with torch.no_grad():
-            done = aggregate(updates, trained_parameters(self._split), config, rng)
+            done = aggregate(updates, trained, config, rng)
+            if optimizer:
+                optimizer.step(trained, before, sorted(sent))
         self._on_air.clear()
         return {"aggregate": done} if done else {}
 
@@ -302,6 +314,8 @@ class LmServer:
         save_stages(folder, self._learnt)
         scaled = {ALPHA: repr(self._reference.lora_alpha)}
         save_tensors(folder / ADAPTER_FILE, trained_parameters(self._split), scaled)
+        if self._optimizer:
+            self._optimizer.save(folder)
         if self._residual:
             save_tensors(folder / RESIDUAL_FILE, self._residual)
         if self._aligner:
@@ -321,6 +335,8 @@ class LmServer:
             load_tensors(path, trained_parameters(self._split))
             self.advance()
         load_tensors(folder / ADAPTER_FILE, trained_parameters(self._split))
+        if self._optimizer:
+            self._optimizer.load(folder, trained_parameters(self._split))
         self._on_air.clear()
         self._residual.clear()
         if (path := folder / RESIDUAL_FILE).exists():
