@@ -12,6 +12,7 @@ from trimwave.cell.link import Noise
 from trimwave.decision.plan import Situation
 from trimwave.model.costs import Costs
 from trimwave.model.shape import SHAPES
+from trimwave.model.submodel import Submodel
 from trimwave.problem.limits import Limits
 from trimwave.problem.problem import Problem
 
@@ -72,3 +73,15 @@ def with_costs(situation: Situation, **changes: Any) -> Situation:
 def with_workload(problem: Problem, **changes: object) -> Problem:
     """Change fields of a problem's workload."""
     return replace(problem, workload=replace(problem.workload, **changes))
+
+
+def with_factors(**fields: Any) -> Submodel:
+    """Return a sub-model whose LoRA factors are what is read of it."""
+    return Submodel(
+        kept_fraction=1.0,
+        emulator_params=0,
+        trained_blocks=(0,),
+        shared_blocks=(0,),
+        trained="lora",
+        **fields,
+    )

@@ -92,7 +92,7 @@ def test_it_names_the_method_and_the_client(situation):
         ({"kept_fraction": 0.123}, "`kept_fraction` = 0.123, but `emulator_params` = "),
         ({"kept_fraction": np.nan}, "`kept_fraction` = nan, but"),
         ({"trained": "some"}, "`trained` = 'some'; it must be one of full, lora"),
-        ({"trained": "lora"}, "trains `lora`, but the method's scheme `full`"),
+        ({"trained": "lora"}, "has `trained` = 'lora', but the method's scheme 'full'"),
         ({"runs": "cloud"}, "`runs` = 'cloud'; it must be one of device, split"),
         ({"weight_bits": 5}, "`weight_bits` = 5; it must be one of 4, 8, 16"),
         ({"num_local_steps": 0}, "`num_local_steps` = 0; it must be at least 1"),

@@ -21,7 +21,7 @@ from trimwave.methods import ALL, parse_method
 from trimwave.problem.solution import solve
 from trimwave.solvers import Exact
 
-SERVE_FDD = ("jcpba", "ubfp", "fedbiot", "lora", "fedqlora")
+SERVE_FDD = ("jcpba", "ubfp", "fedbiot", "lora", "staged", "fedqlora")
 AS_EVEN = ("ubfp", "fedbiot", "latency_budget", "personalised")
 """Whose split, or deadline, is that of an even split, which blocks may speed up."""
 

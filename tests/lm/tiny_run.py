@@ -15,7 +15,7 @@ from trimwave.lm.local import LocalBackend, clients_of
 from trimwave.lm.server import LmServer
 from trimwave.lm.wire.ledger import trained_parameters
 from trimwave.lm.workbench import build_workbench
-from trimwave.methods import parse_method
+from trimwave.methods import ask_plan, ask_scheme, parse_method
 from trimwave.recipe.config import Config
 from trimwave.recipe.environment import Environment
 from trimwave.recipe.limits import limits_of
@@ -118,7 +118,7 @@ def make_bench(folder, kind="llama", changes=(), **fields):
 def make_server(bench, method="jcpba"):
     """Return a server of its own for a method, over a shared workbench."""
     rule = parse_method(method, bench.config.options)
-    return LmServer(bench, rule.scheme(bench.costs, limits_of(bench.config)))
+    return LmServer(bench, ask_scheme(rule, bench.costs, limits_of(bench.config)))
 
 
 def run_with(bench, server, backend, folder, num_rounds=2):
@@ -144,7 +144,7 @@ def plan_of(bench, server, method="jcpba", limits=None):
     cell = Environment.from_config(bench.config).cell(0, server.num_samples)
     limits = limits or limits_of(bench.config)
     situation = Situation(cell=cell, costs=server.costs, limits=limits)
-    return parse_method(method, bench.config.options).plan(situation)
+    return ask_plan(parse_method(method, bench.config.options), situation)
 
 
 def changed(bench, *changes):

@@ -181,7 +181,7 @@ def test_blocks_at_the_server_cost_the_link_and_not_the_device():
     costs = letter_costs()
     bill = costs.bill(split(costs))
     head = 8 * (1024 + 50_257)
-    assert costs.head_lora_params == head == 410_248
+    assert costs.shape.head_lora_params(8) == head == 410_248
     features_bits = 256 * 1024 * 16
     assert mib(features_bits) == 0.5
     assert bill.up_bits == 30 * 2 * features_bits + head * 16

@@ -1,6 +1,6 @@
 """Which keys have no effect, against what a plan really reads."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -39,6 +39,7 @@ OTHER = {
     "radio.line_of_sight": "los",
     "radio.distance_m": [50, 500],
     "train.keep_checkpoints": "all",
+    "train.lora_targets": "all_linear",
     "radio.max_spectral_efficiency": 1.0,
     "limits.beta_min": 0.3,
     "limits.beta_max": 0.7,
@@ -46,6 +47,8 @@ OTHER = {
     "model.name": "gpt2-medium",
     "model.bits_per_param": 32,
     "model.head_passes": 1,
+    "model.head": "answers",
+    "data.answer_share": 0.5,
     "model.send_embeddings": True,
     "prune.criterion": "random",
     "data.source": "alpaca",
@@ -96,7 +99,8 @@ def what_a_plan_reads(config):
         for one in fields(cell)
         if (value := getattr(cell, one.name)) is not None
     }
-    return repr((arrays, situation.costs, situation.limits, plan.record()))
+    costs = replace(situation.costs, lora_alpha=1.0)  # handed on to who trains
+    return repr((arrays, costs, situation.limits, plan.record()))
 
 
 def test_the_list_of_what_planning_never_reads_is_true(tmp_path):
@@ -119,6 +123,8 @@ def test_the_list_of_what_planning_never_reads_is_true(tmp_path):
         base = (*SMALL, *BY_DISTANCE) if key in idle_rules.BY_DISTANCE else base
         if key == "data.client_column":
             base = (*SMALL, f"data.source={rows}")
+        if key == "data.answer_share":
+            base = (*SMALL, "model.head=answers", "data.answer_share=0.25")
         if key == "aggregate.noise_multiplier":
             base = (*SMALL, "aggregate.clip_norm=1")
         config = merge_overrides(Config(), base)

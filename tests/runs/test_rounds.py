@@ -32,7 +32,8 @@ class FakeServer:
     def __init__(self, log):
         self.log, self.state = log, 0.0
         self.num_samples = SAMPLES
-        self.emulator_version = 0
+        self.emulator_version = self.stage = 0
+        self.learnt_bits = ()
         self.costs = Costs(
             shape=SHAPES["gpt2"],
             split_index=10,

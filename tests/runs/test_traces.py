@@ -66,7 +66,8 @@ class Server:
 
     def __init__(self, num_clients):
         self.num_samples = np.ones(num_clients)
-        self.emulator_version = 0
+        self.emulator_version = self.stage = 0
+        self.learnt_bits = ()
 
     def evaluate(self):
         return {"loss_emulator": 1.0, "loss_full": 1.0}

@@ -101,10 +101,10 @@ def run_over_network(
         If the extra `flower` or `lm` is not installed.
     """
     try:
-        from trimwave.net.host import refuse_split
+        from trimwave.net.host import refuse_unbuilt
     except ModuleNotFoundError as missing:
         raise MissingExtraError("lm,flower", str(missing.name)) from missing
-    refuse_split(config)
+    refuse_unbuilt(config)
     with heard(watch, config) as (on_record, on_client):
 
         def told(kind: str, value: Any) -> None:

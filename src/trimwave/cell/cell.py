@@ -22,6 +22,7 @@ MAY_BE_UNKNOWN = "server_speed_flops_per_s", "resource_block_hz", "up_bandwidth_
 OPTIONAL = (
     *("held", "bandwidth_min_hz", "bandwidth_max_hz"),
     *("rate_down_bps", "rate_up_bps", "power_tx_w", "joule_per_flop"),
+    *("fresh_share", "owed_bits"),
 )
 """Fields that may have one."""
 
@@ -38,7 +39,10 @@ POSITIVE = Rule(lambda x: np.isfinite(x) & (x > 0), "positive and finite")
 NOT_NEGATIVE = Rule(lambda x: np.isfinite(x) & (x >= 0), "at least 0 and finite")
 
 RULES = dict.fromkeys((*ARRAYS, *MAY_BE_UNKNOWN), POSITIVE) | {
-    "held": Rule(lambda x: (x >= 0) & (x <= 1), "in [0, 1]"),
+    **dict.fromkeys(
+        ("held", "fresh_share"), Rule(lambda x: (x >= 0) & (x <= 1), "in [0, 1]")
+    ),
+    "owed_bits": NOT_NEGATIVE,
     "bandwidth_min_hz": NOT_NEGATIVE,
     "bandwidth_max_hz": Rule(lambda x: x > 0, "positive"),
     **dict.fromkeys(
@@ -85,6 +89,13 @@ class Cell:
     share B_k serves both directions, as in the letter."""
     held: FloatArray | None = None
     """[K] kept fraction that each client holds already and is not sent; None = none."""
+    fresh_share: FloatArray | None = None
+    """[K] part of the round's rows, of all its steps, that a client has no state of and
+    that go through its frozen blocks; None = all. Heeded where a sub-model keeps
+    states: `Submodel.caches_states`."""
+    owed_bits: FloatArray | None = None
+    """[K] what each client is sent beside its sub-model, such as what an earlier stage
+    of the run has learnt [bit]; None = nothing. Heeded where sub-models are fixed."""
     bandwidth_min_hz: FloatArray | None = None
     """[K] least share of each client [Hz]; None = 0."""
     bandwidth_max_hz: FloatArray | None = None
@@ -275,7 +286,7 @@ class Cell:
             raise InputError(
                 f"{what} takes one band for both directions, got `up_bandwidth_hz` = "
                 f"{self.up_bandwidth_hz:g}; leave it out, or take what serves FDD: "
-                "jcpba (exact), ubfp, lora, fedqlora, fedbiot, or `tw.solve` with "
+                "jcpba (exact), ubfp, lora, staged, fedqlora, fedbiot, or `tw.solve` with "
                 "`tw.Exact`."
             )
 

@@ -1,10 +1,11 @@
-"""Which rows each client holds: equal shards, given sizes, or skewed by label."""
+"""Which rows each client holds, by size or label, and which of them a step takes."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 from trimwave.base.errors import InputError, nearest
+from trimwave.base.streams import stream
 
 SCHEMES = ("iid", "dirichlet")
 
@@ -163,3 +164,37 @@ def _draw_counts(
         wanted = rng.multinomial(missing, open_mix / open_mix.sum())
         taken = np.minimum(taken + wanted, stock)
     return taken
+
+
+def batch_indices(
+    seed: int, client: int, step: int, batch_size: int, num_rows: int
+) -> np.ndarray:
+    """Return the rows of one local step, without replacement within an epoch.
+
+    Parameters
+    ----------
+    seed : int
+        The run's seed.
+    client : int
+        Whose rows.
+    step : int
+        Local steps the client has done in the run before this one.
+    batch_size : int
+        Rows of a step, N; a batch may reach over the end of an epoch.
+    num_rows : int
+        Rows the client has.
+
+    Returns
+    -------
+    [N]
+        Row numbers. They depend on the arguments alone, so every method sees the same
+        batches and a run resumes at any step.
+    """
+    positions = np.arange(step * batch_size, (step + 1) * batch_size)
+    epochs, offsets = np.divmod(positions, num_rows)
+    rows = np.empty(batch_size, dtype=np.int64)
+    for epoch in np.unique(epochs):
+        order = stream(seed, "batches", client, int(epoch)).permutation(num_rows)
+        here = epochs == epoch
+        rows[here] = order[offsets[here]]
+    return rows

@@ -15,7 +15,7 @@ from trimwave.base.errors import InputError
 from trimwave.base.tolerances import ROUNDING
 from trimwave.decision.plan import Plan, Scheme, Situation
 from trimwave.model.costs import BUT_KEPT, QUANTISED_BITS, Costs
-from trimwave.model.submodel import Runs, Submodel, Trained
+from trimwave.model.submodel import LoraTargets, Runs, Submodel, Trained
 
 PER_CLIENT = (
     *("bandwidth_hz", "compute_s", "down_s", "up_s", "down_bits", "up_bits"),
@@ -131,6 +131,7 @@ def _options(one: Submodel) -> Iterator[str]:
     legal = {
         "trained": get_args(Trained),
         "runs": get_args(Runs),
+        "lora_targets": get_args(LoraTargets),
         "weight_bits": tuple(QUANTISED_BITS),
     }
     for name, values in legal.items():
@@ -139,6 +140,8 @@ def _options(one: Submodel) -> Iterator[str]:
             yield f"has `{name}` = {getattr(one, name)!r}; it must be one of {known}"
     if one.num_local_steps is not None and one.num_local_steps < 1:
         yield f"has `num_local_steps` = {one.num_local_steps}; it must be at least 1"
+    if one.trained == "lora" and one.lora_rank < 1:
+        yield f"has `lora_rank` = {one.lora_rank}; it must be at least 1"
     for name in ("compensation_rank", "proximal_weight"):
         if not 0 <= getattr(one, name) < np.inf:
             yield f"has `{name}` = {getattr(one, name)}; it must be finite, at least 0"
@@ -206,8 +209,10 @@ def _emulator(costs: Costs, one: Submodel) -> Iterator[str]:
 
 def _beyond(one: Submodel, held: Submodel) -> Iterator[str]:
     """Say what of a sub-model the server does not hold."""
-    if one.trained != held.trained:
-        yield f"trains `{one.trained}`, but the method's scheme `{held.trained}`"
+    lora = () if one.trained != "lora" else ("lora_rank", "lora_alpha", "lora_targets")
+    for name in ("trained", *lora):
+        if (own := getattr(one, name)) != (its := getattr(held, name)):
+            yield f"has `{name}` = {own!r}, but the method's scheme {its!r}"
     for name in ("trained_blocks", "shared_blocks"):
         more = sorted({*getattr(one, name)} - {*getattr(held, name)})
         if more:

@@ -42,6 +42,10 @@ class Situation:
     """`Plan.carry` of the round before; empty in the first."""
     present: Present | None = None
     """Who of the run's clients the cell has; None = all of them."""
+    stage: int = 0
+    """Which of the method's stages the round is of."""
+    first_step: int | None = None
+    """As in `Submodel`, for a method whose stages differ in their local steps."""
 
     @property
     def clients(self) -> IntArray:
@@ -85,6 +89,23 @@ class Scheme:
     """The method's own emulator alignment; None = as the recipe's `[align]` says."""
     learning_rate: float | None = None
     """The method's own step size; None = as the recipe's `[train]` says."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Rounds of a run in which the same trains; most methods have one, without end.
+
+    Between two stages all that was learnt is merged into the model, which the next one
+    starts from: there is one border for all clients of a stage.
+    """
+
+    scheme: Scheme
+    """What stays fixed over the stage."""
+    rounds: int | None = None
+    """Rounds after which the next stage begins."""
+    least_slope_per_s: float | None = None
+    """Or as soon as the test loss of the full model falls by less than this in a
+    virtual second, over two rounds of the stage."""
 
 
 @dataclass(frozen=True, kw_only=True)

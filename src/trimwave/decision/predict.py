@@ -32,19 +32,33 @@ def latency_of(
         If the server computes and its speed is not known.
     """
     cell = situation.cell.take(clients)
-    device_flops = np.array([bill.step_flops for bill in bills])
-    compute_s = device_flops / cell.speed_flops_per_s
+    compute_s = _step_flops(cell, bills) / cell.speed_flops_per_s
     compute_s = compute_s + _server_step_s(cell, bills)
     zeros = np.zeros(len(bills))
     return RoundLatency(
         compute_fixed_s=np.array([bill.num_local_steps for bill in bills]) * compute_s,
         compute_emulator_s=zeros,
-        down_fixed_bits=np.array([bill.down_bits for bill in bills]),
+        down_fixed_bits=_down_bits(cell, bills),
         down_emulator_bits=zeros,
         up_bits=np.array([bill.up_bits for bill in bills]),
         down=cell.link("down"),
         up=cell.link("up"),
     )
+
+
+def _step_flops(cell: Cell, bills: Sequence[Bill]) -> FloatArray:
+    """Return a local step's FLOPs on each device, [K]: without what is kept of it."""
+    step_flops = np.array([bill.step_flops for bill in bills])
+    if cell.fresh_share is None:
+        return step_flops
+    frozen_flops = np.array([bill.frozen_flops for bill in bills])
+    return step_flops - (1 - cell.fresh_share) * frozen_flops
+
+
+def _down_bits(cell: Cell, bills: Sequence[Bill]) -> FloatArray:
+    """Return what each client is sent, [K] [bit]."""
+    down_bits = np.array([bill.down_bits for bill in bills])
+    return down_bits if cell.owed_bits is None else down_bits + cell.owed_bits
 
 
 def _server_step_s(cell: Cell, bills: Sequence[Bill]) -> FloatArray:
@@ -147,13 +161,14 @@ def plan_of(
         full[clients] = values
         return full
 
-    def counts(values: Sequence[float]) -> IntArray:
+    def counts(values: Sequence[float] | FloatArray) -> IntArray:
         return np.rint(spread(np.array(values))).astype(np.int64)
 
     server_step_s = _server_step_s(situation.cell, bills)
     num_steps = np.array([bill.num_local_steps for bill in bills])
     up_s = spread(latency.up_s(share_hz if up_hz is None else up_hz))
-    flops = counts([bill.num_local_steps * bill.step_flops for bill in bills])
+    heeded = sharing if problem is None else replace(sharing, fresh_share=None)
+    flops = counts(num_steps * _step_flops(heeded, bills))
     install_bits = counts([bill.install_bits for bill in bills])
     # Whoever is left out of this round may be in the next.
     takes_part = spread(np.ones(clients.size)) > 0
@@ -199,8 +214,11 @@ def _check_cell(
     cell.require_one_cell("a plan of a method")
     if up_bandwidth_hz is None:
         cell.require_one_band("this method")
-    for name in ("held", "emulator_time"):
-        if problem is None and getattr(cell, name) is not None:
+    unheeded = "held", "emulator_time"
+    if problem is not None:
+        unheeded = "fresh_share", "owed_bits"
+    for name in unheeded:
+        if getattr(cell, name) is not None:
             warnings.warn(
                 f"`{name}` of the cell has no effect on this method.", stacklevel=4
             )

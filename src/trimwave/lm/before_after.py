@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 from trimwave.base.errors import InputError
 from trimwave.lm.export import base_model
-from trimwave.lm.plugged import plug_in, trained_tensors
-from trimwave.lm.server import ADAPTER_FILE
+from trimwave.lm.plugged import plug_in_all
 from trimwave.lm.train.generate import greedy_tokens
 from trimwave.lm.workbench import deal_again
 from trimwave.runs.chosen import Chosen
@@ -67,8 +66,7 @@ def before_and_after(
         return str(tokenizer.decode(found, skip_special_tokens=True))
 
     before = answer()
-    tensors = trained_tensors(chosen.checkpoint / ADAPTER_FILE)
-    plug_in(model, tensors, chosen.config.train)
+    plug_in_all(model, chosen.checkpoint, chosen.config.train)
     return Answers(
         question=str(tokenizer.decode(ids[:start], skip_special_tokens=True)),
         expected=str(tokenizer.decode(ids[start:], skip_special_tokens=True)),

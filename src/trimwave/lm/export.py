@@ -10,13 +10,16 @@ from torch import nn
 from trimwave.base.errors import InputError, RunError, one_line
 from trimwave.base.receipt import DIGESTS
 from trimwave.base.stored import share_files
+from trimwave.lm.learnt import ADAPTER_FILE, learnt_files
 from trimwave.lm.plugged import (
     Factors,
+    alpha_of,
     factors_of,
     plug_in,
+    plug_in_all,
     trained_tensors,
 )
-from trimwave.lm.server import ADAPTER_FILE, EMULATOR_FILE
+from trimwave.lm.server import EMULATOR_FILE
 from trimwave.lm.session import check_same_facts
 from trimwave.lm.source.models import load_model
 from trimwave.lm.source.others import quiet_transformers
@@ -30,7 +33,7 @@ from trimwave.lm.surgery.split import (
 )
 from trimwave.lm.wire.ledger import HEAD
 from trimwave.lm.workbench import build_workbench
-from trimwave.methods import parse_method
+from trimwave.methods import ask_scheme, parse_method
 from trimwave.recipe.limits import limits_of
 from trimwave.runs.chosen import Chosen, Exported
 from trimwave.runs.inputs import BASE_MODEL, require_inputs
@@ -65,8 +68,7 @@ def write_merged(chosen: Chosen, folder: Path, dtype: DType) -> Exported:
         If the base model cannot be had, or is not the run's any more.
     """
     model, _ = base_model(chosen)
-    tensors = trained_tensors(chosen.checkpoint / ADAPTER_FILE)
-    untied = plug_in(model, tensors, chosen.config.train)
+    untied = plug_in_all(model, chosen.checkpoint, chosen.config.train)
     _save(model, chosen, folder, dtype)
     return Exported(kind="merged", notes=_notes(untied), losses={})
 
@@ -82,7 +84,14 @@ def write_adapter(chosen: Chosen, folder: Path) -> Exported:
     from peft import LoraConfig
     from safetensors.torch import save
 
-    tensors = trained_tensors(chosen.checkpoint / ADAPTER_FILE)
+    *earlier, path = learnt_files(chosen.checkpoint)
+    if earlier:
+        raise InputError(
+            f"{chosen.run.folder} merged what {len(earlier)} of its stages had learnt, "
+            "so that no one adapter of PEFT is all of it; leave --adapter out for the "
+            "merged model."
+        )
+    tensors = trained_tensors(path)
     factors = factors_of(tensors)
     if not factors or sum(len(pair) for pair in factors.values()) < len(tensors):
         raise InputError(
@@ -90,11 +99,10 @@ def write_adapter(chosen: Chosen, folder: Path) -> Exported:
             "adapter that PEFT could load; leave --adapter out for the merged model."
         )
     model, _ = base_model(chosen)
-    arch, train = architecture_of(model), chosen.config.train
-    named = {}
-    for (part, path), pair in factors.items():
+    arch, named = architecture_of(model), {}
+    for (part, module), pair in factors.items():
         place = (
-            arch.head if part == HEAD else f"{arch.base}.{arch.blocks}.{part}.{path}"
+            arch.head if part == HEAD else f"{arch.base}.{arch.blocks}.{part}.{module}"
         )
         for name, value in pair.items():
             named[f"base_model.model.{place}.{name}.weight"] = value.contiguous()
@@ -103,8 +111,8 @@ def write_adapter(chosen: Chosen, folder: Path) -> Exported:
         task_type="CAUSAL_LM",
         base_model_name_or_path=_base_name(facts, model),
         revision=facts.get("commit"),
-        r=train.lora_rank,
-        lora_alpha=train.lora_alpha,
+        r=next(iter(factors.values()))["lora_A"].shape[0],
+        lora_alpha=alpha_of(path, chosen.config.train),
         lora_dropout=0.0,
         fan_in_fan_out=model.config.model_type == "gpt2",
         inference_mode=True,
@@ -155,7 +163,7 @@ def write_pruned(
     bench = build_workbench(config, say, warned=True)
     check_same_facts(chosen.run, bench.facts)
     method = parse_method(config.method, config.options)
-    reference = method.scheme(bench.costs, limits_of(config)).submodel
+    reference = ask_scheme(method, bench.costs, limits_of(config)).submodel
     border = bench.split.split_index
     if reference.kept_blocks is not None or reference.trained_blocks[0] != border:
         raise InputError(
@@ -163,11 +171,12 @@ def write_pruned(
             "--pruned out for the whole model."
         )
     model = bench.split.joined()
-    tensors = trained_tensors(chosen.checkpoint / ADAPTER_FILE)
+    untied = plug_in_all(model, chosen.checkpoint, config.train)
     aligned = chosen.checkpoint / EMULATOR_FILE
     if aligned.exists():
-        tensors |= trained_tensors(aligned)
-    untied = plug_in(model, tensors, config.train)
+        # Its factors, if it has any, are scaled like the adapter's.
+        alpha = alpha_of(chosen.checkpoint / ADAPTER_FILE, config.train)
+        plug_in(model, trained_tensors(aligned), alpha)
     split = split_model(model, border)
     size = bench.ranking.size_of(1 - prune_rate)
     kept = bench.ranking.kept(size)

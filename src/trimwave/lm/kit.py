@@ -48,10 +48,14 @@ class Kit:
     def of(cls, bench: Workbench, scheme: Scheme) -> "Kit":
         """Return the kit of a method's run."""
         train, lora = bench.config.train, scheme.submodel.trained == "lora"
+        data = bench.config.data
+        if bench.config.model.head == "answers":  # a device has other rows, or none
+            data = replace(data, answer_share=bench.costs.head_share)
         own = train.lora_learning_rate if lora else train.learning_rate
         return cls(
             config=replace(
                 bench.config,
+                data=data,
                 # Whoever has it can take the noise off what the clients are sent.
                 aggregate=replace(bench.config.aggregate, noise_seed=0),
             ),
@@ -106,7 +110,6 @@ class Kit:
         return template_of(
             original,
             self.reference,
-            self.config.train,
             self.config.seed,
             aligned=self.aligned,
         )

@@ -29,14 +29,21 @@ class LocalBackend:
         server: Server,
         clients: Sequence[Client],
         on_client: OnClient = lambda client, place, num_clients: None,
+        renewed: Callable[[Scheme], Sequence[Client]] | None = None,
     ) -> None:
         self._server = server
         self._clients = clients
         self._on_client = on_client
+        self._renewed = renewed
 
     def look(self) -> Seen:
         """Everyone is there, as the recipe says."""
         return ALL_AS_DRAWN
+
+    def begin_stage(self, scheme: Scheme) -> None:
+        """Make up the devices anew, as the scheme's model is."""
+        assert self._renewed is not None
+        self._clients = self._renewed(scheme)
 
     def exchange(self, plan: Plan, round_index: int) -> Exchange:
         """Send, train, collect."""

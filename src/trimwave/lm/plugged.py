@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from trimwave.base.errors import RunError
+from trimwave.lm.learnt import learnt_files
 from trimwave.lm.surgery.blocks import Architecture, architecture_of
 from trimwave.lm.wire.ledger import HEAD, Tensors, entry_of, is_factor
+from trimwave.lm.wire.tensor_files import ALPHA, metadata_of
 from trimwave.model.submodel import Part
 from trimwave.recipe.config import TrainConfig
 
@@ -52,7 +54,36 @@ def factors_of(tensors: Mapping[str, Tensor]) -> Factors:
     return factors
 
 
-def plug_in(model: Any, tensors: Mapping[str, Tensor], config: TrainConfig) -> bool:
+def alpha_of(path: Path, config: TrainConfig) -> float:
+    """Return what the LoRA factors in a server's file are scaled by, times r.
+
+    Releases up to 0.3.0 did not write it: the recipe's then.
+    """
+    said = metadata_of(path).get(ALPHA)
+    return config.lora_alpha if said is None else float(said)
+
+
+def plug_in_all(model: Any, folder: Path, config: TrainConfig) -> bool:
+    """Put all that a checkpoint has learnt into the original model, in place.
+
+    Returns
+    -------
+    bool
+        As `plug_in`.
+
+    Raises
+    ------
+    RunError
+        As `plug_in`.
+    """
+    untied = [
+        plug_in(model, trained_tensors(path), alpha_of(path, config))
+        for path in learnt_files(folder)
+    ]
+    return any(untied)
+
+
+def plug_in(model: Any, tensors: Mapping[str, Tensor], lora_alpha: float) -> bool:
     """Put trained weights, and the products of LoRA factors, into a model, in place.
 
     Parameters
@@ -61,8 +92,8 @@ def plug_in(model: Any, tensors: Mapping[str, Tensor], config: TrainConfig) -> b
         The original one.
     tensors : mapping
         As `trained_tensors` returns them.
-    config : TrainConfig
-        The run's: LoRA factors are scaled by alpha / r.
+    lora_alpha : float
+        LoRA factors are scaled by it over their rank.
 
     Returns
     -------
@@ -87,7 +118,7 @@ def plug_in(model: Any, tensors: Mapping[str, Tensor], config: TrainConfig) -> b
                 untied = _untie_head(model, arch)
             module = _module(model, arch, part, path)
             delta = (pair["lora_B"] @ pair["lora_A"]) * (
-                config.lora_alpha / pair["lora_A"].shape[0]
+                lora_alpha / pair["lora_A"].shape[0]
             )
             delta = delta.T if isinstance(module, Conv1D) else delta
             if module.weight.shape != delta.shape:

@@ -14,6 +14,13 @@ from trimwave.base.units import FloatArray
 from trimwave.decision.plan import Scheme
 from trimwave.lm.aggregate import aggregate, dp_stream
 from trimwave.lm.kit import up_wire_of
+from trimwave.lm.learnt import (
+    ADAPTER_FILE,
+    Learnt,
+    merged,
+    save_stages,
+    stage_file,
+)
 from trimwave.lm.surgery.prune import NestedEmulator, prune_emulator
 from trimwave.lm.surgery.split import SplitModel
 from trimwave.lm.template import template_of
@@ -28,14 +35,18 @@ from trimwave.lm.wire.ledger import (
     where,
 )
 from trimwave.lm.wire.package import Wire
-from trimwave.lm.wire.tensor_files import load_tensors, metadata_of, save_tensors
-from trimwave.lm.workbench import Workbench
+from trimwave.lm.wire.tensor_files import (
+    ALPHA,
+    load_tensors,
+    metadata_of,
+    save_tensors,
+)
+from trimwave.lm.workbench import StoredBlocks, Workbench, stored_blocks
 from trimwave.model.costs import Costs
 from trimwave.model.submodel import Submodel
 from trimwave.recipe.limits import limits_of
 from trimwave.runs.rounds import OWN, Delivery, Measured
 
-ADAPTER_FILE = "adapter.safetensors"
 EMULATOR_FILE = "emulator.safetensors"
 
 
@@ -43,25 +54,70 @@ class LmServer:
     """A method's own server over a shared workbench; implements `rounds.Server`."""
 
     def __init__(
-        self, bench: Workbench, scheme: Scheme, noise_seed: int | None = None
+        self,
+        bench: Workbench,
+        scheme: Scheme,
+        noise_seed: int | None = None,
+        later: Sequence[Scheme] = (),
     ) -> None:
         self.bench = bench
-        self.scheme = scheme
+        self._schemes = (scheme, *later)
         self._noise_seed = noise_seed
-        self._reference = scheme.submodel
-        self._aligner = _aligner(bench, scheme)
+        self._learnt: list[Learnt] = []
+        self._original = bench.split
+        self._begin(_aligner(bench, scheme))
+
+    def _begin(self, aligner: Aligner | None) -> None:
+        """Make up the model of the present stage."""
+        self._aligner = aligner
+        self._reference = self.scheme.submodel
         self._split = template_of(
-            bench.split,
+            self._original,
             self._reference,
-            bench.config.train,
-            bench.config.seed,
-            aligned=self._aligner is not None,
+            self.bench.config.seed,
+            aligned=aligner is not None,
         )
-        original = bench.split.split_at(self._reference.trained_blocks[0])
-        self._original_emulator = original.emulator
+        border = self._reference.trained_blocks[0]
+        self._original_emulator = self._original.split_at(border).emulator
         self._reference_emulator = self._make_reference_emulator()
         self._on_air: Tensors = {}
         self._nested: NestedEmulator | None = None
+        self._own_blocks: dict[tuple[int, int], StoredBlocks] = {}
+
+    @property
+    def scheme(self) -> Scheme:
+        """Of the present stage."""
+        return self._schemes[self.stage]
+
+    @property
+    def stage(self) -> int:
+        """Stages that are finished."""
+        return len(self._learnt)
+
+    @property
+    def learnt_bits(self) -> tuple[int, ...]:
+        """What the end of each finished stage takes on the air [bit]."""
+        return tuple(one.num_bits for one in self._learnt)
+
+    def advance(self) -> None:
+        """Merge what was learnt, and go on with the next stage's scheme."""
+        trained = {
+            name: value.detach().clone()
+            for name, value in trained_parameters(self._split).items()
+        }
+        self._learnt.append(
+            Learnt(
+                tensors=trained,
+                lora_alpha=self._reference.lora_alpha,
+                num_bits=self.down_wire.num_bits(trained),
+            )
+        )
+        self.bench.evaluator.forget(self._original_emulator)
+        self.bench.evaluator.forget(self._reference_emulator)
+        self._original = merged(self._split, self._original)
+        for name in ("down_wire", "up_wire", "costs"):
+            self.__dict__.pop(name, None)
+        self._begin(None)
 
     @property
     def num_samples(self) -> FloatArray:
@@ -101,8 +157,9 @@ class LmServer:
 
     @property
     def emulator_version(self) -> int:
-        """Steps that the emulator was aligned for so far."""
-        return self._aligner.steps_done if self._aligner else 0
+        """Steps that the emulator was aligned for so far, and stages before."""
+        steps = self._aligner.steps_done if self._aligner else 0
+        return (self.stage << 32) + steps
 
     def deliver(self, submodel: Submodel) -> Delivery:
         """Return what a client with a sub-model gets, eq. (2).
@@ -125,6 +182,8 @@ class LmServer:
         """Return the emulator as arriving views, where it is pruned by the ranking."""
         if submodel.kept_blocks is not None or not self._split.emulator:
             return {}
+        if submodel.kept_fraction == 1 and not submodel.sends_frozen:
+            return {}  # the original blocks, wherever the border is
         return self._nested_emulator.tensors(submodel.emulator_params)
 
     def _arriving(self, name: str, value: torch.Tensor) -> torch.Tensor:
@@ -145,11 +204,21 @@ class LmServer:
         if not tensors:
             return {}
         bits, rank = submodel.weight_bits, submodel.compensation_rank
-        blocks, stored = self.bench.stored_blocks(bits, rank), {}
+        blocks, stored = self._stored_blocks(bits, rank), {}
         for name in tensors:
             part, _, path = entry_of(name)
             stored[name] = blocks[int(part)][path.replace(".base_layer", "")]
         return stored
+
+    def _stored_blocks(self, bits: int, rank: int) -> StoredBlocks:
+        """Return the model that the stage starts from as devices store it."""
+        if not self.stage:
+            return self.bench.stored_blocks(bits, rank)
+        if (bits, rank) not in self._own_blocks:
+            dtype = self.down_wire.dtype
+            made = stored_blocks(self._original, dtype, bits, rank)
+            self._own_blocks[bits, rank] = made
+        return self._own_blocks[bits, rank]
 
     def aggregate(self, updates: Sequence[Update], round_index: int) -> dict[str, Any]:
         """Add what the deltas come to: their mean weighted by samples, eq. (4).
@@ -183,9 +252,11 @@ class LmServer:
         reference, bench = self._reference, self.bench
         if reference.kept_blocks is not None:
             return self._split.emulator
-        if not self._split.emulator:
+        whole = reference.kept_fraction == 1 and not reference.sends_frozen
+        if not self._split.emulator or (whole and not self._aligner):
             return self._original_emulator
-        if not self._aligner and reference.kept_fraction == bench.reference_kept:
+        as_was = not self._aligner and not self.stage
+        if as_was and reference.kept_fraction == bench.reference_kept:
             return bench.reference_emulator
         size = bench.ranking.size_of(reference.kept_fraction)
         return prune_emulator(self._split, bench.ranking.kept(size))
@@ -216,7 +287,9 @@ class LmServer:
 
     def save(self, folder: Path) -> None:
         """Write the trained parameters and, if it is aligned, the emulator's."""
-        save_tensors(folder / ADAPTER_FILE, trained_parameters(self._split))
+        save_stages(folder, self._learnt)
+        scaled = {ALPHA: repr(self._reference.lora_alpha)}
+        save_tensors(folder / ADAPTER_FILE, trained_parameters(self._split), scaled)
         if self._aligner:
             steps = {"align_steps": str(self._aligner.steps_done)}
             aligned = aligned_parameters(self._split)
@@ -230,6 +303,9 @@ class LmServer:
         RunError
             If the tensors are not those of this model.
         """
+        while (path := stage_file(folder, self.stage)).exists():
+            load_tensors(path, trained_parameters(self._split))
+            self.advance()
         load_tensors(folder / ADAPTER_FILE, trained_parameters(self._split))
         self._on_air.clear()
         if self._aligner:
@@ -248,7 +324,9 @@ def _aligner(bench: Workbench, scheme: Scheme) -> Aligner | None:
     config = alignment_of(bench.config.align, scheme.align)
     if config is None:
         return None
-    if not scheme.submodel.trained_blocks[0]:
+    reference = scheme.submodel
+    installed = reference.kept_fraction == 1 and not reference.sends_frozen
+    if not reference.trained_blocks[0] or installed:
         warnings.warn(
             "`[align]` has no effect: this method has no emulator to align.",
             stacklevel=3,

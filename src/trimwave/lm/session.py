@@ -17,10 +17,11 @@ from trimwave.lm.aggregate import check_senders
 from trimwave.lm.local import LocalBackend, OnClient, clients_of
 from trimwave.lm.noise import noise_seed
 from trimwave.lm.server import LmServer
+from trimwave.lm.train.client import Client
 from trimwave.lm.train.quantise import quantiser
 from trimwave.lm.train.tune import pick_device
 from trimwave.lm.workbench import Workbench
-from trimwave.methods import ask_plan, ask_scheme, facts_of_rule, parse_method
+from trimwave.methods import ask_plan, ask_stages, facts_of_rule, parse_method
 from trimwave.recipe.config import Config
 from trimwave.recipe.environment import Environment
 from trimwave.recipe.recipe import differences
@@ -61,15 +62,21 @@ def check_runs(bench: Workbench, configs: Iterable[Config]) -> None:
         method = parse_method(config.method, config.options)
         environment = Environment.from_config(config)
         try:
-            scheme = ask_scheme(method, bench.costs, environment.limits)
+            stages = ask_stages(method, bench.costs, environment.limits)
             situation = environment.situation(
                 0, bench.costs, bench.num_samples, clock_s=environment.start_s(0.0)
             )
-            plan = ask_plan(method, situation, scheme)
-            check_senders(config.aggregate, plan.submodels)
+            plans = [
+                ask_plan(method, replace(situation, stage=at), stage.scheme)
+                for at, stage in enumerate(stages)
+            ]
+            for plan in plans:
+                check_senders(config.aggregate, plan.submodels)
         except InputError as error:
             raise InputError(f"method `{config.method}`: {error}") from error
-        if any(one and one.weight_bits < 16 for one in plan.submodels):
+        if any(
+            one and one.weight_bits < 16 for plan in plans for one in plan.submodels
+        ):
             quantiser()
 
 
@@ -133,8 +140,11 @@ def run_method(
         def backend_of(
             server: LmServer, bench: Workbench, scheme: Scheme
         ) -> AbstractContextManager[Backend]:
-            clients = clients_of(bench, scheme, server.template)
-            return nullcontext(LocalBackend(server, clients, on_client))
+            def renewed(scheme: Scheme) -> list[Client]:
+                return clients_of(bench, scheme, server.template)
+
+            clients = renewed(scheme)
+            return nullcontext(LocalBackend(server, clients, on_client, renewed))
 
     with locked(lock or folder):
         return _run(bench, config, folder, resume, on_record, backend, backend_of)
@@ -163,15 +173,16 @@ def _run(
         run = Run.create(folder, config, {**facts, "backend": backend, **machine})
     bench = replace(bench, config=config)
     method = parse_method(config.method, config.options)
-    scheme = ask_scheme(method, bench.costs, environment.limits)
-    unpruned = replace(scheme.submodel, kept_fraction=1.0)
-    if config.train.keeps_states and not unpruned.caches_states:
+    stages = ask_stages(method, bench.costs, environment.limits)
+    scheme, *later = [stage.scheme for stage in stages]
+    unpruned = [replace(one.submodel, kept_fraction=1.0) for one in (scheme, *later)]
+    if config.train.keeps_states and not any(one.caches_states for one in unpruned):
         warnings.warn(
             f"`train.state_cache` has no effect on `{config.method}`: no client has "
             "whole blocks that stay as they are below those that train.",
             stacklevel=3,
         )
-    server = LmServer(bench, scheme, noise_seed(run, config.aggregate))
+    server = LmServer(bench, scheme, noise_seed(run, config.aggregate), later)
     with backend_of(server, bench, scheme) as opened:
         return run_rounds(
             environment,

@@ -10,13 +10,11 @@ from trimwave.lm.surgery.blocks import rebuilt
 from trimwave.lm.surgery.split import SplitModel, block_sources
 from trimwave.lm.train.tune import add_lora, head_with_lora
 from trimwave.model.submodel import Submodel
-from trimwave.recipe.config import TrainConfig
 
 
 def template_of(
     original: SplitModel,
     submodel: Submodel,
-    config: TrainConfig,
     seed: int,
     *,
     aligned: bool,
@@ -29,9 +27,7 @@ def template_of(
         The unpruned model, frozen; not touched.
     submodel : Submodel
         The method's reference: the lowest of its trained blocks is the border below
-        which nothing trains on a client.
-    config : TrainConfig
-        LoRA rank and scaling.
+        which nothing trains on a client; its LoRA factors are all clients'.
     seed : int
         The run's; decides the initial LoRA factors.
     aligned : bool
@@ -45,7 +41,7 @@ def template_of(
 
     if lora:
         adapter = rebuilt(split.adapter, {})
-        add_lora(adapter, config, model_type, seed_of())
+        add_lora(adapter, submodel, model_type, seed_of())
     else:
         adapter = copy.deepcopy(split.adapter).requires_grad_(True)
     split = split.with_adapter(adapter)
@@ -55,12 +51,12 @@ def template_of(
         own = block_sources(split.emulator, split.arch)
         if lora and not set(own).isdisjoint(submodel.shared_blocks):
             emulator = rebuilt(split.emulator, {})
-            add_lora(emulator, config, model_type, seed_of(1))
+            add_lora(emulator, submodel, model_type, seed_of(1))
         else:
             emulator = copy.deepcopy(split.emulator)
         split = split.with_emulator(emulator)
     if submodel.trains_head:
-        head = head_with_lora(split.head, config, seed_of(2))
+        head = head_with_lora(split.head, submodel, seed_of(2))
         split = split.with_head(head)
     return split
 

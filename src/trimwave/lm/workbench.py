@@ -13,7 +13,7 @@ from trimwave.base.errors import InputError
 from trimwave.base.units import FloatArray
 from trimwave.lm.cached_ranking import cached_ranking
 from trimwave.lm.data.deal import Dealt, deal_rows
-from trimwave.lm.data.encode import Encoded
+from trimwave.lm.data.encode import Encoded, answer_share
 from trimwave.lm.source.models import load_model
 from trimwave.lm.surgery.prune import prune_emulator
 from trimwave.lm.surgery.ranking import Ranking
@@ -75,7 +75,8 @@ class Workbench:
     @property
     def costs(self) -> Costs:
         """What a sub-model costs, with the sizes that real heads and neurons allow."""
-        costs = costs_from(self.config, self.split.shape)
+        share = answer_share(row for rows in self.client_rows for row in rows)
+        costs = costs_from(self.config, self.split.shape, share)
         return replace(costs, emulator_sizes=self.ranking.sizes)
 
     def stored_blocks(self, weight_bits: int, rank: int) -> StoredBlocks:
@@ -86,20 +87,26 @@ class Workbench:
         """
         if (weight_bits, rank) not in self._stored:
             dtype = AIR_DTYPES[self.config.model.bits_per_param]
-
-            def stored(value: Tensor) -> Tensor:
-                if value.ndim == 2:
-                    value = compensated(value, weight_bits, rank)
-                return value.detach().to(dtype).to(value.dtype)
-
-            everything = self.split.split_at(0)
-            self._stored[weight_bits, rank] = {
-                source: {
-                    path: stored(value) for path, value in block.named_parameters()
-                }
-                for source, block in enumerate(everything.adapter)
-            }
+            self._stored[weight_bits, rank] = stored_blocks(
+                self.split, dtype, weight_bits, rank
+            )
         return self._stored[weight_bits, rank]
+
+
+def stored_blocks(
+    split: SplitModel, dtype: torch.dtype, weight_bits: int, rank: int
+) -> StoredBlocks:
+    """Return the blocks of a model as `Workbench.stored_blocks` does."""
+
+    def stored(value: Tensor) -> Tensor:
+        if value.ndim == 2:
+            value = compensated(value, weight_bits, rank)
+        return value.detach().to(dtype).to(value.dtype)
+
+    return {
+        source: {path: stored(value) for path, value in block.named_parameters()}
+        for source, block in enumerate(split.split_at(0).adapter)
+    }
 
 
 def build_workbench(

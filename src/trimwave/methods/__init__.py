@@ -5,14 +5,14 @@ fields of the method's dataclass, and their types say the legal values. A rule o
 own is ``module:Class``, see docs/extend.md.
 """
 
-from trimwave.methods.ask import ask_plan, ask_scheme, ready
+from trimwave.methods.ask import ask_plan, ask_scheme, ask_stages, ready
 from trimwave.methods.deft import Deft
 from trimwave.methods.fedbiot import FedBiot
 from trimwave.methods.fedqlora import FedQlora
 from trimwave.methods.jcpba import Jcpba
 from trimwave.methods.latency_budget import LatencyBudget
 from trimwave.methods.lora import Lora
-from trimwave.methods.method import Method, ServesSome, SolvesP1
+from trimwave.methods.method import HasStages, Method, ServesSome, SolvesP1
 from trimwave.methods.parse import (
     facts_of_rule,
     inputs_of_rules,
@@ -26,6 +26,7 @@ from trimwave.methods.personalised import Personalised
 from trimwave.methods.pruning import PruningRule
 from trimwave.methods.registry import ALL, METHODS, installed
 from trimwave.methods.split_lora import SplitLora
+from trimwave.methods.staged import Staged
 from trimwave.methods.ubfp import Ubfp
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "Deft",
     "FedBiot",
     "FedQlora",
+    "HasStages",
     "Jcpba",
     "LatencyBudget",
     "Lora",
@@ -44,9 +46,11 @@ __all__ = [
     "ServesSome",
     "SolvesP1",
     "SplitLora",
+    "Staged",
     "Ubfp",
     "ask_plan",
     "ask_scheme",
+    "ask_stages",
     "facts_of_rule",
     "inputs_of_rules",
     "installed",

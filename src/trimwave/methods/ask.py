@@ -9,9 +9,10 @@ import numpy as np
 
 from trimwave.base.errors import InputError
 from trimwave.decision.check import check_plan
-from trimwave.decision.plan import Plan, Scheme, Situation
+from trimwave.decision.plan import Plan, Scheme, Situation, Stage
 from trimwave.decision.present import numbered, spread
-from trimwave.methods.method import Method
+from trimwave.methods.common import own_costs
+from trimwave.methods.method import HasStages, Method
 from trimwave.methods.own import fault, is_own
 from trimwave.model.costs import Costs
 from trimwave.problem.limits import Limits
@@ -26,7 +27,7 @@ def ask_scheme(method: Method, costs: Costs, limits: Limits) -> Scheme:
         If an option does not fit the model, or a rule of the user's own failed: where.
     """
     try:
-        scheme = method.scheme(costs, limits)
+        scheme = method.scheme(own_costs(method, costs), limits)
     except InputError:
         raise
     except (Exception, SystemExit) as error:
@@ -37,6 +38,19 @@ def ask_scheme(method: Method, costs: Costs, limits: Limits) -> Scheme:
             "of a `Scheme`."
         )
     return scheme
+
+
+def ask_stages(method: Method, costs: Costs, limits: Limits) -> tuple[Stage, ...]:
+    """Return the stages of a run: one, but of a method that has several.
+
+    Raises
+    ------
+    InputError
+        As `ask_scheme`.
+    """
+    if not isinstance(method, HasStages):
+        return (Stage(scheme=ask_scheme(method, costs, limits)),)
+    return tuple(method.run_stages(own_costs(method, costs), limits))
 
 
 def ask_plan(
@@ -70,6 +84,9 @@ def ask_plan(
         If the method cannot serve it, its plan cannot be run, or a rule of the user's
         own failed: where.
     """
+    costs = own_costs(method, situation.costs)
+    if costs is not situation.costs:
+        situation = replace(situation, costs=costs)
     given = _sealed(situation) if is_own(type(method)) else situation
     try:
         with _named_clients(situation):

@@ -1,10 +1,12 @@
 """Options that every method has, and how options are checked."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from trimwave.base.errors import InputError
+from trimwave.model.costs import Costs
+from trimwave.model.submodel import LoraTargets
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -15,9 +17,24 @@ class CommonOptions:
     """AdamW step size on the clients; left out = the recipe's, `train.learning_rate`
     for weights or `train.lora_learning_rate` for LoRA factors. Methods that train more
     of the model want a smaller one."""
+    lora_rank: int | None = None
+    """r of LoRA factors, where they train; left out = `train.lora_rank`."""
+    lora_alpha: float | None = None
+    """What their product is scaled by, times r; left out = `train.lora_alpha`."""
+    lora_targets: LoraTargets | None = None
+    """Where they sit; left out = `train.lora_targets`."""
 
     def __post_init__(self) -> None:
-        require_positive("any method", self, "learning_rate")
+        names = ("learning_rate", "lora_rank", "lora_alpha")
+        require_positive("any method", self, *names)
+
+
+def own_costs(options: object, costs: Costs) -> Costs:
+    """Return what sub-models cost with the LoRA factors that a method asks for."""
+    names = ("lora_rank", "lora_alpha", "lora_targets")
+    given = {name: getattr(options, name, None) for name in names}
+    own = {name: value for name, value in given.items() if value is not None}
+    return replace(costs, **own) if own else costs
 
 
 def require_positive(method: str, options: object, *names: str) -> None:

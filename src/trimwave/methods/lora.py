@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from trimwave.decision.plan import Plan, Scheme, Situation
 from trimwave.methods.bands import Bandwidth, fixed_plan
-from trimwave.methods.common import CommonOptions
+from trimwave.methods.common import CommonOptions, require_positive
 from trimwave.model.costs import Costs
 from trimwave.model.submodel import Submodel
 from trimwave.problem.limits import Limits
@@ -18,8 +18,15 @@ class Lora(CommonOptions):
     download of the base model is `Plan.install_bits`, apart from the rounds' time.
     """
 
+    blocks: int | None = None
+    """How many blocks from the top train; left out = all. Those below stay as they
+    were, and cost their forward alone."""
     bandwidth: Bandwidth = "optimal"
     """``optimal``: all clients end together. ``uniform``: B / K each."""
+
+    def __post_init__(self) -> None:
+        CommonOptions.__post_init__(self)
+        require_positive("lora", self, "blocks")
 
     @property
     def label(self) -> str:
@@ -37,4 +44,5 @@ class Lora(CommonOptions):
         return fixed_plan(situation, submodels, self.bandwidth)
 
     def _submodel(self, costs: Costs) -> Submodel:
-        return costs.whole(costs.all_blocks, "lora", sends_frozen=False)
+        top = costs.top_blocks(self.blocks, "option `blocks` of `lora`")
+        return costs.whole(top, "lora", shared_blocks=top, sends_frozen=False)

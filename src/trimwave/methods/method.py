@@ -1,9 +1,10 @@
 """What a method is: a rule that plans a round."""
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from trimwave.base.units import IntArray
-from trimwave.decision.plan import Plan, Scheme, Situation
+from trimwave.decision.plan import Plan, Scheme, Situation, Stage
 from trimwave.model.costs import Costs
 from trimwave.problem.limits import Limits
 from trimwave.problem.problem import Problem
@@ -35,6 +36,20 @@ class Method(Protocol):
             If the situation has no solution.
         InputError
             If the method cannot serve it: what to change.
+        """
+
+
+@runtime_checkable
+class HasStages(Method, Protocol):
+    """A method that does not train the same in all rounds."""
+
+    def run_stages(self, costs: Costs, limits: Limits) -> Sequence[Stage]:
+        """Return the stages of a run, in their order; `scheme` is the first one's.
+
+        Raises
+        ------
+        InputError
+            As `scheme`.
         """
 
 

@@ -1,7 +1,7 @@
 """Options of a method: its dataclass's fields, whose types say the legal values."""
 
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 from math import isfinite
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -32,10 +32,11 @@ def kinds_of(kind: type[Any]) -> dict[str, Any]:
         one = hints[field.name]
         if get_origin(one) in (UnionType, Union):
             one = get_args(one)[0]
-        if one not in KINDS and get_origin(one) is not Literal:
+        if one not in KINDS and get_origin(one) is not Literal and not _table(one):
             raise InputError(
                 f"option `{field.name}` of `{kind.__name__}` is of type {one}; options "
-                "are int, float, bool or Literal[...], or one of these with | None."
+                "are int, float, bool or Literal[...], or one of these with | None, or "
+                "tuple[T, ...] of a dataclass of such."
             )
         kinds[field.name] = one
     return kinds
@@ -78,7 +79,25 @@ def require_all(name: str, kind: type[Any], values: Mapping[str, Any]) -> None:
             )
 
 
+def _table(kind: Any) -> type[Any] | None:
+    """Return the dataclass that an option is a sequence of, if it is one."""
+    inner = get_args(kind)[:1]
+    if get_origin(kind) is tuple and inner and is_dataclass(inner[0]):
+        return inner[0]  # type: ignore[return-value]
+    return None
+
+
 def _convert(kind: Any, value: Any, what: str) -> Any:
+    if table := _table(kind):
+        if not isinstance(value, list | tuple):
+            raise InputError(
+                f"{what} is a list of tables, written in a recipe as [[options.NAME."
+                f"OPTION]], got {value!r}."
+            )
+        return tuple(
+            table(**convert_all(f"{what}, entry {at}", table, one))
+            for at, one in enumerate(value)
+        )
     if get_origin(kind) is Literal:
         for legal in get_args(kind):
             if str(value) == str(legal):

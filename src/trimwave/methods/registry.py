@@ -17,6 +17,7 @@ from trimwave.methods.own import load_rule
 from trimwave.methods.partial import Partial
 from trimwave.methods.personalised import Personalised
 from trimwave.methods.split_lora import SplitLora
+from trimwave.methods.staged import Staged
 from trimwave.methods.ubfp import Ubfp
 
 METHODS: Mapping[str, type[Any]] = MappingProxyType(
@@ -27,6 +28,7 @@ METHODS: Mapping[str, type[Any]] = MappingProxyType(
         "deft": Deft,
         "split_lora": SplitLora,
         "lora": Lora,
+        "staged": Staged,
         "fedqlora": FedQlora,
         "latency_budget": LatencyBudget,
         "personalised": Personalised,

@@ -8,17 +8,17 @@ from typing import Literal
 
 import numpy as np
 
-from trimwave.base.errors import InfeasibleError
 from trimwave.base.roots import bracket_root
 from trimwave.base.units import FloatArray, IntArray
 from trimwave.decision.plan import Plan, Scheme, Situation
 from trimwave.decision.predict import latency_of, plan_of
 from trimwave.methods.common import CommonOptions, require_positive
 from trimwave.methods.lyapunov import Schedule, next_carry, queue_s, schedule_of
+from trimwave.methods.memory import holders
 from trimwave.model.costs import Costs
 from trimwave.model.submodel import Bill, Submodel
 from trimwave.problem.limits import Limits
-from trimwave.problem.violation import ROUNDING, Violation
+from trimwave.problem.violation import ROUNDING
 from trimwave.solvers.blocks import band_needed
 
 
@@ -59,7 +59,7 @@ class SplitLora(CommonOptions):
         """Choose clients, split the band among them, and update the queue."""
         cell, submodel = situation.cell, _submodel(situation.costs)
         bill = situation.costs.bill(submodel)
-        able = _able(situation, bill)
+        able = holders(situation, bill)
         everyone = schedule_of(situation, [bill] * cell.num_clients, able)
         chosen, queue = everyone, queue_s(situation)
         if self.scheduling == "lyapunov" and queue > 0:  # all are best without a queue
@@ -79,29 +79,6 @@ class SplitLora(CommonOptions):
 def _submodel(costs: Costs) -> Submodel:
     return costs.whole(
         costs.all_blocks, "lora", trains_head=True, sends_frozen=False, runs="split"
-    )
-
-
-def _able(situation: Situation, bill: Bill) -> IntArray:
-    """Return the clients whose memory holds their part of the model, C3."""
-    have, need = situation.cell.memory_bytes, bill.memory_bytes
-    able = np.flatnonzero(need <= have * (1 + ROUNDING))
-    if able.size:
-        return able
-    most = int(np.argmax(have))
-    raise InfeasibleError(
-        [
-            Violation(
-                constraint="C3",
-                client=most,
-                shortfall=float(need - have[most]),
-                message=(
-                    f"C3: no client holds its part of the model, {need / 1e9:.3f} GB; "
-                    f"client {most} has the most, {have[most] / 1e9:.3f} GB; lower the "
-                    "batch size or `train.seq_len`, or add clients with more memory."
-                ),
-            )
-        ]
     )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from trimwave.base.errors import InputError
 from trimwave.base.units import BITS_PER_BYTE, FloatArray, IntArray
 from trimwave.model.shape import ModelShape
-from trimwave.model.submodel import Bill, Submodel, Trained
+from trimwave.model.submodel import Bill, LoraTargets, Submodel, Trained
 from trimwave.model.tally import Tally, tallies_of
 from trimwave.model.workload import Workload
 
@@ -55,11 +55,18 @@ class Costs:
     """M."""
     lora_rank: int = 8
     """Rank of LoRA factors, wherever a method trains them."""
+    lora_alpha: float = 16.0
+    """Their scaling; it costs nothing, and sub-models say it to who trains them."""
+    lora_targets: LoraTargets = "attention"
+    """Which matrices have them."""
     bits_per_param: int = 16
     """Number format on the air."""
     head_passes: int = 2
     """Times that the LM head is paid per step: 2 = forward and the gradient of its
     input (physics), 1 = the accounting that fits the letter's Fig. 3."""
+    head_share: float = 1.0
+    """Part of a step's positions that the LM head runs at: 1 = all, as in the letter;
+    else those where answers are predicted, on average."""
     send_embeddings: bool = False
     """Charge embeddings and head on the downlink too; False = pre-installed."""
     overhead_down_bits: int = 0
@@ -83,6 +90,8 @@ class Costs:
                 raise InputError(
                     f"`train.{name}` must be at least 1, got {getattr(self, name)}."
                 )
+        if not 0 < self.head_share <= 1:
+            raise InputError(f"`head_share` must be in (0, 1], got {self.head_share}.")
         if not 1 <= self.seq_len <= shape.context_length:
             raise InputError(
                 f"`train.seq_len` must be in [1, {shape.context_length}] for "
@@ -111,19 +120,46 @@ class Costs:
         """Every block."""
         return tuple(range(self.num_blocks))
 
+    def top_blocks(self, count: int | None, what: str) -> tuple[int, ...]:
+        """Return so many blocks from the top; all for None.
+
+        Raises
+        ------
+        InputError
+            If there are no so many; `what` says whose number it is.
+        """
+        if count is None:
+            return self.all_blocks
+        if not 1 <= count <= self.num_blocks:
+            raise InputError(
+                f"{what} must be in [1, {self.num_blocks}] for {self.shape.name}, got "
+                f"{count}."
+            )
+        return self.all_blocks[-count:]
+
     @property
     def tokens(self) -> int:
         """Tokens of a local step, N s."""
         return self.batch_size * self.seq_len
 
     @property
-    def head_lora_params(self) -> int:
-        """LoRA factors on the LM head."""
-        return self.lora_rank * (self.shape.hidden_size + self.shape.vocab_size)
+    def head_tokens(self) -> float:
+        """Positions of a local step that the LM head runs at."""
+        return self.tokens if self.head_share == 1 else self.head_share * self.tokens
+
+    @property
+    def lora(self) -> dict[str, Any]:
+        """What a `Submodel` says of its LoRA factors."""
+        return {
+            "lora_rank": self.lora_rank,
+            "lora_alpha": self.lora_alpha,
+            "lora_targets": self.lora_targets,
+        }
 
     def workload(self, trained: Trained = "full") -> Workload:
         """Cost of JCPBA's sub-models as a function of the kept fraction, eq. (5)."""
-        return self.workload_with(trained, self.shape.lora_params(self.lora_rank))
+        factor_params = self.shape.lora_params(self.lora_rank, self.lora_targets)
+        return self.workload_with(trained, factor_params)
 
     def workload_with(self, trained: Trained, factor_params: float) -> Workload:
         """Read the line off the bills of nothing kept and of everything kept.
@@ -161,6 +197,7 @@ class Costs:
             trained_blocks=self.adapter_blocks,
             shared_blocks=self.adapter_blocks,
             trained=trained,
+            **self.lora,
         )
 
     def whole(
@@ -170,7 +207,11 @@ class Costs:
 
         `fields` are those of `Submodel`; all blocks are shared unless they say others.
         """
-        given: dict[str, object] = {"shared_blocks": self.all_blocks, **fields}
+        given: dict[str, object] = {
+            "shared_blocks": self.all_blocks,
+            **self.lora,
+            **fields,
+        }
         return Submodel(
             kept_fraction=1.0,
             emulator_params=self.emulator_params,
@@ -194,7 +235,7 @@ class Costs:
             If the sub-model names blocks that the model does not have.
         """
         self._check(submodel)
-        return self._bill(submodel, self.shape.lora_params(self.lora_rank))
+        return self._bill(submodel, self._factor_params(submodel))
 
     def bills(self, submodels: Sequence[Submodel]) -> list[Bill]:
         """Price many; those that differ in what they keep alone, at once.
@@ -208,12 +249,11 @@ class Costs:
         for at, one in enumerate(submodels):
             groups.setdefault(BUT_KEPT(one), []).append(at)
         found: list[Bill | None] = [None] * len(submodels)
-        factor_params = self.shape.lora_params(self.lora_rank)
         for places in groups.values():
             first = submodels[places[0]]
             self._check(first)
             kept = np.array([submodels[at].kept_fraction for at in places])
-            priced = self._bill(first, factor_params, kept)
+            priced = self._bill(first, self._factor_params(first), kept)
             amounts = (getattr(priced, one.name) for one in fields(Bill))
             lists = (np.broadcast_to(one, kept.shape).tolist() for one in amounts)
             for at, *numbers in zip(places, *lists, strict=True):
@@ -242,12 +282,15 @@ class Costs:
         # Embeddings and head lie on every device unless they are charged as sent.
         embedding_bits = shape.embedding_params * bits
         sends_embeddings = self.send_embeddings and (split or submodel.sends_frozen)
-        up_params = self._params(tallies.up, x, factor_params)
-        down_bits = self._params(tallies.down, x, factor_params) * bits
+        head_params = shape.head_lora_params(submodel.lora_rank)
+        factors = factor_params, head_params
+        up_params = self._params(tallies.up, x, factors)
+        down_bits = self._params(tallies.down, x, factors) * bits
         down_bits += steps * features * bits
         return Bill(
             num_local_steps=steps,
             step_flops=head_flops if split else block_flops + head_flops,
+            frozen_flops=self._frozen_flops(submodel),
             server_step_flops=block_flops if split else 0.0,
             down_bits=down_bits
             + (embedding_bits if sends_embeddings else 0)
@@ -260,13 +303,20 @@ class Costs:
             + self._stored_bits(submodel, installed, on_air=True),
         )
 
+    def _factor_params(self, submodel: Submodel) -> int:
+        """LoRA factors of a block, where they train."""
+        return self.shape.lora_params(submodel.lora_rank, submodel.lora_targets)
+
     def _params(
-        self, tally: Tally, kept_fraction: float, factor_params: float
+        self, tally: Tally, kept_fraction: float, factors: tuple[float, int]
     ) -> float:
-        """Count the parameters in a tally; embeddings are not of them."""
+        """Count the parameters in a tally; embeddings are not of them.
+
+        `factors` are those of a block and those of the head.
+        """
+        of_block, of_head = factors
         count = tally.blocks(kept_fraction) * self.shape.block_params
-        count += tally.factors * factor_params
-        return count + (self.head_lora_params if tally.head else 0)
+        return count + tally.factors * of_block + (of_head if tally.head else 0)
 
     def _step_flops(
         self, submodel: Submodel, held: float, factor_params: float
@@ -282,9 +332,17 @@ class Costs:
         blocks += per_block * len(submodel.trained_blocks)
         # Forward through the low-rank terms, and the gradient of their input.
         blocks += 4 * self._compensation_params(submodel.compensation_rank) * tokens
-        head = self.head_passes * shape.head_forward_flops(tokens)
-        head += 6 * self.head_lora_params * tokens if submodel.trains_head else 0
-        return blocks, head
+        head = self.head_passes * shape.head_forward_flops(1)
+        if submodel.trains_head:
+            head += 6 * shape.head_lora_params(submodel.lora_rank)
+        return blocks, self.head_tokens * head
+
+    def _frozen_flops(self, submodel: Submodel) -> float:
+        """FLOPs of a local step whose result is the same for a row in every round."""
+        if not submodel.caches_states:
+            return 0.0
+        forward = self.shape.block_forward_flops(self.batch_size, self.seq_len)
+        return submodel.trained_blocks[0] * forward
 
     def _memory_bytes(
         self, submodel: Submodel, held: float, trained_params: float
@@ -294,7 +352,7 @@ class Costs:
         need = (
             TRAIN_BYTES_PER_PARAM * trained_params
             + WEIGHT_BYTES_PER_PARAM * shape.embedding_params
-            + shape.logit_bytes(self.tokens)
+            + shape.logit_bytes(1) * self.head_tokens
         )
         if submodel.runs == "split":  # features there and back, and a gradient
             features = self.tokens * shape.hidden_size

@@ -10,6 +10,7 @@ from typing import Any
 
 from trimwave.base.errors import InputError
 from trimwave.model.config_keys import LARGEST_MODEL, shape_fields
+from trimwave.model.submodel import LoraTargets
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,17 +90,20 @@ class ModelShape:
             + self.fixed_block_params
         )
 
-    def lora_params(self, rank: int) -> int:
-        """Parameters of one block's LoRA factors on PEFT's default targets.
-
-        GPT-2: the fused projection; elsewhere queries and values.
-        """
+    def lora_params(self, rank: int, targets: LoraTargets = "attention") -> int:
+        """Parameters of one block's LoRA factors of a rank on some of its matrices."""
+        if targets == "all_linear":
+            return rank * sum(map(sum, self.matrix_sizes))
         width, key_value = (
             heads * self.head_dim for heads in (self.num_heads, self.num_kv_heads)
         )
         if self.model_type == "gpt2":
             return rank * (self.hidden_size + 3 * width)
         return rank * (2 * self.hidden_size + width + key_value)
+
+    def head_lora_params(self, rank: int) -> int:
+        """Parameters of LoRA factors on the LM head."""
+        return rank * (self.hidden_size + self.vocab_size)
 
     @property
     def matrix_sizes(self) -> tuple[tuple[int, int], ...]:

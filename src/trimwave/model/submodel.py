@@ -10,7 +10,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Trained = Literal["full", "lora"]
-"""What trains in a block: its weights, or LoRA factors on its attention."""
+"""What trains in a block: its weights, or LoRA factors beside them."""
+
+LoraTargets = Literal["attention", "all_linear"]
+"""Where LoRA factors sit in a block: PEFT's default for the architecture (GPT-2: the
+fused projection; elsewhere queries and values), or every matrix."""
 
 Runs = Literal["device", "split"]
 """Where blocks run: all on the device; or on the server, between the device's embedding
@@ -45,6 +49,12 @@ class Submodel:
     what any client trains, and what the server aligns."""
     trained: Trained = "full"
     """What trains in them."""
+    lora_rank: int = 8
+    """r of the factors, where they train."""
+    lora_alpha: float = 16.0
+    """What their product is scaled by, times r."""
+    lora_targets: LoraTargets = "attention"
+    """Where they sit."""
     trains_head: bool = False
     """LoRA factors on the LM head train too."""
     sends_frozen: bool = True
@@ -57,6 +67,9 @@ class Submodel:
     """Where the blocks run."""
     num_local_steps: int | None = None
     """Local steps of the round; None = M of the recipe."""
+    first_step: int | None = None
+    """Local steps that the client's rows are past when the round begins, all epochs
+    counted; None = M in each round before."""
     proximal_weight: float = 0.0
     """Weight of the squared distance to the received weights in the client's loss."""
 
@@ -93,6 +106,21 @@ class Submodel:
         lowest = min(self.trained_blocks)
         frozen_below = 0 < lowest <= min(self.shared_blocks)
         return self.runs == "device" and whole and frozen_below
+
+    def steps(self, round_index: int, num_local_steps: int) -> range:
+        """Return the local steps of a round, numbered over the run from 0.
+
+        Parameters
+        ----------
+        round_index : int
+            From 1.
+        num_local_steps : int
+            M of the recipe.
+        """
+        first = self.first_step
+        if first is None:
+            first = (round_index - 1) * num_local_steps
+        return range(first, first + (self.num_local_steps or num_local_steps))
 
     def trains(self, part: Part, kind: Kind) -> bool:
         """Whether this client's local steps change the tensor."""
@@ -134,6 +162,9 @@ class Bill:
     """Local steps of the round."""
     step_flops: float
     """FLOPs of one local step on the device."""
+    frozen_flops: float
+    """What of it is the forward through frozen blocks whose output may be kept: a row
+    that has its state does without; 0 where none is kept."""
     server_step_flops: float
     """FLOPs of one local step on the server, for this client."""
     down_bits: float

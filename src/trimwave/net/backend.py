@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 
 from trimwave.base.errors import RunError
-from trimwave.decision.plan import Plan
+from trimwave.decision.plan import Plan, Scheme
 from trimwave.lm.admit import admit
 from trimwave.lm.aggregate import fewest_updates
 from trimwave.lm.train.client import Update
@@ -68,6 +68,10 @@ class NetBackend:
     def look(self) -> Seen:
         """Return who is there and what they measured; wait for one if nobody is."""
         return self._roll.seen()
+
+    def begin_stage(self, scheme: Scheme) -> None:
+        """Refuse: runs with stages are refused before they begin."""
+        raise RunError("a run with stages is not built over a network.")
 
     def exchange(self, plan: Plan, round_index: int) -> Exchange:
         """Send, wait, collect.

@@ -21,6 +21,7 @@ from trimwave.lm.kit import Kit, shell_tensors
 from trimwave.lm.server import LmServer
 from trimwave.lm.session import check_runs, run_method
 from trimwave.lm.workbench import Workbench, build_workbench
+from trimwave.methods import HasStages, parse_method
 from trimwave.net.backend import NetBackend
 from trimwave.net.blobs.route import BlobServer
 from trimwave.net.blobs.store import BlobStore
@@ -59,7 +60,7 @@ def host(order: Order, post: Post) -> None:
 def _host(order: Order, post: Post, events: Events) -> None:
     config = config_from_dict(order.config, order.folder)
     folder = Path(order.folder)
-    refuse_split(config)
+    refuse_unbuilt(config)
     bench = build_workbench(config, lambda line: events.tell("say", line))
     check_runs(bench, [config])
     run_method(
@@ -74,19 +75,25 @@ def _host(order: Order, post: Post, events: Events) -> None:
     )
 
 
-def refuse_split(config: Config) -> None:
-    """Refuse a method whose blocks run at the server.
+def refuse_unbuilt(config: Config) -> None:
+    """Refuse a method that is not built over a network.
 
     Raises
     ------
     InputError
-        Always, for such a method.
+        If its blocks run at the server, or it trains in stages.
     """
     if config.method.partition(":")[0] == "split_lora":
         raise InputError(
             "method `split_lora` runs the blocks at the server, activations crossing "
             "the link in every step; over a network that is not built: `--backend "
             "local` simulates it."
+        )
+    if isinstance(parse_method(config.method, config.options), HasStages):
+        raise InputError(
+            f"method `{config.method}` trains in stages, between which devices merge "
+            "what was learnt; over a network that is not built: `--backend local` "
+            "simulates it."
         )
 
 

@@ -76,7 +76,7 @@ def profile_here(config: Config) -> dict[str, float]:
         model, model.config.num_hidden_layers - config.model.adapter_blocks
     )
     method = parse_method(config.method, config.options)
-    costs = costs_from(config, split.shape)
+    costs = costs_from(_charged_in_full(config), split.shape)
     scheme = ask_scheme(method, costs, limits_of(config))
     kit = Kit(
         config=config,
@@ -99,4 +99,10 @@ def free_bytes(device: torch.device) -> int:
 def _step_flops(kit: Kit, split: SplitModel) -> float:
     """Count one step as `Costs.bill` does, with nothing kept of the emulator."""
     bare = replace(kit.reference, kept_fraction=0.0, emulator_params=0)
-    return costs_from(kit.config, split.shape).bills([bare])[0].step_flops
+    costs = costs_from(_charged_in_full(kit.config), split.shape)
+    return costs.bills([bare])[0].step_flops
+
+
+def _charged_in_full(config: Config) -> Config:
+    """Charge the head at all positions, where the timed step runs it."""
+    return replace(config, model=replace(config.model, head="all"))

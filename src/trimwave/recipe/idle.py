@@ -46,6 +46,7 @@ NOT_MEASURED = (
     *("cell.cache_bytes", "train.num_local_steps"),
     *("train.learning_rate", "train.lora_learning_rate", "train.weight_decay"),
     *("train.max_grad_norm", "train.lora_rank", "train.lora_alpha"),
+    "train.lora_targets",
     *("train.state_cache", "train.state_memory_bytes", "train.state_disk_bytes"),
 )
 """What `trimwave measure` never reads."""
@@ -220,7 +221,7 @@ def _of_the_method(config: Config) -> Iterator[Idle]:
     if trained == "lora":
         yield f"train.{rate}", f"on `{name}`, which trains LoRA factors"
         return
-    for key in (f"lora_{rate}", "lora_rank", "lora_alpha"):
+    for key in (f"lora_{rate}", "lora_rank", "lora_alpha", "lora_targets"):
         yield f"train.{key}", f"on `{name}`, which trains weights"
 
 

@@ -30,6 +30,8 @@ def under_others(config: Config) -> Iterator[Idle]:
         yield "--round", "while `radio.fading` is none"
     if config.radio.path_loss_model != "fixed" and not config.radio.trace:
         yield "radio.path_loss_db", "while `radio.path_loss_model` goes by distance"
+    if config.model.head == "all":
+        yield "data.answer_share", "while `model.head` is all"
     prune, align = config.prune, config.align
     if prune.criterion != "fisher":
         for key in ("prune.num_sequences", "prune.batch_size"):

@@ -196,6 +196,9 @@ class ModelConfig:
     """Number format on the air: fp16 or fp32. # assumed."""
     head_passes: Literal[1, 2] = 2
     """Times the LM head is charged per step; 1 = the accounting of Fig. 3."""
+    head: Literal["all", "answers"] = "all"
+    """Positions that the LM head is charged at: all, as in the letter, or those where
+    answers are predicted, which is where it runs."""
     send_embeddings: bool = False
     """Charge embeddings and head on the downlink; False = pre-installed. # assumed."""
 

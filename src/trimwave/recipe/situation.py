@@ -58,13 +58,25 @@ def files_of(config: Config) -> list[Path]:
     return files
 
 
-def costs_from(config: Config, shape: ModelShape) -> Costs:
+def costs_from(
+    config: Config, shape: ModelShape, counted_share: float | None = None
+) -> Costs:
     """Return what a config's sub-models cost, eqs. (5), (8).
+
+    Parameters
+    ----------
+    config : Config
+        Model, lengths and LoRA factors.
+    shape : ModelShape
+        Of the model.
+    counted_share : float, optional
+        Part of the rows' tokens that are predicted answers, where rows were read.
 
     Raises
     ------
     InputError
-        If the split or a length is out of range for the model.
+        If the split or a length is out of range for the model, or the answers' part is
+        needed and not known.
     """
     model, train = config.model, config.train
     return Costs(
@@ -74,10 +86,27 @@ def costs_from(config: Config, shape: ModelShape) -> Costs:
         seq_len=train.seq_len,
         num_local_steps=train.num_local_steps,
         lora_rank=train.lora_rank,
+        lora_alpha=train.lora_alpha,
+        lora_targets=train.lora_targets,
         bits_per_param=model.bits_per_param,
         head_passes=model.head_passes,
+        head_share=_head_share(config, counted_share),
         send_embeddings=model.send_embeddings,
     )
+
+
+def _head_share(config: Config, counted_share: float | None) -> float:
+    """Return the part of the positions that the LM head is charged at."""
+    if config.model.head == "all":
+        return 1.0
+    share = config.data.answer_share or counted_share
+    if share is None:
+        raise InputError(
+            "`model.head` = answers is charged by the part of a row's tokens that are "
+            "answers, which is counted where rows are read; give it for a plan: "
+            "`data.answer_share`."
+        )
+    return share
 
 
 def num_samples_of(config: Config) -> FloatArray:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from trimwave.base.errors import InputError
+from trimwave.model.submodel import LoraTargets
 from trimwave.recipe.require import require
 
 
@@ -51,12 +52,19 @@ class DataConfig:
     """Longest row, prompt and answer [token]."""
     too_long: Literal["error", "drop", "truncate"] = "error"
     """What happens to a longer row."""
+    answer_share: float | None = None
+    """Part of a row's tokens that are predicted answers, for `model.head` = answers;
+    left out = as counted on the training rows, which a plan does not read."""
 
     def __post_init__(self) -> None:
         counts = ("num_train", "num_test", "num_public", "max_tokens")
         given = (name for name in counts if getattr(self, name) is not None)
         require("data.", self, 1, *given)
         require("data.", self, 0, "dirichlet_alpha")
+        if self.answer_share is not None and not 0 < self.answer_share <= 1:
+            raise InputError(
+                f"`data.answer_share` must be in (0, 1], got {self.answer_share}."
+            )
         if self.client_column and self.partition != "iid":
             raise InputError(
                 f"`data.client_column` says whose rows are whose, and so does "
@@ -99,6 +107,9 @@ class TrainConfig:
     """LoRA rank r, in methods that train LoRA factors."""
     lora_alpha: float = 16.0
     """LoRA scaling alpha."""
+    lora_targets: LoraTargets = "attention"
+    """Where LoRA factors sit: `attention` = PEFT's default for the architecture (the
+    fused projection of GPT-2; queries and values elsewhere), or `all_linear`."""
     patience: int = 0
     """Rounds without a lower test loss on the full model after which a run ends; 0 =
     never."""

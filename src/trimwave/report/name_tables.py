@@ -103,6 +103,8 @@ def legal_values(kind: Any) -> str:
         return ", ".join(str(value) for value in get_args(kind))
     if get_origin(kind) is tuple:
         first, *rest = get_args(kind)
+        if is_dataclass(first):
+            return "tables"
         several = "a list" if rest == [...] else f"a list of {len(rest) + 1}"
         return f"{several}, each {legal_values(first)}"
     if get_origin(kind) is dict:

@@ -7,7 +7,7 @@ messages and measure. The same loop, records and checkpoints serve both.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,15 +15,16 @@ import numpy as np
 
 from trimwave.base.errors import RunError
 from trimwave.base.units import BITS_PER_BYTE, FloatArray
-from trimwave.decision.plan import Plan
-from trimwave.methods import Method, ask_plan, ask_scheme
+from trimwave.decision.plan import Plan, Scheme
+from trimwave.methods import Method, ask_plan, ask_stages
 from trimwave.model.costs import Costs
 from trimwave.model.submodel import Submodel
 from trimwave.recipe.environment import Environment
 from trimwave.recipe.seen import Seen
 from trimwave.runs.best import best_round, has_stopped, stop_after
-from trimwave.runs.holdings import HELD, Holdings, quota_params
+from trimwave.runs.devices import Devices
 from trimwave.runs.records import Run
+from trimwave.runs.stages import STAGE, stage_after
 
 OWN = "client_test_loss"
 """In a record: the full model's loss on each client's own test rows."""
@@ -79,6 +80,9 @@ class Backend(Protocol):
     def exchange(self, plan: Plan, round_index: int) -> Exchange:
         """Send sub-models, train, collect updates."""
 
+    def begin_stage(self, scheme: Scheme) -> None:
+        """Go on with the scheme of another stage, which the server is in already."""
+
 
 class Server(Protocol):
     """Owns the model."""
@@ -90,6 +94,17 @@ class Server(Protocol):
     @property
     def num_samples(self) -> FloatArray:
         """[K] |D_k|."""
+
+    @property
+    def stage(self) -> int:
+        """Which stage of its method it is in, from 0."""
+
+    @property
+    def learnt_bits(self) -> Sequence[int]:
+        """What the end of each finished stage takes on the air [bit]."""
+
+    def advance(self) -> None:
+        """Merge what was learnt into the model, and begin the next stage."""
 
     @property
     def emulator_version(self) -> int:
@@ -164,30 +179,42 @@ def run_rounds(
         run.commit(record, server.save, elapsed_s, speeds=measured.speeds)
         records.append(record)
         on_record(record)
-    scheme = ask_scheme(method, server.costs, environment.limits)
-    holdings = _holdings(environment, server.costs, records[-1])
+    stages = ask_stages(method, server.costs, environment.limits)
+    devices = Devices.of(environment.config, server.costs, stages, records[-1])
+    if server.stage:
+        backend.begin_stage(stages[server.stage].scheme)
     for number in range(len(records), num_rounds + 1):
         if has_stopped(records):
             break
         started = time.monotonic()
+        if stage_after(records, stages) > server.stage:
+            server.advance()
+            backend.begin_stage(stages[server.stage].scheme)
+            devices.forget()
+        stage, scheme = server.stage, stages[server.stage].scheme
         carried = records[-1].get("plan", {}).get("carry", {})
         start_s = environment.start_s(records[-1]["virtual_s"])
-        seen = holdings.added_to(backend.look())
+        seen = backend.look()
         samples = server.num_samples if seen.num_samples is None else seen.num_samples
+        seen = devices.added_to(seen, records, stage, server.learnt_bits, samples)
         situation = environment.situation(
             number - 1, server.costs, samples, carried, start_s, seen
         )
+        first_step = devices.first_step(records)
+        situation = replace(situation, stage=stage, first_step=first_step)
         plan = ask_plan(method, situation, scheme)
         clock = _Clock.of(environment, plan, start_s)
         exchange = backend.exchange(plan, number)
         aggregated = server.aggregate(exchange.updates, number)
-        holdings.keep(plan, [loss is not None for loss in exchange.train_loss])
+        answered = [loss is not None for loss in exchange.train_loss]
+        devices.keep(plan, records, stage, samples, answered)
         version = server.emulator_version
         server.align(number)
         if server.emulator_version != version:
-            holdings.forget()
+            devices.forget()
         record = _record(number, clock, plan, exchange, server.evaluate())
-        record |= {**aggregated, **holdings.record()}
+        record |= {**aggregated, **devices.record()}
+        record |= {STAGE: stage} if len(stages) > 1 else {}
         _check_finite(record)
         stop = stop_after([*records, record], patience)
         measured = server.measure(number, is_last=bool(stop) or number == num_rounds)
@@ -199,20 +226,6 @@ def run_rounds(
         run.commit(record, server.save, elapsed_s, keep=keep, speeds=speeds)
         on_record(record)
     return records
-
-
-def _holdings(
-    environment: Environment, costs: Costs, last: Mapping[str, Any]
-) -> Holdings:
-    """Return what the clients keep, as the last record says."""
-    cell = environment.config.cell
-    holdings = Holdings(
-        num_clients=cell.num_clients,
-        quota_params=quota_params(costs, cell.cache_bytes),
-        emulator_params=costs.emulator_params,
-    )
-    holdings.recall(last.get(HELD, holdings.params))
-    return holdings
 
 
 @dataclass(frozen=True, kw_only=True)

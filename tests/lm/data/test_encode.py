@@ -4,7 +4,8 @@ import torch
 from tokenizer import BOS, EOS, byte_tokenizer
 
 from trimwave.base.errors import InputError
-from trimwave.lm.data.encode import IGNORED, Encoded, Encoder, batch_indices, collate
+from trimwave.cell.partition import batch_indices
+from trimwave.lm.data.encode import IGNORED, Encoded, Encoder, collate
 from trimwave.lm.data.rows import Row
 
 ROW = Row("Question: 1+1?\nAnswer:", "2", None, "line 1 of `a.jsonl`")

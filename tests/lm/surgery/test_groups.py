@@ -4,7 +4,8 @@ import pytest
 import torch
 from tiny_run import changed, exchanged, trained_of
 
-from trimwave.lm.data.encode import batch_indices, collate
+from trimwave.cell.partition import batch_indices
+from trimwave.lm.data.encode import collate
 from trimwave.lm.source.models import load_model
 from trimwave.lm.surgery.split import block_sources
 from trimwave.lm.train.tune import fine_tune

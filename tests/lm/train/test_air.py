@@ -5,9 +5,9 @@ import pytest
 import torch
 from tiny_run import changed, clients, held, same_tensors, trained_of
 
+from trimwave.cell.partition import batch_indices
 from trimwave.decision.plan import Scheme
 from trimwave.lm import split_model
-from trimwave.lm.data.encode import batch_indices
 from trimwave.lm.server import LmServer
 from trimwave.lm.train.air import over_the_air
 from trimwave.lm.train.tune import answer_loss

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from helpers import with_factors
 
 from trimwave.lm import split_model
 from trimwave.lm.data.encode import Encoded, collate
@@ -35,17 +36,18 @@ def moved(blocks, before):
     return {name for name in before if not torch.equal(now[name], before[name])}
 
 
-def add_factors(split, config, seed=1):
+def add_factors(split, seed=1, **factors):
     """Freeze the adapter and put LoRA factors on it."""
     split.adapter.requires_grad_(False)
-    add_lora(split.adapter, config, split.shape.model_type, seed=seed)
+    submodel = with_factors(**factors)
+    add_lora(split.adapter, submodel, split.shape.model_type, seed=seed)
 
 
 def test_fresh_lora_factors_change_nothing(model, input_ids):
     with torch.no_grad():
         expected = model(input_ids).logits
     split = split_model(model, 3)
-    add_factors(split, config_of())
+    add_factors(split)
     split.adapter.eval()
     got = split.logits(split.hidden(split.features(input_ids)))
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
@@ -54,7 +56,7 @@ def test_fresh_lora_factors_change_nothing(model, input_ids):
 def test_lora_factors_follow_the_seed(tiny):
     def factors(seed):
         split = split_model(tiny("llama"), 3)
-        add_factors(split, config_of(), seed)
+        add_factors(split, seed)
         return torch.cat(
             [value.flatten() for value in trained_parameters(split).values()]
         )
@@ -67,7 +69,7 @@ def test_lora_alpha_scales_the_factors(tiny, input_ids):
     def shift(alpha):
         split = split_model(tiny("llama"), 4)
         plain = split.hidden(split.features(input_ids))
-        add_factors(split, config_of(lora_rank=4, lora_alpha=alpha))
+        add_factors(split, lora_rank=4, lora_alpha=alpha)
         with torch.no_grad():
             for value in trained_parameters(split).values():
                 value.fill_(3e-3)
@@ -82,7 +84,7 @@ def test_a_head_with_factors(tiny, input_ids, batch, variant):
     split.adapter.requires_grad_(False)
     plain = split.logits(split.hidden(split.features(input_ids)))
     weight, shell = split.head.weight, copied(split.shell)
-    head = head_with_lora(split.head, config_of(lora_rank=2), seed=1)
+    head = head_with_lora(split.head, with_factors(lora_rank=2), seed=1)
     lifted = split.with_head(head)
     assert head.base_layer.weight is weight and split.head is not head
     assert torch.equal(lifted.logits(lifted.hidden(lifted.features(input_ids))), plain)

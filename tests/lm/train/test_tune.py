@@ -3,6 +3,7 @@ import math
 
 import pytest
 import torch
+from helpers import with_factors
 from torch import nn
 
 from trimwave.base.errors import InputError
@@ -55,10 +56,11 @@ def uppers(split):
     }
 
 
-def add_factors(split, config, seed=1):
+def add_factors(split, seed=1, **factors):
     """Freeze the adapter and put LoRA factors on it."""
     split.adapter.requires_grad_(False)
-    add_lora(split.adapter, config, split.shape.model_type, seed=seed)
+    submodel = with_factors(**factors)
+    add_lora(split.adapter, submodel, split.shape.model_type, seed=seed)
 
 
 def with_dropout(model):
@@ -71,9 +73,9 @@ def with_dropout(model):
 @pytest.mark.parametrize("adapter", ["full", "lora"])
 def test_only_the_adapter_moves(model, batch, adapter):
     split = split_model(model, 3)
-    config = config_of(lora_rank=2)
+    config = config_of()
     if adapter == "lora":
-        add_factors(split, config)
+        add_factors(split, lora_rank=2)
     emulator, shell = copied(split.emulator), copied(split.shell)
     upper = uppers(split)
     fine_tune(split, [batch] * 3, config, seed=0)
@@ -97,7 +99,7 @@ def test_the_loss_falls(model, batch, adapter):
     split = split_model(model, 3)
     config = config_of()
     if adapter == "lora":
-        add_factors(split, config)
+        add_factors(split, lora_rank=2)
     losses = [fine_tune(split, [batch], config, seed=0) for _ in range(8)]
     assert losses[-1] < 0.9 * losses[0]
 
@@ -211,7 +213,7 @@ def test_the_global_generator_is_left_alone(tiny, batch):
     split = split_model(with_dropout(tiny("gpt2")), 3)
     before = torch.random.get_rng_state()
     fine_tune(split, [batch], config_of(), seed=3)
-    add_factors(split, config_of())
+    add_factors(split)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 

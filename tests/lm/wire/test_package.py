@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from helpers import with_factors
 from tiny_run import clients, held, make_bench, make_server, plan_of
 
 from trimwave.base.errors import InputError
@@ -12,7 +13,6 @@ from trimwave.lm.train.tune import add_lora, head_with_lora
 from trimwave.lm.wire.ledger import tensors_of, trained_parameters
 from trimwave.lm.wire.package import AIR_DTYPES, Wire, receive
 from trimwave.problem.limits import Limits
-from trimwave.recipe.config import TrainConfig
 
 RUNS = [
     (kind, adapter, bits)
@@ -158,8 +158,8 @@ def test_a_client_leaves_the_servers_tensors_alone(tiny):
 def test_lora_travels_with_its_factors(model, input_ids):
     split = split_model(model, 3)
     split.adapter.requires_grad_(False)
-    config = TrainConfig(lora_rank=2)
-    add_lora(split.adapter, config, split.shape.model_type, seed=5)
+    factors = with_factors(lora_rank=2)
+    add_lora(split.adapter, factors, split.shape.model_type, seed=5)
     with torch.no_grad():
         for value in trained_parameters(split).values():
             value.add_(0.1)
@@ -174,7 +174,7 @@ def test_lora_travels_with_its_factors(model, input_ids):
 
 def test_a_head_travels_as_its_factors(tiny, input_ids):
     split = split_model(tiny("llama"), 3)
-    head = head_with_lora(split.head, TrainConfig(lora_rank=2), seed=5)
+    head = head_with_lora(split.head, with_factors(lora_rank=2), seed=5)
     split = split.with_head(head)
     with torch.no_grad():
         for name, value in trained_parameters(split).items():
@@ -196,14 +196,15 @@ def test_a_head_travels_as_its_factors(tiny, input_ids):
         receive(split, package, torch.float32)
 
 
+@pytest.mark.parametrize("targets", ["attention", "all_linear"])
 @pytest.mark.parametrize("rank", [1, 8])
-def test_lora_has_as_many_parameters_as_the_shape_says(model, rank):
+def test_lora_has_as_many_parameters_as_the_shape_says(model, rank, targets):
     split = split_model(model, 3)
     split.adapter.requires_grad_(False)
-    config = TrainConfig(lora_rank=rank)
-    add_lora(split.adapter, config, split.shape.model_type, seed=5)
+    factors = with_factors(lora_rank=rank, lora_targets=targets)
+    add_lora(split.adapter, factors, split.shape.model_type, seed=5)
     trained = trained_parameters(split)
-    expected = split.shape.lora_params(rank) * len(split.adapter)
+    expected = split.shape.lora_params(rank, targets) * len(split.adapter)
     assert numel(trained) == expected
     assert numel(tensors_of(split)) == 5 * split.shape.block_params + expected
 

@@ -1,15 +1,13 @@
 """Rows to token tensors, and which rows a local step sees."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from trimwave.base.errors import InputError, nearest
-from trimwave.base.streams import stream
 from trimwave.lm.data.border import Spans, start_ids, tokenise
 from trimwave.lm.data.rows import Row
 from trimwave.lm.data.script import TEMPLATES, Writer
@@ -228,35 +226,13 @@ def collate(items: Sequence[Encoded], pad_id: int) -> Batch:
     return Batch(input_ids, labels, int((labels != IGNORED).sum()), lengths)
 
 
-def batch_indices(
-    seed: int, client: int, step: int, batch_size: int, num_rows: int
-) -> np.ndarray:
-    """Return the rows of one local step, without replacement within an epoch.
+def answer_share(rows: Iterable[Encoded]) -> float:
+    """Return the part of the rows' tokens that are predicted: where `collate` labels.
 
-    Parameters
-    ----------
-    seed : int
-        The run's seed.
-    client : int
-        Whose rows.
-    step : int
-        Local steps the client has done in the run before this one.
-    batch_size : int
-        Rows of a step, N; a batch may reach over the end of an epoch.
-    num_rows : int
-        Rows the client has.
-
-    Returns
-    -------
-    [N]
-        Row numbers. They depend on the arguments alone, so every method sees the same
-        batches and a run resumes at any step.
+    Averages over rows, so that long ones count by their length.
     """
-    positions = np.arange(step * batch_size, (step + 1) * batch_size)
-    epochs, offsets = np.divmod(positions, num_rows)
-    rows = np.empty(batch_size, dtype=np.int64)
-    for epoch in np.unique(epochs):
-        order = stream(seed, "batches", client, int(epoch)).permutation(num_rows)
-        here = epochs == epoch
-        rows[here] = order[offsets[here]]
-    return rows
+    answers = tokens = 0
+    for row in rows:
+        answers += sum(end - max(first, 1) for first, end in row.spans)
+        tokens += len(row.input_ids)
+    return answers / tokens

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from trimwave.base.streams import stream
+from trimwave.cell.partition import batch_indices
 from trimwave.decision.plan import Alignment
-from trimwave.lm.data.encode import IGNORED, Encoded, batch_indices, collate
+from trimwave.lm.data.encode import IGNORED, Encoded, collate
 from trimwave.lm.surgery.importance import masked
 from trimwave.lm.surgery.ranking import KeptSet, Ranking
 from trimwave.lm.surgery.split import SplitModel

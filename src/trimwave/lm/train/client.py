@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from trimwave.base.streams import stream
-from trimwave.lm.data.encode import Batch, Encoded, batch_indices, collate
+from trimwave.cell.partition import batch_indices
+from trimwave.lm.data.encode import Batch, Encoded, collate
 from trimwave.lm.states.cache import StateCache
 from trimwave.lm.surgery.split import SplitModel
 from trimwave.lm.train.air import Crossings, over_the_air
@@ -121,9 +122,7 @@ class Client:
         return len({index for step in steps for index in self._indices(step)})
 
     def _steps(self, submodel: Submodel, round_index: int) -> range:
-        steps = self.config.num_local_steps
-        first = (round_index - 1) * steps
-        return range(first, first + (submodel.num_local_steps or steps))
+        return submodel.steps(round_index, self.config.num_local_steps)
 
     def _indices(self, step: int) -> list[int]:
         size, rows = self.config.batch_size, len(self.rows)

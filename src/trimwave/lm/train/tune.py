@@ -12,11 +12,15 @@ from trimwave.lm.data.encode import IGNORED, Batch
 from trimwave.lm.source.others import quiet_bitsandbytes
 from trimwave.lm.surgery.split import SplitModel
 from trimwave.lm.wire.ledger import trained_parameters
+from trimwave.model.submodel import Submodel
 from trimwave.recipe.config import TrainConfig
 
-LORA_TARGETS = {"gpt2": ["c_attn"]}
-LORA_TARGETS_ELSEWHERE = ["q_proj", "v_proj"]
+ATTENTION = {"gpt2": ["c_attn"]}
+ATTENTION_ELSEWHERE = ["q_proj", "v_proj"]
 """PEFT's own defaults for these architectures."""
+
+ALL_LINEAR = "all-linear"
+"""PEFT's word for every matrix."""
 
 
 def pick_device(name: str) -> torch.device:
@@ -51,24 +55,26 @@ def precision(config: TrainConfig, device: torch.device) -> Any:
 
 
 def add_lora(
-    blocks: nn.ModuleList, config: TrainConfig, model_type: str, seed: int
+    blocks: nn.ModuleList, submodel: Submodel, model_type: str, seed: int
 ) -> None:
-    """Put LoRA factors on the attention of blocks, in place, through PEFT."""
-    targets = LORA_TARGETS.get(model_type, LORA_TARGETS_ELSEWHERE)
-    _inject(blocks, targets, config, seed, fan_in_fan_out=model_type == "gpt2")
+    """Put the LoRA factors of a sub-model on blocks, in place, through PEFT."""
+    targets: list[str] | str = ALL_LINEAR
+    if submodel.lora_targets == "attention":
+        targets = ATTENTION.get(model_type, ATTENTION_ELSEWHERE)
+    _inject(blocks, targets, submodel, seed, fan_in_fan_out=model_type == "gpt2")
 
 
-def head_with_lora(head: nn.Module, config: TrainConfig, seed: int) -> nn.Module:
+def head_with_lora(head: nn.Module, submodel: Submodel, seed: int) -> nn.Module:
     """Return an LM head with LoRA factors; its weight is shared, not copied."""
     holder = nn.ModuleDict({"head": head})
-    _inject(holder, ["head"], config, seed, fan_in_fan_out=False)
+    _inject(holder, ["head"], submodel, seed, fan_in_fan_out=False)
     return holder["head"]
 
 
 def _inject(
     blocks: nn.Module,
-    targets: list[str],
-    config: TrainConfig,
+    targets: list[str] | str,
+    submodel: Submodel,
     seed: int,
     fan_in_fan_out: bool,
 ) -> None:
@@ -76,8 +82,8 @@ def _inject(
         from peft import LoraConfig, inject_adapter_in_model
 
     lora = LoraConfig(
-        r=config.lora_rank,
-        lora_alpha=config.lora_alpha,
+        r=submodel.lora_rank,
+        lora_alpha=submodel.lora_alpha,
         lora_dropout=0.0,
         target_modules=targets,
         fan_in_fan_out=fan_in_fan_out,

@@ -1,17 +1,21 @@
 """Named parameters to a safetensors file and back, for checkpoints."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save
-from torch import nn
+from torch import Tensor, nn
 
 from trimwave.base.errors import RunError
 
+ALPHA = "lora_alpha"
+"""In a file's metadata: what the LoRA factors in it are scaled by, times r."""
+
 
 def save_tensors(
-    path: Path, tensors: dict[str, nn.Parameter], metadata: dict[str, str] | None = None
+    path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None
 ) -> None:
     """Write parameters by name."""
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
@@ -39,5 +43,4 @@ def load_tensors(path: Path, into: dict[str, nn.Parameter]) -> None:
 def metadata_of(path: Path) -> dict[str, str]:
     """Read what was written beside the tensors."""
     with safe_open(path, framework="pt") as file:
-        metadata: dict[str, str] = file.metadata()
-        return metadata
+        return file.metadata() or {}

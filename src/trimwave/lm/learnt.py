@@ -1,0 +1,85 @@
+"""What a stage of a run has learnt: merged into the model, and kept in checkpoints."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from peft.tuners.lora import LoraLayer
+from torch import nn
+
+from trimwave.lm.surgery.blocks import rebuilt
+from trimwave.lm.surgery.split import SplitModel, block_sources
+from trimwave.lm.wire.ledger import Tensors
+from trimwave.lm.wire.tensor_files import ALPHA, save_tensors
+
+ADAPTER_FILE = "adapter.safetensors"
+"""In a checkpoint: what trains in its stage."""
+
+
+def stage_file(folder: Path, stage: int) -> Path:
+    """Return where a checkpoint has what a finished stage has learnt."""
+    return folder / f"stage-{stage:02d}.safetensors"
+
+
+def learnt_files(folder: Path) -> list[Path]:
+    """Return the files with all that a checkpoint has learnt, in their order."""
+    return [*sorted(folder.glob("stage-*.safetensors")), folder / ADAPTER_FILE]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learnt:
+    """What a finished stage has trained."""
+
+    tensors: Tensors
+    """By name."""
+    lora_alpha: float
+    """What LoRA factors in it are scaled by, times r."""
+    num_bits: int
+    """What it takes on the air [bit]."""
+
+
+def save_stages(folder: Path, learnt: Sequence[Learnt]) -> None:
+    """Write what finished stages have learnt."""
+    for at, one in enumerate(learnt):
+        said = {ALPHA: repr(one.lora_alpha)}
+        save_tensors(stage_file(folder, at), one.tensors, said)
+
+
+def merged(split: SplitModel, original: SplitModel) -> SplitModel:
+    """Return the original model with what was trained in its blocks, all frozen.
+
+    Parameters
+    ----------
+    split : SplitModel
+        What was trained: weights, or LoRA factors, whose products are added to the
+        weights in their own numbers. Not touched.
+    original : SplitModel
+        The whole model that it was trained on; what did not change is shared with it.
+    """
+    plain = [*original.split_at(0).adapter]
+    sources = block_sources(split.adapter, split.arch)
+    with torch.no_grad():
+        for number, trained in zip(sources, split.adapter, strict=True):
+            plain[number] = _merged_block(plain[number], trained)
+    whole = replace(original.split_at(0), adapter=nn.ModuleList(plain))
+    return whole.split_at(original.split_index)
+
+
+def _merged_block(plain: nn.Module, trained: nn.Module) -> nn.Module:
+    layers = {
+        path: layer
+        for path, layer in trained.named_modules()
+        if isinstance(layer, LoraLayer)
+    }
+    if not layers:
+        return trained.requires_grad_(False)
+    own = dict(plain.named_parameters())
+    learnt = {}
+    for path, layer in layers.items():
+        weight = own[f"{path}.weight"]
+        learnt[f"{path}.weight"] = nn.Parameter(
+            weight + layer.get_delta_weight("default").to(weight),
+            requires_grad=False,
+        )
+    return rebuilt(plain, learnt)

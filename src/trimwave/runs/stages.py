@@ -1,0 +1,86 @@
+"""Which stage a run is in, by its records alone, so that a resumed run knows."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from trimwave.base.units import FloatArray
+from trimwave.decision.plan import Stage
+
+STAGE = "stage"
+"""In a record of a run with several stages: which one the round was of, from 0."""
+
+ROUNDS_OF_A_SLOPE = 2
+"""Rounds that the fall of the loss is taken over: one is mostly noise."""
+
+Record = Mapping[str, Any]
+
+
+def stage_of(record: Record) -> int:
+    """Return the stage that a record's round was of."""
+    return int(record.get(STAGE, 0))
+
+
+def stage_after(records: Sequence[Record], stages: Sequence[Stage]) -> int:
+    """Return the stage that the round after these records is of."""
+    at = stage_of(records[-1])
+    stage, done = stages[at], rounds_of(records, at)
+    if at + 1 == len(stages):
+        return at
+    if stage.rounds is not None and done >= stage.rounds:
+        return at + 1
+    if stage.least_slope_per_s is None or done < ROUNDS_OF_A_SLOPE:
+        return at
+    first, last = records[-1 - ROUNDS_OF_A_SLOPE], records[-1]
+    fell = first["loss_full"] - last["loss_full"]
+    least = stage.least_slope_per_s * (last["virtual_s"] - first["virtual_s"])
+    return at + 1 if fell < least else at
+
+
+def rounds_of(records: Sequence[Record], stage: int) -> int:
+    """Return how many rounds of a stage there were."""
+    return sum(stage_of(one) == stage for one in records if one["round"])
+
+
+def first_step(
+    records: Sequence[Record], stages: Sequence[Stage], num_local_steps: int
+) -> int | None:
+    """Return how many local steps a client is past; None where M is one for all.
+
+    Parameters
+    ----------
+    num_local_steps : int
+        M of the recipe.
+    """
+    own = [one.scheme.submodel.num_local_steps for one in stages]
+    if len(stages) == 1 or own == len(own) * [None]:
+        return None
+    return sum(
+        rounds_of(records, at) * (steps or num_local_steps)
+        for at, steps in enumerate(own)
+    )
+
+
+def owed_bits(
+    records: Sequence[Record], stage: int, learnt_bits: Sequence[int], num_clients: int
+) -> FloatArray | None:
+    """Return what each client lacks of what earlier stages have learnt, [K] [bit].
+
+    Whoever took part in a stage was sent at its first round what those before it had
+    learnt, and has the model merged from there.
+
+    Parameters
+    ----------
+    learnt_bits : sequence of int
+        What the end of each finished stage takes on the air [bit].
+    """
+    if not stage:
+        return None
+    merged = np.zeros(num_clients, dtype=np.int64)
+    for record in records:
+        for k, loss in enumerate(record.get("client_train_loss", ())):
+            if loss is not None:
+                merged[k] = stage_of(record)
+    lacking = [float(sum(learnt_bits[have:stage])) for have in merged.tolist()]
+    return np.array(lacking)
