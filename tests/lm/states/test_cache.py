@@ -44,7 +44,7 @@ def forwards(monkeypatch):
 
 def under(split, kept_as="fp32", memory_bytes=10**6, folder=None):
     cache = StateCache(kept_as, memory_bytes, folder)
-    return cache, cache.under(split, tensors_of(split))
+    return cache, cache.under(split, tensors_of(split), 1)
 
 
 def plain(split, batch, rows) -> Tensor:
@@ -94,12 +94,12 @@ def test_memory_is_bounded_and_nothing_is_put_out(split, rows):
     cache, states = under(split, memory_bytes=tokens * hidden * 4)
     states.features(collate(rows, 0))
     assert cache.used_bytes == tokens * hidden * 4
-    kept = [one["values"] for one in cache._memory.values()]
+    kept = [one["values"] for one in cache._parts[states.frozen].memory.values()]
     # None of them holds the batch that it is of.
     assert [one.untyped_storage().nbytes() for one in kept] == [
         size * hidden * 4 for size in LENGTHS[:2]
     ]
-    again = cache.under(split, tensors_of(split))
+    again = cache.under(split, tensors_of(split), 2)
     again.features(collate(rows, 0))
     assert len(again.computed) == 1
 
@@ -155,11 +155,50 @@ def test_another_frozen_part_has_other_states(split, rows):
     tensors = tensors_of(split)
     with torch.no_grad():  # as an alignment does
         next(split.emulator.parameters()).mul_(1.5)
-    aligned = cache.under(split, tensors)
+    aligned = cache.under(split, tensors, 2)
     found = aligned.features(batch)
     assert len(aligned.computed) == 3
     assert torch.equal(found, plain(split, batch, rows))
     assert not torch.allclose(found, first)
+
+
+@pytest.mark.parametrize("where", ["memory", "disk"])
+def test_what_is_no_more_makes_room(split, rows, tmp_path, where):
+    room, folder = sum(LENGTHS) * split.shape.hidden_size * 4, None
+    if where == "disk":  # headers take a little more
+        room, folder = 0, StateFolder(tmp_path / "states", room + 3 * 300)
+    cache, states = under(split, memory_bytes=room, folder=folder)
+    batch, tensors = collate(rows, 0), tensors_of(split)
+    states.features(batch)
+    with torch.no_grad():
+        next(split.emulator.parameters()).mul_(1.5)
+    fresh = []
+    for number in (2, 3, 4):  # only from the third on is the old part known to be gone
+        later = cache.under(split, tensors, number)
+        later.features(batch)
+        fresh.append(len(later.computed))
+    assert fresh == [3, 3, 0]
+    if where == "disk":
+        assert 0 < folder.used_bytes <= folder.quota_bytes
+        assert len([*(tmp_path / "states").iterdir()]) == 3
+    else:
+        assert cache.used_bytes == room
+
+
+def test_two_frozen_parts_side_by_side_both_stay(split, rows):
+    """As where clients have their bases in different numbers of bits."""
+    cache, batch = StateCache("fp32", 10**6), collate(rows, 0)
+    one = tensors_of(split)
+    other = {name: value.clone() for name, value in one.items()}
+    other[min(other)].mul_(1.5)
+    cache.memory_bytes = sum(LENGTHS) * split.shape.hidden_size * 4  # for one of them
+    fresh = []
+    for number in (1, 2, 3):
+        for tensors in (one, other):
+            states = cache.under(split, tensors, number)
+            states.features(batch)
+            fresh.append(len(states.computed))
+    assert fresh == [3, 3, 0, 3, 0, 3]
 
 
 def test_below_the_border_nothing_is_dropped(tiny, rows):
