@@ -140,6 +140,7 @@ def test_a_disk_that_fills_slows_the_run_and_breaks_nothing(make, monkeypatch, w
     torch.testing.assert_close(losses, plain, rtol=1e-5, atol=0)
     hits = 0 if when == "at once" else 10
     assert sum(sum(one) for one in fresh[2:]) == 24 - hits
+    assert len(written) == hits + 1  # and it is not tried again
 
 
 def test_a_resumed_run_has_the_losses_of_an_unbroken_one(make, tmp_path):

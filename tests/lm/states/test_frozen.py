@@ -59,6 +59,18 @@ def test_a_new_tensor_at_the_same_place_is_another():
     assert not digests._known  # nothing of what is gone is held
 
 
+def test_what_is_gone_is_not_taken_for_what_is_there_now():
+    class Keeps(dict):
+        def pop(self, *_):
+            """As if nobody had told that a tensor is gone."""
+
+    digests, found = Digests(), set()
+    digests._known = Keeps()
+    for step in range(50):
+        found.add(digests.of(torch.full((8,), float(step))))
+    assert len(found) == 50 > len(digests._known)
+
+
 def test_type_and_shape_count():
     digests, one = Digests(), torch.zeros(4)
     others = (one.half(), one.view(2, 2), torch.zeros(8), torch.zeros(4).double())
