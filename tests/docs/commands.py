@@ -92,7 +92,8 @@ def run_trimwave(
         patch.setattr("trimwave.net.profile.profile_here", stop)
     if not whole:
         patch.setattr(sweeping, "run_sweep", _stop_before_a_sweep)
-    patch.setitem(sys.modules, FETCH, types.SimpleNamespace(fetch=_stop_before_a_fetch))
+    fetching = {"fetch": _stop_before_a_fetch, "cache_folder": lambda: Path("cache")}
+    patch.setitem(sys.modules, FETCH, types.SimpleNamespace(**fetching))
     if words[1:] in NAMES:  # in a table
         words.append("--help")
         patch.setattr(sys, "argv", words)

@@ -122,6 +122,12 @@ def test_what_a_config_says_beyond_its_tensors_is_in_the_key(bench):
     assert _key(bench.config, replace(bench.split, shell=shell), []) != before
 
 
+def test_where_the_model_is_split_is_in_the_key(bench, kept):
+    moved = replace(bench, split=bench.split.split_at(2))
+    assert bench.ranking.num_blocks == 3
+    assert rank(moved, kept[0]).num_blocks == 2
+
+
 def save_often(ranking, path):
     for _ in range(30):
         ranking.save(path, "key")

@@ -142,3 +142,19 @@ def test_a_server_begun_anew_knows_what_is_held(bench, tmp_path):
         parts, _, _ = over_letters(bench, tmp_path / "parts", post, num_rounds)
     assert json.dumps(parts) == json.dumps(whole)
     assert fetched_bytes(tmp_path / "parts") == fetched_bytes(tmp_path / "whole")
+
+
+def test_devices_keep_what_frozen_blocks_make_of_their_rows(bench, tmp_path):
+    unpruned = (f"limits.{name}=0" for name in ("beta_min", "beta_max", "beta_bar"))
+    room = ("train.state_cache=int8", "train.state_memory_bytes=1000")
+    changes = (*unpruned, *room, "train.state_disk_bytes=1e9")
+    bench = with_keys(bench, "jcpba", *changes)
+    far, trained_far, _ = over_letters(bench, tmp_path / "far", num_rounds=3)
+    fresh = [record["fresh_rows"] for record in far[1:]]
+    assert fresh == [[4] * 3] * 2 + [[0] * 3]  # of 8 rows, 4 in a round
+    for k in range(3):
+        folder = tmp_path / "far" / f"device-{k}" / "states"
+        assert folder.is_dir() and 0 < len([*folder.iterdir()]) <= 8
+    here, trained_here = in_one_process(bench, tmp_path / "here", num_rounds=3)
+    assert json.dumps(far) == json.dumps(here)
+    assert same_tensors(trained_far, trained_here)

@@ -19,6 +19,7 @@ from trimwave.cli.measure import measure
 from trimwave.cli.models import models_app
 from trimwave.cli.net import emulate, join, profile, serve
 from trimwave.cli.plan import plan, sweep
+from trimwave.cli.states import states
 from trimwave.cli.train import compare, run
 from trimwave.report.console import plain_console
 
@@ -39,6 +40,7 @@ EXAMPLES: dict[Callable[..., None], str] = {
     join: "trimwave join base.example --data rows.jsonl --key me --ca ca.pem",
     profile: "trimwave profile",
     measure: "trimwave measure --points 5 --repeats 3",
+    states: "trimwave states --delete",
     methods: "trimwave plan --method fedbiot:drop=0.5",
     recipes: "trimwave run letter/small-gsm8k",
     settings: "trimwave settings cell",

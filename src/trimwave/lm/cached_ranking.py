@@ -100,7 +100,7 @@ def _key(config: Config, split: SplitModel, rows: Sequence[Encoded]) -> str:
     """Digest of everything a ranking depends on."""
     # With precision "auto" a device of another kind computes in other numbers.
     kind = next(split.emulator.parameters()).device.type
-    inputs = (config.prune, config.train.precision, kind)
+    inputs = (config.prune, config.train.precision, kind, split.split_index)
     digest = hashlib.sha256(repr(inputs).encode())
     digest.update(computation_of(split.shell.config).encode())
     if config.prune.criterion == "random":

@@ -24,11 +24,24 @@ LAYOUT = 1
 """Another number wherever a state is kept in another way than before."""
 
 
+@dataclass
+class _Part:
+    """What is kept of one frozen part."""
+
+    last_round: int = 0
+    """When it was asked for."""
+    memory: dict[str, Packed] = field(default_factory=dict)
+    """States by key."""
+    on_disk: set[str] = field(default_factory=set)
+    """Keys of others."""
+
+
 class StateCache:
     """Keeps states by key, in the order in which they come, until it is full.
 
-    Nothing is put out for another: in an epoch each row is asked for once, and what was
-    used last would be asked for last.
+    No row is put out for another: in an epoch each is asked for once, and what was used
+    last would be asked for last. A frozen part that the round and the one before did
+    not ask for is no more, as after an alignment; what is kept of it makes room.
 
     Parameters
     ----------
@@ -47,7 +60,8 @@ class StateCache:
         self.memory_bytes = memory_bytes
         self.used_bytes = 0
         self._folder = folder
-        self._memory: dict[str, Packed] = {}
+        self._round = 0
+        self._parts: dict[bytes, _Part] = {}
         self._digests = Digests()
 
     @classmethod
@@ -59,7 +73,9 @@ class StateCache:
         files = StateFolder(folder, quota_bytes) if quota_bytes else None
         return cls(config.state_cache, int(config.state_memory_bytes), files)
 
-    def under(self, split: SplitModel, tensors: Mapping[str, Tensor]) -> "States":
+    def under(
+        self, split: SplitModel, tensors: Mapping[str, Tensor], round_index: int
+    ) -> "States":
         """Return the states under one frozen part.
 
         Parameters
@@ -68,32 +84,52 @@ class StateCache:
             Split at the lowest block that trains.
         tensors : mapping
             All blocks by name, as they came.
+        round_index : int
+            When they are asked for.
         """
-        return States(self, split, self._digests.of_frozen(split, tensors))
+        frozen = self._digests.of_frozen(split, tensors)
+        self._round = round_index
+        self._parts.setdefault(frozen, _Part()).last_round = round_index
+        return States(self, split, frozen)
 
-    def get(self, key: str) -> Packed | None:
-        """Return what is kept under a key."""
-        kept = self._memory.get(key)
+    def get(self, frozen: bytes, key: str) -> Packed | None:
+        """Return what is kept of a frozen part under a key."""
+        part = self._parts[frozen]
+        kept = part.memory.get(key)
         if kept is None and self._folder is not None:
             data = self._folder.read(key)
             if data is not None:
                 kept = load(data)
-                self._remember(key, kept)
+                part.on_disk.add(key)
+                self._remember(part, key, kept)
         return kept
 
-    def put(self, key: str, kept: Packed) -> None:
-        """Keep a state if there is room."""
+    def put(self, frozen: bytes, key: str, kept: Packed) -> None:
+        """Keep a state of a frozen part if there is room."""
+        part = self._parts[frozen]
         # Copies: a view would hold the whole batch that it is of.
         own = {name: value.to("cpu", copy=True) for name, value in kept.items()}
-        if not self._remember(key, own) and self._folder is not None:
+        if not self._remember(part, key, own) and self._folder is not None:
             self._folder.write(key, save(own))
+            part.on_disk.add(key)
 
-    def _remember(self, key: str, kept: Packed) -> bool:
+    def _remember(self, part: _Part, key: str, kept: Packed) -> bool:
+        if self.used_bytes + num_bytes(kept) > self.memory_bytes:
+            self._forget_old()
         fits = self.used_bytes + num_bytes(kept) <= self.memory_bytes
         if fits:
-            self._memory[key] = kept
+            part.memory[key] = kept
             self.used_bytes += num_bytes(kept)
         return fits
+
+    def _forget_old(self) -> None:
+        """Make room of what is kept of frozen parts that are no more."""
+        for frozen, part in [*self._parts.items()]:
+            if part.last_round < self._round - 1:
+                del self._parts[frozen]
+                self.used_bytes -= sum(map(num_bytes, part.memory.values()))
+                if self._folder is not None:
+                    self._folder.release(part.on_disk)
 
 
 @dataclass
@@ -128,7 +164,7 @@ class States:
         kept: dict[str, Packed] = {}
         fresh: dict[str, Tensor] = {}
         for key, row in zip(keys, rows, strict=True):
-            found = kept[key] if key in kept else self.cache.get(key)
+            found = kept[key] if key in kept else self.cache.get(self.frozen, key)
             if found is None:
                 fresh[key] = row
             else:
@@ -154,7 +190,7 @@ class States:
         states = {}
         for (key, row), state in zip(rows.items(), features, strict=True):
             states[key] = packed(state[: len(row)], self.cache.kept_as)
-            self.cache.put(key, states[key])
+            self.cache.put(self.frozen, key, states[key])
         self.computed |= rows.keys()
         return states
 

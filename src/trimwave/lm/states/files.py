@@ -9,7 +9,7 @@ import hashlib
 import re
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from trimwave.base.stored import write_atomic
@@ -34,7 +34,7 @@ class StateFolder:
         Made if it is not there; files of other names in it are left alone.
     quota_bytes : int
         What the files may take [byte], those found there included. Where that is used
-        up, files of earlier processes go, the oldest first; those of this one stay.
+        up, files go that this process did not ask for, the oldest first.
 
     Warns
     -----
@@ -46,6 +46,7 @@ class StateFolder:
         self.folder, self.quota_bytes = folder, quota_bytes
         self._warned, self._writes = False, True
         self._earlier: dict[str, int] = {}
+        self._own: dict[str, int] = {}
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if stat.S_IMODE(folder.stat().st_mode) != 0o700:
@@ -70,6 +71,7 @@ class StateFolder:
         if data[:SEAL_BYTES] != _seal(key, content):
             return None
         self._earlier.pop(key, None)
+        self._own[key] = len(data)
         return content
 
     def write(self, key: str, content: bytes) -> None:
@@ -86,13 +88,21 @@ class StateFolder:
                 self._drop(oldest, self._earlier[oldest])
             if self.used_bytes + size <= self.quota_bytes:
                 write_atomic(path, _seal(key, content) + content, 0o600)
+                self._own[key] = size
                 self.used_bytes += size
         except OSError as error:
             self._refused(error)
 
+    def release(self, keys: Collection[str]) -> None:
+        """Count keys for those that this process did not ask for."""
+        for key in keys:
+            if key in self._own:
+                self._earlier[key] = self._own.pop(key)
+
     def _drop(self, key: str, size: int) -> None:
         (self.folder / key).unlink(missing_ok=True)
         self._earlier.pop(key, None)
+        self._own.pop(key, None)
         self.used_bytes -= size
 
     def _refused(self, error: OSError) -> None:

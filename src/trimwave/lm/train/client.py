@@ -80,7 +80,7 @@ class Client:
         weight = submodel.proximal_weight
         states = None
         if self.states is not None and submodel.caches_states:
-            states = self.states.under(split, package)
+            states = self.states.under(split, package, round_index)
         link = (
             over_the_air(split, self.wire.dtype)
             if submodel.runs == "split"

@@ -1,0 +1,152 @@
+"""States on a disk: the owner's alone, within a quota, and never anything else."""
+
+import errno
+import hashlib
+import os
+import stat
+import warnings
+
+import pytest
+
+from trimwave.lm.states import files
+from trimwave.lm.states.files import (
+    SEAL_BYTES,
+    StateFolder,
+    delete_states,
+    kept_states,
+)
+
+KEYS = [hashlib.sha256(str(i).encode()).hexdigest() for i in range(6)]
+SIZE = 100 + SEAL_BYTES
+
+
+def content(index):
+    return bytes([index]) * 100
+
+
+def filled(folder, count, quota=10**6):
+    states = StateFolder(folder, quota)
+    for index in range(count):
+        states.write(KEYS[index], content(index))
+    return states
+
+
+def lying(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def test_what_was_written_is_read_also_by_another_process(tmp_path):
+    filled(tmp_path / "states", 2)
+    later = StateFolder(tmp_path / "states", 10**6)
+    assert [later.read(key) for key in KEYS[:3]] == [content(0), content(1), None]
+    assert later.used_bytes == 2 * SIZE
+    assert kept_states(tmp_path / "states") == (2, 2 * SIZE)
+
+
+def test_nobody_else_may_read_them(tmp_path):
+    folder = tmp_path / "states"
+    folder.mkdir(mode=0o755)
+    before = os.umask(0)
+    try:
+        filled(folder, 1)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE((folder / KEYS[0]).stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("change", ["flip", "cut", "longer", "empty", "renamed"])
+def test_an_altered_file_is_none_and_is_written_again(tmp_path, change):
+    states = filled(tmp_path, 1)
+    file = tmp_path / KEYS[0]
+    data = file.read_bytes()
+    if change == "renamed":
+        file.rename(tmp_path / KEYS[1])
+        assert states.read(KEYS[1]) is None
+        return
+    altered = {
+        "flip": data[:60] + bytes([data[60] ^ 1]) + data[61:],
+        "cut": data[:-1],
+        "longer": data + b"\0",
+        "empty": b"",
+    }
+    file.write_bytes(altered[change])
+    assert states.read(KEYS[0]) is None
+    states.write(KEYS[0], content(0))
+    assert states.read(KEYS[0]) == content(0)
+
+
+def test_the_quota_is_kept_and_what_is_full_stays_full(tmp_path):
+    states = filled(tmp_path, 5, quota=3 * SIZE + 10)
+    assert lying(tmp_path) == {*KEYS[:3]}
+    assert states.used_bytes == 3 * SIZE == kept_states(tmp_path)[1]
+
+
+def test_states_of_earlier_processes_make_room_the_oldest_first(tmp_path):
+    filled(tmp_path, 3)
+    for age, key in enumerate(KEYS[:3]):
+        os.utime(tmp_path / key, (1000 + age, 1000 + age))
+    later = StateFolder(tmp_path, 3 * SIZE)
+    assert later.read(KEYS[0]) == content(0)  # so it stays
+    later.write(KEYS[3], content(3))
+    assert lying(tmp_path) == {KEYS[0], KEYS[2], KEYS[3]}
+    for index in (4, 5):
+        later.write(KEYS[index], content(index))
+    assert lying(tmp_path) == {KEYS[0], KEYS[3], KEYS[4]}
+
+
+def test_of_the_users_own_files_none_is_touched(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    filled(tmp_path, 2, quota=SIZE)
+    draft = tmp_path / f".{KEYS[4]}.77.draft"  # of a process that was killed
+    draft.write_bytes(b"half a state")
+    assert delete_states(tmp_path) == (2, SIZE + 12)
+    assert lying(tmp_path) == {"notes.txt"}
+    assert delete_states(tmp_path / "absent") == (0, 0)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
+def test_a_disk_that_is_full_or_read_only_is_told_once(tmp_path, monkeypatch, number):
+    states = filled(tmp_path, 1)
+
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(files, "write_atomic", refuse)
+    with pytest.warns(UserWarning, match="computed again") as told:
+        states.write(KEYS[1], content(1))
+        states.write(KEYS[2], content(2))
+    assert len(told) == 1
+    assert ("free some space" in str(told[0].message)) == (number == errno.ENOSPC)
+    assert states.read(KEYS[0]) == content(0)  # what is there is used
+    assert states.read(KEYS[1]) is None
+    assert lying(tmp_path) == {KEYS[0]}
+
+
+def test_a_folder_that_cannot_be_made_is_told_once(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.warns(UserWarning, match="cannot be written to") as told:
+        states = filled(tmp_path / "file" / "states", 2)
+        assert states.read(KEYS[0]) is None
+    assert len(told) == 1
+
+
+def test_a_disk_that_cannot_be_read_is_told_once(tmp_path, monkeypatch):
+    states = filled(tmp_path, 2)
+
+    def refuse(path):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(files.Path, "read_bytes", refuse)
+    with pytest.warns(UserWarning, match="cannot be read") as told:
+        assert [states.read(key) for key in KEYS[:2]] == [None, None]
+    assert len(told) == 1
+
+
+def test_what_is_larger_than_the_quota_drives_nothing_out(tmp_path):
+    filled(tmp_path, 3)
+    later = StateFolder(tmp_path, 3 * SIZE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        later.write(KEYS[3], bytes(10**4))
+    assert lying(tmp_path) == {*KEYS[:3]}
