@@ -148,7 +148,7 @@ def test_a_plan_of_two_bands(trimwave, planned):
 def test_a_method_of_one_band_names_those_of_two(refused, method):
     said = refused("plan", "--method", method, *FDD)
     assert "takes one band for both directions, got `up_bandwidth_hz` = 5e+07" in said
-    assert "jcpba (exact), ubfp, lora, fedqlora, fedbiot" in said
+    assert "jcpba (exact), ubfp, lora, staged, fedqlora, fedbiot" in said
 
 
 @pytest.mark.parametrize("method", ALL)
