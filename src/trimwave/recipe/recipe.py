@@ -277,15 +277,26 @@ def _build(cls: type[Any], tree: Mapping[str, Any], where: str, prefix: str) -> 
     return cls(**values)
 
 
+def _is_option(value: Any) -> bool:
+    """Whether an option may be this: a plain value, or a list of tables of such."""
+    if not isinstance(value, list):
+        return not isinstance(value, Mapping)
+    return bool(value) and all(
+        isinstance(one, Mapping)
+        and not any(isinstance(item, Mapping | list) for item in one.values())
+        for one in value
+    )
+
+
 def _tables(value: Any, where: str) -> dict[str, dict[str, Any]]:
-    """Check tables of plain values; the methods know what the keys may be."""
+    """Check tables of plain values, or of lists of such tables.
+
+    The methods know what the keys may be.
+    """
     if not isinstance(value, Mapping):
         raise InputError(f"{where} must be a table of tables, got {value!r}.")
     for name, table in value.items():
-        plain = isinstance(table, Mapping) and not any(
-            isinstance(item, Mapping | list) for item in table.values()
-        )
-        if not plain:
+        if not (isinstance(table, Mapping) and all(map(_is_option, table.values()))):
             raise InputError(
                 f"{where}: `{name}` must be a table of options, got {table!r}."
             )
