@@ -121,13 +121,16 @@ def _plan(
 ) -> _Shown:
     """Return what a plan prints, of all clients or of those who are served."""
     from trimwave.report import plan_table as report
-    from trimwave.sweep.one_round import plan_cell, served_cell
+    from trimwave.report.stage_lines import stage_json, stage_lines
+    from trimwave.sweep.one_round import plan_cell, planned_stages, served_cell
 
     config, method, round_, time_s = where
     more: dict[str, Any] = {}
     told: list[str] = []
     if deadline_s is None and drop is None:
         situation, plan = plan_cell(config, method, round_=round_, time_s=time_s)
+        stages = planned_stages(config, method, situation)
+        more, told = stage_json(stages), stage_lines(stages)
     else:
         situation, plan, selection = served_cell(
             config,

@@ -5,7 +5,7 @@ fields of the method's dataclass, and their types say the legal values. A rule o
 own is ``module:Class``, see docs/extend.md.
 """
 
-from trimwave.methods.ask import ask_plan, ask_scheme, ask_stages, ready
+from trimwave.methods.ask import ask_plan, ask_scheme, ask_stages, ready, seen_by
 from trimwave.methods.deft import Deft
 from trimwave.methods.fedbiot import FedBiot
 from trimwave.methods.fedqlora import FedQlora
@@ -58,5 +58,6 @@ __all__ = [
     "name_of",
     "parse_method",
     "ready",
+    "seen_by",
     "text_of",
 ]

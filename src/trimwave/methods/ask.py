@@ -53,6 +53,14 @@ def ask_stages(method: Method, costs: Costs, limits: Limits) -> tuple[Stage, ...
     return tuple(method.run_stages(own_costs(method, costs), limits))
 
 
+def seen_by(method: Method, situation: Situation) -> Situation:
+    """Return a situation with the costs of what the method's options ask for."""
+    costs = own_costs(method, situation.costs)
+    if costs is situation.costs:
+        return situation
+    return replace(situation, costs=costs)
+
+
 def ask_plan(
     method: Method,
     situation: Situation,
@@ -84,9 +92,7 @@ def ask_plan(
         If the method cannot serve it, its plan cannot be run, or a rule of the user's
         own failed: where.
     """
-    costs = own_costs(method, situation.costs)
-    if costs is not situation.costs:
-        situation = replace(situation, costs=costs)
+    situation = seen_by(method, situation)
     given = _sealed(situation) if is_own(type(method)) else situation
     try:
         with _named_clients(situation):

@@ -54,7 +54,7 @@ class HasStages(Method, Protocol):
 
 
 @runtime_checkable
-class SolvesP1(Protocol):
+class SolvesP1(Method, Protocol):
     """A method whose plan is an answer to P1, eq. (10)."""
 
     def problem(self, situation: Situation) -> Problem:

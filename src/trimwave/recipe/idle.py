@@ -34,7 +34,6 @@ NO_TRAINING = (
     *("train.learning_rate", "train.lora_learning_rate", "train.weight_decay"),
     *("train.max_grad_norm", "train.lora_alpha", "train.precision", "train.device"),
     *("train.patience", "train.keep_checkpoints", "cell.cache_bytes"),
-    *("train.state_cache", "train.state_memory_bytes", "train.state_disk_bytes"),
 )
 """What planning never reads, but for `READ_OF_OWNED`."""
 

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,8 +20,16 @@ from trimwave.analysis import (
 from trimwave.base.errors import InfeasibleError, InputError
 from trimwave.base.tolerances import ROUNDING
 from trimwave.cell.link import DIRECTIONS
-from trimwave.decision.plan import Plan, Situation
-from trimwave.methods import ServesSome, SolvesP1, ask_plan, parse_method, ready
+from trimwave.decision.plan import Plan, Situation, Stage
+from trimwave.methods import (
+    ServesSome,
+    SolvesP1,
+    ask_plan,
+    ask_stages,
+    parse_method,
+    ready,
+    seen_by,
+)
 from trimwave.problem.problem import Problem
 from trimwave.problem.solution import solve
 from trimwave.recipe.config import Config
@@ -59,6 +68,46 @@ def plan_cell(
     plan = ask_plan(rule, situation)
     _warn_of_hopeless(situation, plan)
     return situation, plan
+
+
+class PlannedStage(NamedTuple):
+    """A stage of a method in a cell, by its first round."""
+
+    stage: Stage
+    plan: Plan
+    """Of rows that no client has states of."""
+    kept: Plan | None
+    """Of rows whose states all clients keep; None where none are kept."""
+
+
+def planned_stages(
+    config: Config, method: str, situation: Situation
+) -> list[PlannedStage]:
+    """Plan a round of each stage of a method, in the same cell.
+
+    Parameters
+    ----------
+    config : Config
+        Whether states are kept, `train.state_cache`.
+    method : str
+        As `parse_method` reads it.
+    situation : Situation
+        Of the round.
+
+    Raises
+    ------
+    InputError
+        If the method has no plan for a stage.
+    """
+    rule, cell, found = parse_method(method, config.options), situation.cell, []
+    for at, stage in enumerate(ask_stages(rule, situation.costs, situation.limits)):
+        one = replace(situation, stage=at)
+        kept = None
+        if config.train.keeps_states and stage.scheme.submodel.caches_states:
+            none_fresh = replace(cell, fresh_share=np.zeros(cell.num_clients))
+            kept = ask_plan(rule, replace(one, cell=none_fresh))
+        found.append(PlannedStage(stage, ask_plan(rule, one), kept))
+    return found
 
 
 def _warn_of_hopeless(situation: Situation, plan: Plan) -> None:
@@ -113,7 +162,7 @@ def served_cell(
     rule = _solving_p1(config, method, asked)
     if not isinstance(rule, ServesSome):
         raise InputError(f"{asked} is not for `{method}`; use --method jcpba.")
-    situation = situate(config, round_=round_, time_s=time_s)
+    situation = seen_by(rule, situate(config, round_=round_, time_s=time_s))
     problem = rule.problem(situation)
     if deadline_s is not None:
         selection, plan = _in_time(rule, situation, problem, deadline_s)
@@ -210,7 +259,8 @@ def tradeoff_cell(
         solve P1.
     """
     rule = _solving_p1(config, method, "--pareto")
-    problem = rule.problem(situate(config, round_=round_, time_s=time_s))
+    situation = seen_by(rule, situate(config, round_=round_, time_s=time_s))
+    problem = rule.problem(situation)
     if config.cell.resource_block_hz is not None:
         warnings.warn(
             "--pareto is of shares of any size: without effect on it "

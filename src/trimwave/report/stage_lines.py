@@ -1,0 +1,69 @@
+"""What a plan says of a method that trains in stages."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from trimwave.decision.plan import Plan, Stage
+from trimwave.sweep.one_round import PlannedStage
+
+
+def stage_lines(stages: Sequence[PlannedStage]) -> list[str]:
+    """Return a line per stage; none of a run of one that keeps no states."""
+    if len(stages) == 1 and stages[0].kept is None:
+        return []
+    return [
+        f"stage {at}, {_until(one.stage, at + 1 == len(stages))}: "
+        f"{_what(one.stage)} train{_times(one)}{_away(one.plan)}"
+        for at, one in enumerate(stages)
+    ]
+
+
+def stage_json(stages: Sequence[PlannedStage]) -> dict[str, Any]:
+    """Return the same as plain numbers, by name; empty where there is nothing."""
+    if len(stages) == 1 and stages[0].kept is None:
+        return {}
+    return {
+        "stages": [
+            {
+                "trained_blocks": len(one.stage.scheme.submodel.trained_blocks),
+                "rounds": one.stage.rounds,
+                "least_slope_per_s": one.stage.least_slope_per_s,
+                "scheduled": one.plan.scheduled.tolist(),
+                "latency_s": one.plan.latency_s,
+                "latency_states_kept_s": one.kept and one.kept.latency_s,
+            }
+            for one in stages
+        ]
+    }
+
+
+def _until(stage: Stage, is_last: bool) -> str:
+    if is_last:
+        return "to the end"
+    found = [] if stage.rounds is None else [f"{stage.rounds} rounds"]
+    if stage.least_slope_per_s is not None:
+        found.append(f"until the loss falls by less than {stage.least_slope_per_s:g}/s")
+    return " or ".join(found)
+
+
+def _what(stage: Stage) -> str:
+    submodel = stage.scheme.submodel
+    first, last = submodel.trained_blocks[0], submodel.trained_blocks[-1]
+    return f"blocks {first} to {last}" if first < last else f"block {first}"
+
+
+def _times(one: PlannedStage) -> str:
+    times = f", a round takes {one.plan.latency_s:.6g} s"
+    if one.kept is not None:
+        times += (
+            f" where all rows are new, {one.kept.latency_s:.6g} s where all states are "
+            "kept"
+        )
+    return times
+
+
+def _away(plan: Plan) -> str:
+    away = int((~plan.scheduled).sum())
+    if not away:
+        return ""
+    return f"; {away} of {plan.num_clients} clients sit it out"
