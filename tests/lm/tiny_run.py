@@ -15,7 +15,7 @@ from trimwave.lm.local import LocalBackend, clients_of
 from trimwave.lm.server import LmServer
 from trimwave.lm.wire.ledger import trained_parameters
 from trimwave.lm.workbench import build_workbench
-from trimwave.methods import ask_plan, ask_scheme, parse_method
+from trimwave.methods import ask_plan, ask_stages, parse_method
 from trimwave.recipe.config import Config
 from trimwave.recipe.environment import Environment
 from trimwave.recipe.limits import limits_of
@@ -118,7 +118,9 @@ def make_bench(folder, kind="llama", changes=(), **fields):
 def make_server(bench, method="jcpba"):
     """Return a server of its own for a method, over a shared workbench."""
     rule = parse_method(method, bench.config.options)
-    return LmServer(bench, ask_scheme(rule, bench.costs, limits_of(bench.config)))
+    stages = ask_stages(rule, bench.costs, limits_of(bench.config))
+    scheme, *later = [stage.scheme for stage in stages]
+    return LmServer(bench, scheme, later=later)
 
 
 def run_with(bench, server, backend, folder, num_rounds=2):

@@ -79,6 +79,11 @@ class FakeBackend:
     def look(self):
         return ALL_AS_DRAWN
 
+    def save(self, folder):
+        pass
+
+    load = save
+
     def exchange(self, plan, round_index):
         self.log.append(f"exchange {round_index}")
         self.plans.append(plan)

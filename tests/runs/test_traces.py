@@ -96,6 +96,11 @@ class Backend:
     def look(self):
         return ALL_AS_DRAWN
 
+    def save(self, folder):
+        pass
+
+    load = save
+
     def exchange(self, plan, round_index):
         if round_index == self.fail_in:
             raise KeyboardInterrupt

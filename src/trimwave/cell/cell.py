@@ -286,8 +286,8 @@ class Cell:
             raise InputError(
                 f"{what} takes one band for both directions, got `up_bandwidth_hz` = "
                 f"{self.up_bandwidth_hz:g}; leave it out, or take what serves FDD: "
-                "jcpba (exact), ubfp, lora, staged, fedqlora, fedbiot, or `tw.solve` with "
-                "`tw.Exact`."
+                "jcpba (exact), ubfp, lora, staged, fedqlora, fedbiot, or `tw.solve` "
+                "with `tw.Exact`."
             )
 
     def require_one_cell(self, what: str) -> None:

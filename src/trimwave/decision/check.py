@@ -132,6 +132,7 @@ def _options(one: Submodel) -> Iterator[str]:
         "trained": get_args(Trained),
         "runs": get_args(Runs),
         "lora_targets": get_args(LoraTargets),
+        "update_bits": (None, 8),
         "weight_bits": tuple(QUANTISED_BITS),
     }
     for name, values in legal.items():
@@ -210,7 +211,7 @@ def _emulator(costs: Costs, one: Submodel) -> Iterator[str]:
 def _beyond(one: Submodel, held: Submodel) -> Iterator[str]:
     """Say what of a sub-model the server does not hold."""
     lora = () if one.trained != "lora" else ("lora_rank", "lora_alpha", "lora_targets")
-    for name in ("trained", *lora):
+    for name in ("trained", "update_bits", *lora):
         if (own := getattr(one, name)) != (its := getattr(held, name)):
             yield f"has `{name}` = {own!r}, but the method's scheme {its!r}"
     for name in ("trained_blocks", "shared_blocks"):

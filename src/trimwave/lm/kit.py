@@ -138,7 +138,8 @@ class Kit:
 def up_wire_of(template: SplitModel, reference: Submodel, bits_per_param: int) -> Wire:
     """Return the format of updates, whose largest are the reference sub-model's."""
     sent = where(parameters_of(template), reference.travels_up)
-    return Wire.fitting(sent, bits_per_param)
+    small = sent if reference.update_bits else ()
+    return Wire.fitting(sent, bits_per_param, small)
 
 
 def shell_tensors(split: SplitModel) -> Tensors:

@@ -1,6 +1,9 @@
 """The ``local`` backend: clients train in this process, on a virtual clock."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from safetensors.torch import load_file
 
 from trimwave.decision.plan import Plan, Scheme
 from trimwave.lm.kit import Kit
@@ -9,9 +12,13 @@ from trimwave.lm.states.cache import StateCache
 from trimwave.lm.states.files import FOLDER
 from trimwave.lm.surgery.split import SplitModel
 from trimwave.lm.train.client import Client, Update
+from trimwave.lm.wire.tensor_files import save_tensors
 from trimwave.lm.workbench import Workbench
 from trimwave.recipe.seen import ALL_AS_DRAWN, Seen
 from trimwave.runs.rounds import Exchange, Server
+
+RESIDUAL_FILE = "residuals.safetensors"
+"""In a checkpoint, beside the server's files."""
 
 OnClient = Callable[[int, int, int], None]
 """Called as a client starts: its number, its place in the round from 0, and how many
@@ -44,6 +51,26 @@ class LocalBackend:
         """Make up the devices anew, as the scheme's model is."""
         assert self._renewed is not None
         self._clients = self._renewed(scheme)
+
+    def save(self, folder: Path) -> None:
+        """Write what clients have rounded off of their updates, if any did."""
+        kept = {
+            f"{client.number}.{name}": value
+            for client in self._clients
+            for name, value in client.residual.items()
+        }
+        if kept:
+            save_tensors(folder / RESIDUAL_FILE, kept)
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote."""
+        for client in self._clients:
+            client.residual.clear()
+        if (path := folder / RESIDUAL_FILE).exists():
+            by_number = {client.number: client for client in self._clients}
+            for name, value in load_file(path).items():
+                number, _, own = name.partition(".")
+                by_number[int(number)].residual[own] = value
 
     def exchange(self, plan: Plan, round_index: int) -> Exchange:
         """Send, train, collect."""

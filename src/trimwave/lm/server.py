@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from trimwave.base.units import FloatArray
@@ -21,6 +22,7 @@ from trimwave.lm.learnt import (
     save_stages,
     stage_file,
 )
+from trimwave.lm.server_optimizer import ServerOptimizer
 from trimwave.lm.surgery.prune import NestedEmulator, prune_emulator
 from trimwave.lm.surgery.split import SplitModel
 from trimwave.lm.template import template_of
@@ -35,6 +37,7 @@ from trimwave.lm.wire.ledger import (
     where,
 )
 from trimwave.lm.wire.package import Wire
+from trimwave.lm.wire.small import crossed
 from trimwave.lm.wire.tensor_files import (
     ALPHA,
     load_tensors,
@@ -48,6 +51,7 @@ from trimwave.recipe.limits import limits_of
 from trimwave.runs.rounds import OWN, Delivery, Measured
 
 EMULATOR_FILE = "emulator.safetensors"
+RESIDUAL_FILE = "residual.safetensors"
 
 
 class LmServer:
@@ -81,7 +85,13 @@ class LmServer:
         self._original_emulator = self._original.split_at(border).emulator
         self._reference_emulator = self._make_reference_emulator()
         self._on_air: Tensors = {}
+        self._residual: Tensors = {}
+        """What of the values sent down was rounded off, where they are of 8 bits."""
         self._nested: NestedEmulator | None = None
+        config = self.bench.config.aggregate
+        self._optimizer = None
+        if config.server_optimizer != "none":
+            self._optimizer = ServerOptimizer(config)
         self._own_blocks: dict[tuple[int, int], StoredBlocks] = {}
 
     @property
@@ -105,11 +115,12 @@ class LmServer:
             name: value.detach().clone()
             for name, value in trained_parameters(self._split).items()
         }
+        bits = self.bench.config.model.bits_per_param
         self._learnt.append(
             Learnt(
                 tensors=trained,
                 lora_alpha=self._reference.lora_alpha,
-                num_bits=self.down_wire.num_bits(trained),
+                num_bits=Wire.fitting(trained, bits).num_bits(trained),
             )
         )
         self.bench.evaluator.forget(self._original_emulator)
@@ -138,7 +149,9 @@ class LmServer:
     def down_wire(self) -> Wire:
         """Format of packages; the unpruned one is the largest."""
         sent = where(tensors_of(self._split), self._reference.travels_down)
-        return Wire.fitting(sent, self.bench.config.model.bits_per_param)
+        small = where(sent, self._reference.changes)
+        bits = self.bench.config.model.bits_per_param
+        return Wire.fitting(sent, bits, small if self._reference.update_bits else ())
 
     @cached_property
     def up_wire(self) -> Wire:
@@ -188,7 +201,11 @@ class LmServer:
 
     def _arriving(self, name: str, value: torch.Tensor) -> torch.Tensor:
         """Return the value that arrives, rounded once for all clients of a round."""
-        if name not in self._on_air:
+        if name not in self._on_air and name in self.down_wire.small:
+            whole = value + self._residual[name] if name in self._residual else value
+            self._on_air[name] = crossed(whole)
+            self._residual[name] = whole - self._on_air[name]
+        elif name not in self._on_air:
             self._on_air[name] = self.down_wire.crossed(value)
         return self._on_air[name]
 
@@ -228,8 +245,15 @@ class LmServer:
         """
         config, seed = self.bench.config.aggregate, self._noise_seed
         rng = None if seed is None else dp_stream(seed, round_index)
+        trained, optimizer = trained_parameters(self._split), self._optimizer
+        sent = {name for one in updates for name in one.delta if name in trained}
+        before = {}
+        if optimizer:
+            before = {name: trained[name].detach().clone() for name in sent}
         with torch.no_grad():
-            done = aggregate(updates, trained_parameters(self._split), config, rng)
+            done = aggregate(updates, trained, config, rng)
+            if optimizer:
+                optimizer.step(trained, before, sorted(sent))
         self._on_air.clear()
         return {"aggregate": done} if done else {}
 
@@ -290,6 +314,10 @@ class LmServer:
         save_stages(folder, self._learnt)
         scaled = {ALPHA: repr(self._reference.lora_alpha)}
         save_tensors(folder / ADAPTER_FILE, trained_parameters(self._split), scaled)
+        if self._optimizer:
+            self._optimizer.save(folder)
+        if self._residual:
+            save_tensors(folder / RESIDUAL_FILE, self._residual)
         if self._aligner:
             steps = {"align_steps": str(self._aligner.steps_done)}
             aligned = aligned_parameters(self._split)
@@ -307,7 +335,13 @@ class LmServer:
             load_tensors(path, trained_parameters(self._split))
             self.advance()
         load_tensors(folder / ADAPTER_FILE, trained_parameters(self._split))
+        if self._optimizer:
+            self._optimizer.load(folder, trained_parameters(self._split))
         self._on_air.clear()
+        self._residual.clear()
+        if (path := folder / RESIDUAL_FILE).exists():
+            device = next(self._split.adapter.parameters()).device
+            self._residual.update(load_file(path, str(device)))
         if self._aligner:
             path = folder / EMULATOR_FILE
             load_tensors(path, aligned_parameters(self._split))

@@ -1,6 +1,7 @@
 """Options that every method has, and how options are checked."""
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -23,6 +24,8 @@ class CommonOptions:
     """What their product is scaled by, times r; left out = `train.lora_alpha`."""
     lora_targets: LoraTargets | None = None
     """Where they sit; left out = `train.lora_targets`."""
+    update_bits: Literal[8, 16, 32] | None = None
+    """Number format of updates on the air; left out = `train.update_bits`."""
 
     def __post_init__(self) -> None:
         names = ("learning_rate", "lora_rank", "lora_alpha")
@@ -31,7 +34,7 @@ class CommonOptions:
 
 def own_costs(options: object, costs: Costs) -> Costs:
     """Return what sub-models cost with the LoRA factors that a method asks for."""
-    names = ("lora_rank", "lora_alpha", "lora_targets")
+    names = ("lora_rank", "lora_alpha", "lora_targets", "update_bits")
     given = {name: getattr(options, name, None) for name in names}
     own = {name: value for name, value in given.items() if value is not None}
     return replace(costs, **own) if own else costs

@@ -88,7 +88,7 @@ class FedBiot(CommonOptions):
             trained=self.adapter,
             sends_frozen=self.download == "full",
             proximal_weight=self.epsilon,
-            **costs.lora,
+            **costs.update,
         )
 
 

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from trimwave.base.errors import InputError
 from trimwave.decision.plan import Plan, Scheme, Situation, Stage
@@ -38,6 +39,8 @@ class StageOptions:
     """What the product of the factors is scaled by, times r."""
     lora_targets: LoraTargets | None = None
     """Where they sit."""
+    update_bits: Literal[8, 16, 32] | None = None
+    """Number format of updates on the air; left out = the method's, or the recipe's."""
 
     def __post_init__(self) -> None:
         names = (

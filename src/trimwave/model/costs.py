@@ -16,7 +16,13 @@ import numpy as np
 from trimwave.base.errors import InputError
 from trimwave.base.units import BITS_PER_BYTE, FloatArray, IntArray
 from trimwave.model.shape import ModelShape
-from trimwave.model.submodel import Bill, LoraTargets, Submodel, Trained
+from trimwave.model.submodel import (
+    SCALE_BLOCK,
+    Bill,
+    LoraTargets,
+    Submodel,
+    Trained,
+)
 from trimwave.model.tally import Tally, tallies_of
 from trimwave.model.workload import Workload
 
@@ -59,6 +65,8 @@ class Costs:
     """Their scaling; it costs nothing, and sub-models say it to who trains them."""
     lora_targets: LoraTargets = "attention"
     """Which matrices have them."""
+    update_bits: int | None = None
+    """Number format of what trains on the air: 8, or None = `bits_per_param`."""
     bits_per_param: int = 16
     """Number format on the air."""
     head_passes: int = 2
@@ -96,6 +104,13 @@ class Costs:
             raise InputError(
                 f"`train.seq_len` must be in [1, {shape.context_length}] for "
                 f"{shape.name}, got {self.seq_len}."
+            )
+        if self.update_bits == self.bits_per_param:
+            object.__setattr__(self, "update_bits", None)
+        if self.update_bits not in (None, 8):
+            raise InputError(
+                f"`train.update_bits` must be 8 or, as `model.bits_per_param` is, "
+                f"{self.bits_per_param}, got {self.update_bits}."
             )
         if self.emulator_sizes is not None:
             self.workload()  # raises for sizes of another emulator
@@ -148,9 +163,10 @@ class Costs:
         return self.tokens if self.head_share == 1 else self.head_share * self.tokens
 
     @property
-    def lora(self) -> dict[str, Any]:
-        """What a `Submodel` says of its LoRA factors."""
+    def update(self) -> dict[str, Any]:
+        """What a `Submodel` says of the LoRA factors and of how updates travel."""
         return {
+            "update_bits": self.update_bits,
             "lora_rank": self.lora_rank,
             "lora_alpha": self.lora_alpha,
             "lora_targets": self.lora_targets,
@@ -197,7 +213,7 @@ class Costs:
             trained_blocks=self.adapter_blocks,
             shared_blocks=self.adapter_blocks,
             trained=trained,
-            **self.lora,
+            **self.update,
         )
 
     def whole(
@@ -209,7 +225,7 @@ class Costs:
         """
         given: dict[str, object] = {
             "shared_blocks": self.all_blocks,
-            **self.lora,
+            **self.update,
             **fields,
         }
         return Submodel(
@@ -285,7 +301,12 @@ class Costs:
         head_params = shape.head_lora_params(submodel.lora_rank)
         factors = factor_params, head_params
         up_params = self._params(tallies.up, x, factors)
+        up_bits = up_params * bits
         down_bits = self._params(tallies.down, x, factors) * bits
+        if submodel.update_bits is not None:
+            up_bits = self._small_bits(submodel, tallies.up, factors)
+            down_bits -= self._params(tallies.changed, 1.0, factors) * bits
+            down_bits += self._small_bits(submodel, tallies.changed, factors)
         down_bits += steps * features * bits
         return Bill(
             num_local_steps=steps,
@@ -295,9 +316,7 @@ class Costs:
             down_bits=down_bits
             + (embedding_bits if sends_embeddings else 0)
             + self.overhead_down_bits,
-            up_bits=up_params * bits
-            + 2 * steps * features * bits
-            + self.overhead_up_bits,
+            up_bits=up_bits + 2 * steps * features * bits + self.overhead_up_bits,
             memory_bytes=self._memory_bytes(submodel, held, up_params),
             install_bits=(0 if self.send_embeddings else embedding_bits)
             + self._stored_bits(submodel, installed, on_air=True),
@@ -317,6 +336,23 @@ class Costs:
         of_block, of_head = factors
         count = tally.blocks(kept_fraction) * self.shape.block_params
         return count + tally.factors * of_block + (of_head if tally.head else 0)
+
+    def _small_bits(
+        self, submodel: Submodel, tally: Tally, factors: tuple[float, int]
+    ) -> float:
+        """Size of updates in 8 bits, their scales included; blocks are whole."""
+        shape, rank = self.shape, submodel.lora_rank
+        of_block, of_factors, of_head = (
+            sum(-(-size // SCALE_BLOCK) for size in sizes)
+            for sizes in (
+                shape.tensors,
+                shape.lora_tensors(rank, submodel.lora_targets),
+                (rank * shape.hidden_size, rank * shape.vocab_size),
+            )
+        )
+        scales = tally.blocks(1.0) * of_block + tally.factors * of_factors
+        scales += of_head if tally.head else 0
+        return 8 * (self._params(tally, 1.0, factors) + scales)
 
     def _step_flops(
         self, submodel: Submodel, held: float, factor_params: float

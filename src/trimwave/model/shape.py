@@ -92,14 +92,31 @@ class ModelShape:
 
     def lora_params(self, rank: int, targets: LoraTargets = "attention") -> int:
         """Parameters of one block's LoRA factors of a rank on some of its matrices."""
-        if targets == "all_linear":
-            return rank * sum(map(sum, self.matrix_sizes))
-        width, key_value = (
-            heads * self.head_dim for heads in (self.num_heads, self.num_kv_heads)
+        return sum(self.lora_tensors(rank, targets))
+
+    def lora_tensors(self, rank: int, targets: LoraTargets) -> tuple[int, ...]:
+        """Sizes of one block's LoRA factors, tensor by tensor."""
+        sizes = self.matrix_sizes
+        if targets == "attention":
+            fused = self.model_type == "gpt2"
+            sizes = sizes[:1] if fused else (sizes[0], sizes[2])
+        return tuple(rank * size for pair in sizes for size in pair)
+
+    @property
+    def tensors(self) -> tuple[int, ...]:
+        """Sizes of one block's parameters, tensor by tensor."""
+        fused, hidden = self.model_type == "gpt2", self.hidden_size
+        into = [out for _, out in self.matrix_sizes[:-2]]
+        qkv, mlp = (into[:1], into[1:]) if fused else (into[:3], into[3:])
+        norms, rest = divmod(self.norm_params, hidden)
+        return (
+            *(size * out for size, out in self.matrix_sizes),
+            *(qkv if self.qkv_bias else ()),
+            *((hidden,) if self.output_bias else ()),
+            *((*mlp, hidden) if self.mlp_bias else ()),
+            *(hidden for _ in range(norms)),
+            *((rest // 2, rest // 2) if rest else ()),  # of queries and of keys
         )
-        if self.model_type == "gpt2":
-            return rank * (self.hidden_size + 3 * width)
-        return rank * (2 * self.hidden_size + width + key_value)
 
     def head_lora_params(self, rank: int) -> int:
         """Parameters of LoRA factors on the LM head."""

@@ -27,6 +27,11 @@ Kind = Literal["weight", "factor"]
 """What a tensor is: of the original model, or a LoRA factor beside it."""
 
 
+SCALE_BLOCK = 32
+"""Values of a tensor that share a scale where updates travel in 8 bits: the block of
+MXINT8 (OCP Microscaling Formats v1.0), whose scale takes 8 bits too."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Submodel:
     """One client's part of the model; covers every method.
@@ -55,6 +60,9 @@ class Submodel:
     """What their product is scaled by, times r."""
     lora_targets: LoraTargets = "attention"
     """Where they sit."""
+    update_bits: int | None = None
+    """Number format of what trains on the air, either way: 8 = integers with shared
+    scales; None = as all the rest."""
     trains_head: bool = False
     """LoRA factors on the LM head train too."""
     sends_frozen: bool = True

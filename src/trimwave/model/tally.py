@@ -38,6 +38,8 @@ class Tallies:
     """All that takes part in a step."""
     down: Tally
     """`Submodel.travels_down`."""
+    changed: Tally
+    """What of it differs from the original model: the last updates."""
     up: Tally
     """`Submodel.travels_up`."""
     installed: Tally
@@ -69,6 +71,11 @@ def _tallies_of(submodel: Submodel, split_index: int, num_blocks: int) -> Tallie
     return Tallies(
         held=tally(lambda part, kind: True),
         down=tally(submodel.travels_down),
+        changed=tally(
+            lambda part, kind: (
+                submodel.travels_down(part, kind) and submodel.changes(part, kind)
+            )
+        ),
         up=tally(submodel.travels_up),
         installed=tally(submodel.lies_installed),
     )

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from trimwave.decision.plan import Plan, Scheme
 from trimwave.lm.admit import admit
 from trimwave.lm.aggregate import fewest_updates
 from trimwave.lm.train.client import Update
+from trimwave.lm.wire.small import unpacked
 from trimwave.net.heard import fresh_rows_of, spent_of, whole, words
 from trimwave.net.letter import Letter
 from trimwave.net.members import Member
@@ -72,6 +74,12 @@ class NetBackend:
     def begin_stage(self, scheme: Scheme) -> None:
         """Refuse: runs with stages are refused before they begin."""
         raise RunError("a run with stages is not built over a network.")
+
+    def save(self, folder: Path) -> None:
+        """Write nothing: devices keep what they need themselves."""
+
+    def load(self, folder: Path) -> None:
+        """Read nothing."""
 
     def exchange(self, plan: Plan, round_index: int) -> Exchange:
         """Send, wait, collect.
@@ -209,7 +217,7 @@ class NetBackend:
         try:
             update = Update(
                 client=member.number,
-                delta=load(answer.body),
+                delta=unpacked(load(answer.body)),
                 train_loss=float(said["train_loss"]),
                 num_samples=whole(said["num_samples"]),
                 fresh_rows=fresh_rows_of(said),

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import Tensor
 
 from trimwave.base.errors import InputError, RunError, one_line
@@ -22,7 +22,9 @@ from trimwave.lm.kit import Kit
 from trimwave.lm.source.tokens import load_tokenizer
 from trimwave.lm.states.cache import StateCache
 from trimwave.lm.states.files import FOLDER
+from trimwave.lm.wire.ledger import where
 from trimwave.lm.wire.slices import Slicer
+from trimwave.lm.wire.small import unpacked
 from trimwave.model.submodel import Submodel
 from trimwave.net.blobs.cache import BlobCache
 from trimwave.net.blobs.fetch import fetch
@@ -31,6 +33,7 @@ from trimwave.net.held_speed import held_to
 from trimwave.net.joined import File, Joined, files_to_join
 from trimwave.net.letter import Letter
 from trimwave.net.profile import free_bytes, measure_device
+from trimwave.net.residuals import Residuals
 
 KIT = "kit.json"
 """What the device was told when it joined, in its cache folder."""
@@ -146,7 +149,10 @@ class Device:
         self._fetch([*head["slices"], *head["blobs"]], head, spent)
         started = spent.fetched_at_s = time.monotonic()
         package = self._package(head, body, joined.slicer, spent)
+        residuals = Residuals(self._settings.cache)
         client = joined.client(head["number"])
+        client.residual.clear()
+        client.residual.update(residuals.before(joined.id, head["round"]))
         spent.load_s = time.monotonic() - started
         started = time.monotonic()
         with held_to(head.get("speed_flops_per_s")) as counted:
@@ -159,7 +165,7 @@ class Device:
             f"{spent.fetch_s:.1f} s, trained {spent.train_s:.1f} s, loss "
             f"{update.train_loss:.3f}"
         )
-        delta = {name: one.contiguous() for name, one in update.delta.items()}
+        residuals.keep(joined.id, head["round"], client.residual)
         self._cache.evict({*head["keep"], *joined.digests})
         device = next(joined.base.adapter.parameters()).device
         return Letter(
@@ -173,14 +179,14 @@ class Device:
                 "memory_bytes": free_bytes(device),
                 "spent": asdict(spent),
             },
-            save(delta),
+            client.wire.encode(where(update.delta, submodel.travels_up)),
         )
 
     def _package(
         self, head: Mapping[str, Any], body: bytes, slicer: Slicer, spent: Spent
     ) -> dict[str, Tensor]:
         """Return the tensors of a round: the letter's, the blobs', the slices'."""
-        package: dict[str, Tensor] = load(body)
+        package: dict[str, Tensor] = unpacked(load(body))
         for file in head["blobs"]:
             package |= load(self._read(file, head, spent))
         slices = [load(self._read(file, head, spent)) for file in head["slices"]]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from trimwave.base.errors import RunError
@@ -164,7 +165,9 @@ class Packer:
         installed = [
             self._part(part, own) for part, own in sorted_parts(delivery.installed)
         ]
-        wire = self._wire(trained)
+        small = submodel.update_bits is not None
+        wire = Wire.fitting(trained, self.bits_per_param, trained if small else ())
+        arriving = torch.float32 if small else wire.dtype
         sent_up = where(trained, submodel.travels_up)
         return Parcel(
             slices=slices,
@@ -174,7 +177,7 @@ class Packer:
                 *(self._part(part, own) for part, own in sorted_parts(frozen)),
             ],
             body=wire.encode(trained),
-            expected={name: (one.shape, wire.dtype) for name, one in sent_up.items()},
+            expected={name: (one.shape, arriving) for name, one in sent_up.items()},
             installed=installed,
             kept=kept,
         )

@@ -19,7 +19,7 @@ from trimwave.recipe.traces import trace_of
 Command = Literal["run", "serve", "compare", "plan", "sweep", "measure"]
 """What was asked for; "serve" is a run over a network, whatever began it."""
 
-WITHOUT_LIMITS = ("deft", "fedbiot", "fedqlora", "lora", "split_lora")
+WITHOUT_LIMITS = ("deft", "fedbiot", "fedqlora", "lora", "split_lora", "staged")
 """Methods that prune by no rule of C4 and C5."""
 
 SEVERAL = ("compare", "sweep")

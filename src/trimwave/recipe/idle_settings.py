@@ -80,5 +80,13 @@ def _of_aggregation(aggregate: AggregateConfig) -> Iterator[Idle]:
     for key, rule in (("trim", "trimmed_mean"), ("num_malicious", "krum")):
         if aggregate.rule != rule:
             yield f"aggregate.{key}", f"while `aggregate.rule` is {aggregate.rule}"
+    for key in ("learning_rate", "momentum", "beta2", "epsilon"):
+        optimizer = aggregate.server_optimizer
+        of_adam = key in ("beta2", "epsilon") and optimizer != "adam"
+        if optimizer == "none" or of_adam:
+            yield (
+                f"aggregate.server_{key}",
+                f"while `aggregate.server_optimizer` is {optimizer}",
+            )
     if not aggregate.noise_multiplier:
         yield "aggregate.noise_seed", "while `aggregate.noise_multiplier` is 0"

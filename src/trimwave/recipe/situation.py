@@ -88,6 +88,7 @@ def costs_from(
         lora_rank=train.lora_rank,
         lora_alpha=train.lora_alpha,
         lora_targets=train.lora_targets,
+        update_bits=train.update_bits,
         bits_per_param=model.bits_per_param,
         head_passes=model.head_passes,
         head_share=_head_share(config, counted_share),

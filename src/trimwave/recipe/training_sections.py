@@ -110,6 +110,10 @@ class TrainConfig:
     lora_targets: LoraTargets = "attention"
     """Where LoRA factors sit: `attention` = PEFT's default for the architecture (the
     fused projection of GPT-2; queries and values elsewhere), or `all_linear`."""
+    update_bits: int | None = None
+    """Number format on the air of what trains, down and up; left out =
+    `model.bits_per_param`. 8 = integers of which 32 share a scale (MXINT8), what is
+    rounded off being added to the next update."""
     patience: int = 0
     """Rounds without a lower test loss on the full model after which a run ends; 0 =
     never."""
@@ -133,6 +137,10 @@ class TrainConfig:
         require("train.", self, 1, *counts)
         require("train.", self, 0, "learning_rate", "lora_learning_rate")
         require("train.", self, 0, "max_grad_norm", "lora_alpha")
+        if self.update_bits not in (None, 8, 16, 32):
+            raise InputError(
+                f"`train.update_bits` must be 8, 16 or 32, got {self.update_bits}."
+            )
         if self.patience < 0:
             raise InputError(
                 f"`train.patience` must be at least 0, got {self.patience}; 0 = never."
@@ -177,6 +185,17 @@ class AggregateConfig:
     noise_multiplier: float = 0.0
     """Noise of differential privacy: a normal value of `clip_norm` times this is added
     to the sum of updates before it is divided; clients then count alike. 0 = none."""
+    server_optimizer: Literal["none", "momentum", "adam"] = "none"
+    """What the server makes of the combined update: ``none`` adds it; ``momentum`` is
+    FedAvgM, ``adam`` FedAdam (Reddi et al. 2021), which take it for a gradient."""
+    server_learning_rate: float = 1.0
+    """Step size of the server's optimiser."""
+    server_momentum: float = 0.9
+    """How much of the first moment stays in a round, beta_1."""
+    server_beta2: float = 0.99
+    """How much of the second moment stays, under ``adam``."""
+    server_epsilon: float = 1e-3
+    """tau of ``adam``: what is added to the root of the second moment."""
     noise_seed: int = 0
     """What the noise is drawn from, so that a run can be repeated to the bit; whoever
     has it can take the noise off. 0 = a secret of the run's folder."""
@@ -187,6 +206,13 @@ class AggregateConfig:
             if not 0 <= getattr(self, name) < float("inf"):
                 raise InputError(
                     f"`aggregate.{name}` must be at least 0 and finite, got "
+                    f"{getattr(self, name)}."
+                )
+        require("aggregate.", self, 0, "server_learning_rate", "server_epsilon")
+        for name in ("server_momentum", "server_beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(
+                    f"`aggregate.{name}` must be at least 0 and below 1, got "
                     f"{getattr(self, name)}."
                 )
         if not 0 <= self.trim < 0.5:

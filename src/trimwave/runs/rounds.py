@@ -83,6 +83,12 @@ class Backend(Protocol):
     def begin_stage(self, scheme: Scheme) -> None:
         """Go on with the scheme of another stage, which the server is in already."""
 
+    def save(self, folder: Path) -> None:
+        """Write what a resumed run needs of the clients, into a checkpoint."""
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote."""
+
 
 class Server(Protocol):
     """Owns the model."""
@@ -166,7 +172,17 @@ def run_rounds(
     InputError
         If the method has no plan for a round, or one that cannot be run.
     """
-    records = run.restore(server.load)
+    loaded: list[Path] = []
+
+    def load(folder: Path) -> None:
+        server.load(folder)
+        loaded.append(folder)
+
+    def save(folder: Path) -> None:
+        server.save(folder)
+        backend.save(folder)
+
+    records = run.restore(load)
     for record in records:
         on_record(record)
     if not records:
@@ -176,13 +192,15 @@ def run_rounds(
         measured = server.measure(0, is_last=False)
         record |= measured.record
         elapsed_s = time.monotonic() - started
-        run.commit(record, server.save, elapsed_s, speeds=measured.speeds)
+        run.commit(record, save, elapsed_s, speeds=measured.speeds)
         records.append(record)
         on_record(record)
     stages = ask_stages(method, server.costs, environment.limits)
     devices = Devices.of(environment.config, server.costs, stages, records[-1])
     if server.stage:
         backend.begin_stage(stages[server.stage].scheme)
+    for folder in loaded:
+        backend.load(folder)
     for number in range(len(records), num_rounds + 1):
         if has_stopped(records):
             break
@@ -223,7 +241,7 @@ def run_rounds(
         records.append(record)
         keep = None if keep_all else (best_round(records),)
         speeds = {**measured.speeds, **exchange.speeds}
-        run.commit(record, server.save, elapsed_s, keep=keep, speeds=speeds)
+        run.commit(record, save, elapsed_s, keep=keep, speeds=speeds)
         on_record(record)
     return records
 

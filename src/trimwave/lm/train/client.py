@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -60,6 +60,8 @@ class Client:
     """The run's seed."""
     pad_id: int
     """Padding token."""
+    residual: Tensors = field(default_factory=dict)
+    """What of earlier updates was rounded off, by name, where they are of 8 bits."""
     states: StateCache | None = None
     """What frozen blocks made of rows; clients of one process share it."""
 
@@ -101,7 +103,7 @@ class Client:
         sent = where(delta, submodel.travels_up)
         return Update(
             client=self.number,
-            delta={**delta, **self.wire.round(sent)},
+            delta={**delta, **self._arriving(sent)},
             train_loss=loss,
             num_samples=len(self.rows),
             fresh_rows=(
@@ -111,6 +113,19 @@ class Client:
             ),
             crossings=crossings,
         )
+
+    def _arriving(self, sent: Tensors) -> Tensors:
+        """Return the values that arrive of an update.
+
+        What integers of 8 bits cannot say is kept, and added to the next update.
+        """
+        whole = dict(sent)
+        for name in self.residual.keys() & sent.keys():
+            whole[name] = sent[name] + self.residual[name].to(sent[name])
+        arriving = self.wire.round(whole)
+        for name in self.wire.small & whole.keys():
+            self.residual[name] = whole[name].detach().cpu().float() - arriving[name]
+        return arriving
 
     def _batches(self, submodel: Submodel, round_index: int) -> Iterator[Batch]:
         for step in self._steps(submodel, round_index):

@@ -5,7 +5,7 @@ constant length, so that its size is linear in the number of parameters and the 
 model can charge every byte of it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from trimwave.lm.surgery.blocks import (
 )
 from trimwave.lm.surgery.split import SplitModel, block_sources
 from trimwave.lm.wire.ledger import HEAD, Tensors, by_part, is_factor
+from trimwave.lm.wire.small import SCALES, crossed, num_blocks, packed, unpacked
 from trimwave.model.shape import ModelShape
 from trimwave.model.submodel import Kind, Part
 
@@ -41,31 +42,54 @@ class Wire:
     """Number format on the air."""
     header_bytes: int
     """Length that every header is padded to."""
+    small: frozenset[str] = frozenset()
+    """Names of the tensors that travel in 8 bits instead (`small.py`)."""
 
     @classmethod
-    def fitting(cls, largest: Mapping[str, Tensor], bits_per_param: int) -> "Wire":
+    def fitting(
+        cls,
+        largest: Mapping[str, Tensor],
+        bits_per_param: int,
+        small: Collection[str] = (),
+    ) -> "Wire":
         """Return the wire whose header fits a package's largest form."""
-        dtype = AIR_DTYPES[bits_per_param]
+        wire = cls(AIR_DTYPES[bits_per_param], 0, frozenset(small))
         empty = {
-            name: torch.empty(tensor.shape, dtype=dtype)
-            for name, tensor in largest.items()
+            name: torch.empty(
+                one.shape, dtype=torch.int8 if name in wire.small else wire.dtype
+            )
+            for name, one in largest.items()
         }
-        return cls(dtype, _header_length(save(empty)))
+        if wire.small:
+            count = sum(num_blocks(largest[name].numel()) for name in wire.small)
+            empty[SCALES] = torch.empty(count, dtype=torch.uint8)
+        return replace(wire, header_bytes=_header_length(save(empty)))
 
     def crossed(self, tensor: Tensor) -> Tensor:
-        """Return the value that a tensor has at the other end, in the type it had."""
+        """Return the value that a tensor of the air's numbers has at the other end."""
         return tensor.detach().to(self.dtype).to(tensor.dtype)
 
     def round(self, tensors: Mapping[str, Tensor]) -> Tensors:
-        """Return the tensors as they arrive: in the air's number format, on the CPU."""
+        """Return the tensors as they arrive: in the air's number format, on the CPU.
+
+        Those in 8 bits arrive as float32.
+        """
         return {
-            name: tensor.detach().to("cpu", self.dtype)
+            name: crossed(tensor.detach().to("cpu", torch.float32))
+            if name in self.small
+            else tensor.detach().to("cpu", self.dtype)
             for name, tensor in tensors.items()
         }
 
+    def _packed(self, tensors: Mapping[str, Tensor]) -> Tensors:
+        """Return the tensors of a package's file."""
+        small = {name: one for name, one in tensors.items() if name in self.small}
+        others = {name: one for name, one in tensors.items() if name not in small}
+        return packed(small) | self.round(others)
+
     def encode(self, tensors: Mapping[str, Tensor]) -> bytes:
         """Serialise a package, header padded with spaces as the format allows."""
-        data = save({name: t.contiguous() for name, t in self.round(tensors).items()})
+        data = save({name: t.contiguous() for name, t in self._packed(tensors).items()})
         length = _header_length(data)
         if length > self.header_bytes:
             raise ValueError(f"header of {length} bytes exceeds {self.header_bytes}")
@@ -74,9 +98,14 @@ class Wire:
         return start + header + data[LENGTH_BYTES + length :]
 
     def decode(self, data: bytes) -> Tensors:
-        """Read what `encode` wrote."""
-        tensors: Tensors = load(data)
-        return tensors
+        """Read what `encode` wrote.
+
+        Raises
+        ------
+        ValueError
+            If it is not whole.
+        """
+        return unpacked(load(data))
 
     @property
     def overhead_bits(self) -> int:
@@ -85,8 +114,14 @@ class Wire:
 
     def num_bits(self, tensors: Mapping[str, Tensor]) -> int:
         """Size of a package on the wire, without encoding it."""
-        params = sum(tensor.numel() for tensor in tensors.values())
-        return self.overhead_bits + params * self.dtype.itemsize * BITS_PER_BYTE
+        num_bytes = 0
+        for name, tensor in tensors.items():
+            count = tensor.numel()
+            if name in self.small:
+                num_bytes += count + num_blocks(count)
+            else:
+                num_bytes += count * self.dtype.itemsize
+        return self.overhead_bits + num_bytes * BITS_PER_BYTE
 
 
 def _header_length(data: bytes) -> int:

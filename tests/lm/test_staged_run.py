@@ -1,0 +1,195 @@
+"""A run in stages: warm on all blocks, then the top over what is merged and kept."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tiny_run import make_bench, make_server
+
+from trimwave.base.errors import InputError
+from trimwave.lm.learnt import learnt_files
+from trimwave.lm.session import check_runs, run_method
+from trimwave.lm.states.formats import num_bytes, packed
+from trimwave.lm.wire.ledger import tensors_of, trained_parameters
+from trimwave.methods import ask_stages, parse_method
+from trimwave.problem.limits import Limits
+from trimwave.recipe.recipe import merge_overrides
+from trimwave.runs.stages import first_step
+from trimwave.runs.states import KnownStates, token_bytes
+
+STAGED = "staged:warm_rounds=2:blocks=2:lora_targets=all_linear:lora_rank=2"
+CHANGES = [
+    "rounds=4",
+    "data.client_sizes=[3, 5, 16]",
+    "train.num_local_steps=3",
+    "train.lora_learning_rate=1e-2",
+]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stages")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRIMWAVE_CACHE", str(folder / "cache"))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def bench(home):
+    return make_bench(home / "llama", "llama", CHANGES)
+
+
+def run(bench, folder, *changes, resume=False, method=STAGED):
+    config = merge_overrides(bench.config, [f'method="{method}"', *changes])
+    return run_method(bench, config, folder, resume=resume)
+
+
+@pytest.fixture(scope="module")
+def whole(bench, home):
+    """Return the records and the folder of a run of four rounds."""
+    return run(bench, home / "whole"), home / "whole"
+
+
+def advanced(bench):
+    """Return a server in its second stage, whose first has learnt something."""
+    server = make_server(bench, STAGED)
+    with torch.no_grad():
+        for value in trained_parameters(server.template).values():
+            value.add_(0.05)
+    return server
+
+
+def submodels_of(costs, text=STAGED):
+    """Return what each stage of a method trains."""
+    stages = ask_stages(parse_method(text), costs, Limits())
+    return [stage.scheme.submodel for stage in stages]
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_what_is_merged_is_the_same_model(home, bench, kind):
+    own = bench if kind == "llama" else make_bench(home / kind, kind, CHANGES)
+    server = advanced(own)
+    before, border = server.evaluate(), server.template.split_index
+    version, untouched = server.emulator_version, tensors_of(own.split)
+    copies = {name: value.clone() for name, value in untouched.items()}
+    server.advance()
+    after = server.evaluate()
+    assert after["loss_full"] == pytest.approx(before["loss_full"], abs=1e-6)
+    assert after["loss_full"] != pytest.approx(own.evaluator.loss(own.split), abs=1e-4)
+    assert (border, server.template.split_index) == (0, 2)
+    assert server.emulator_version != version
+    assert all((copies[name] == value).all() for name, value in untouched.items())
+
+
+def test_stages_follow_and_say_so(whole):
+    records, folder = whole
+    assert [one["stage"] for one in records[1:]] == [0, 0, 1, 1]
+    flops = [one["total_flops"] for one in records[1:]]
+    assert flops[0] == flops[1] > flops[2] == flops[3]
+    losses = [one["loss_full"] for one in records]
+    assert losses[-1] < losses[2] < losses[0]
+    files = [path.name for path in learnt_files(folder / "checkpoints/round-0004")]
+    assert files == ["stage-00.safetensors", "adapter.safetensors"]
+
+
+def test_the_first_round_of_a_stage_brings_what_the_one_before_has_learnt(bench, whole):
+    records, _ = whole
+    server = advanced(bench)
+    trained, wire = trained_parameters(server.template), server.down_wire
+    server.advance()
+    (learnt_bits,) = server.learnt_bits
+    assert learnt_bits == 8 * len(wire.encode(trained))
+    down = [one["plan"]["down_bits"][0] for one in records[1:]]
+    assert down[2] == down[3] + learnt_bits and down[0] == down[1]
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 3])
+def test_a_resumed_run_is_the_unbroken_one(bench, whole, home, rounds):
+    folder = home / f"broken-{rounds}"
+    run(bench, folder, f"rounds={rounds}")
+    run(bench, folder, resume=True)
+    names = "rounds.jsonl", "checkpoints/round-0004/adapter.safetensors"
+    for name in names:
+        assert (folder / name).read_bytes() == (whole[1] / name).read_bytes()
+
+
+def test_own_steps_of_a_stage_meet_each_row_once_an_epoch(bench, home):
+    table = {"stages": [{"rounds": 1}, {"blocks": 1, "local_steps": 5}]}
+    config = replace(bench.config, method="staged", options={"staged": table})
+    records = run_method(bench, config, home / "steps")
+    assert [one["stage"] for one in records[1:]] == [0, 1, 1, 1]
+    stages = ask_stages(parse_method("staged", config.options), bench.costs, Limits())
+    past = [first_step(records[:at], stages, 3) for at in (1, 2, 3, 4)]
+    assert past == [0, 3, 8, 13]
+    assert stages[1].scheme.submodel.steps(2, 3) == range(3, 8)
+    one_length = ask_stages(parse_method(STAGED), bench.costs, Limits())
+    assert first_step(records, one_length, 3) is None
+
+
+@pytest.mark.filterwarnings("ignore:`cell.memory_bytes` is")
+def test_who_cannot_hold_a_stage_sits_it_out_and_joins_later(bench, home):
+    whole, top = (
+        bench.costs.bill(one).memory_bytes for one in submodels_of(bench.costs)
+    )
+    assert top < whole
+    sizes = f"cell.memory_bytes=[{(top + whole) / 2}, {1.2 * whole}]"
+    records = run(bench, home / "small", sizes)
+    scheduled = [one["plan"]["scheduled"] for one in records[1:]]
+    first = [k for k, here in enumerate(scheduled[0]) if not here]
+    assert 0 < len(first) < 3
+    assert scheduled[0] == scheduled[1] and all(map(all, scheduled[2:]))
+    assert [records[1]["plan"]["binding"][k] for k in first] == len(first) * ["memory"]
+    down = records[3]["plan"]["down_bits"]
+    assert len({*down}) == 1  # whoever comes late lacks no more than the others
+
+
+@pytest.mark.filterwarnings("ignore:`cell.memory_bytes` is")
+def test_a_stage_that_nobody_holds_is_refused_before_it_trains(bench):
+    config = merge_overrides(
+        bench.config, [f'method="{STAGED}"', "cell.memory_bytes=[2e5, 2e5]"]
+    )
+    with pytest.raises(InputError, match="C3: no client holds its part"):
+        check_runs(bench, [config])
+
+
+def test_a_state_is_charged_once_and_computed_once(bench, home):
+    cached = run(bench, home / "cached", "train.state_cache=fp32")
+    plain = run(bench, home / "plain")
+    for one, other in zip(cached, plain, strict=True):
+        assert one["loss_full"] == pytest.approx(other["loss_full"], abs=1e-5)
+    config = merge_overrides(bench.config, ["train.state_cache=fp32"])
+    states = KnownStates.of(config, bench.costs)
+    (_, submodel), rows = submodels_of(bench.costs), bench.num_samples
+    for record in cached[3:]:
+        share = states.fresh_share(submodel, record["round"], rows)
+        assert record["fresh_rows"] == np.rint(share * 3 * 2).tolist()
+        states.keep(submodel, record["round"], rows, [True] * 3)
+        bill = bench.costs.bill(submodel)
+        flops = 3 * (bill.step_flops - (1 - share) * bill.frozen_flops)
+        assert record["plan"]["flops"] == np.rint(flops).tolist()
+    assert cached[4]["total_flops"] < plain[4]["total_flops"]
+    assert cached[2]["total_flops"] == plain[2]["total_flops"]
+
+
+def test_a_token_takes_what_the_cache_says(bench):
+    hidden = bench.costs.shape.hidden_size
+    for kept_as in ("fp32", "bf16", "int8"):
+        train = replace(bench.config.train, state_cache=kept_as)
+        state = packed(torch.ones(7, hidden), kept_as)
+        assert num_bytes(state) == 7 * token_bytes(train, hidden)
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({"stages": [{}, {"blocks": 1}]}, "stage 0 of `staged` has no end"),
+        ({"stages": [{"rounds": 1}], "blocks": 1}, "`blocks` of `staged` is beside"),
+        ({"stages": [{"round": 1}]}, "entry 0` has no option `round`"),
+        ({"stages": 3}, "is a list of tables"),
+        ({"blocks": 0}, "`blocks` of `staged` must be positive"),
+    ],
+)
+def test_tables_that_cannot_be(table, words):
+    with pytest.raises(InputError, match=words):
+        parse_method("staged", {"staged": table})
