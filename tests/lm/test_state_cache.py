@@ -1,6 +1,5 @@
 """Runs that keep the states of rows: the same losses, and each row computed once."""
 
-import json
 import os
 import warnings
 from dataclasses import replace
@@ -11,6 +10,7 @@ import torch
 from tiny_run import (
     changed,
     clients,
+    fresh_rows_of,
     held,
     make_server,
     run_with,
@@ -99,7 +99,7 @@ def test_half_the_room_keeps_half_the_rows(make):
     bench = make()
     plain, _, _ = trained_over(bench)
     tokens = [len(row.input_ids) for rows in bench.client_rows for row in rows]
-    room = sum(tokens) * bench.split.shape.hidden_size * 4 // 2
+    room = sum(tokens) * bench.split.shape.hidden_size * 4 // 2 // 3  # of each client
     losses, fresh, _ = trained_over(with_states(bench, state_memory_bytes=room))
     torch.testing.assert_close(losses, plain, rtol=1e-5, atol=0)
     assert 6 < sum(sum(one) for one in fresh[2:]) < 18
@@ -186,16 +186,13 @@ def test_records_have_what_was_computed_only_where_states_are_kept(make, tmp_pat
     bench = changed(make(), *UNPRUNED)
     plain = records_of(bench, tmp_path / "plain")
     kept = records_of(with_states(bench), tmp_path / "kept")
-    fresh = [one.pop("fresh_rows") for one in kept[1:]]
-    assert fresh == [[4] * 3] * 2 + [[0] * 3] * 2
+    assert fresh_rows_of(tmp_path / "kept") == [[4] * 3] * 2 + [[0] * 3] * 2
     for one, other in zip(plain, kept, strict=True):
         assert one.keys() == other.keys()
         rates = [record.get("plan", {}).get("prune_rate") for record in (one, other)]
         assert rates[0] == rates[1]
         assert one["loss_full"] == pytest.approx(other["loss_full"], rel=1e-5)
-    text = (tmp_path / "plain" / "rounds.jsonl").read_text()
-    assert "fresh" not in text
-    assert json.loads(text.splitlines()[1])["round"] == 1
+    assert "fresh" not in (tmp_path / "plain" / "timing.jsonl").read_text()
 
 
 def test_after_an_alignment_nothing_is_stale(make, tmp_path):
@@ -203,7 +200,8 @@ def test_after_an_alignment_nothing_is_stale(make, tmp_path):
     bench = changed(make(), *UNPRUNED, *align)
     plain = records_of(bench, tmp_path / "plain")
     kept = records_of(with_states(bench), tmp_path / "kept")
-    assert [one["fresh_rows"][0] for one in kept[1:]] == [4, 4, 0, 4]
+    fresh = [one[0] for one in fresh_rows_of(tmp_path / "kept")]
+    assert fresh == [4, 4, 0, 4]
     for one, other in zip(plain, kept, strict=True):
         assert one["loss_full"] == pytest.approx(other["loss_full"], rel=1e-5)
 

@@ -136,6 +136,11 @@ def run_with(bench, server, backend, folder, num_rounds=2):
     )
 
 
+def fresh_rows_of(folder):
+    """Return what a run's folder says was computed of rows, round by round."""
+    return [one["fresh_rows"] for one in Run.open(folder).timings()[1:]]
+
+
 def clients(server):
     """Return the devices of a server's run."""
     return clients_of(server.bench, server.scheme, server.template)

@@ -8,6 +8,7 @@ from near import NearPost, devices_in, served
 from tiny_run import (
     METHODS,
     clients,
+    fresh_rows_of,
     make_server,
     run_with,
     same_tensors,
@@ -150,7 +151,7 @@ def test_devices_keep_what_frozen_blocks_make_of_their_rows(bench, tmp_path):
     changes = (*unpruned, *room, "train.state_disk_bytes=1e9")
     bench = with_keys(bench, "jcpba", *changes)
     far, trained_far, _ = over_letters(bench, tmp_path / "far", num_rounds=3)
-    fresh = [record["fresh_rows"] for record in far[1:]]
+    fresh = fresh_rows_of(tmp_path / "far")
     assert fresh == [[4] * 3] * 2 + [[0] * 3]  # of 8 rows, 4 in a round
     for k in range(3):
         folder = tmp_path / "far" / f"device-{k}" / "states"

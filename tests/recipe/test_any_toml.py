@@ -117,7 +117,7 @@ def test_any_name_of_a_recipe_is_read_or_refused_in_one_line(name):
         ("[[cell]]\nnum_clients = 3", "`cell` must be a table"),
         ('"a\\nb" = 3', "unknown key `a\\nb`"),
         ('name = "a\\u0000b"', "`name` must be a plain folder name"),
-        ('extends = ""', "no recipe ``; known: default"),
+        ('extends = ""', "no recipe ``; known: best/lora"),
         ('extends = "any.toml"', "`extends` runs in a circle"),
         ('extends = "absent.toml"', "absent.toml: cannot be read"),
         ('extends = "a\\u0000b.toml"', "`extends` must name a recipe"),

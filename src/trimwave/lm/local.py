@@ -112,7 +112,9 @@ def clients_of(
     """
     kit = Kit.of(bench, scheme)
     base = kit.template(bench.split) if template is None else template
-    states = StateCache.of(bench.config.train, cache_folder() / FOLDER)
+    states = StateCache.of(
+        bench.config.train, cache_folder() / FOLDER, len(bench.client_rows)
+    )
     return [
         kit.client(k, base, rows, states) for k, rows in enumerate(bench.client_rows)
     ]

@@ -127,7 +127,7 @@ class TrainConfig:
     """Keep what frozen blocks make of a row, and in which numbers; `int8` has a scale
     per token."""
     state_memory_bytes: float = 2.0**30
-    """What these states may take in memory, of all clients of a process [byte]."""
+    """What these states may take in memory of each client [byte]."""
     state_disk_bytes: float = 0.0
     """What they may take on the disk beside that [byte]; 0 = none. A state can be
     turned back into the row's text."""

@@ -56,7 +56,7 @@ class Exchange:
     """Who was asked and does not count, and why."""
     fresh_rows: Mapping[int, int] = field(default_factory=dict)
     """By client, distinct rows whose states had to be computed; empty where no states
-    are kept."""
+    are kept. Which had to depends on what this process has seen."""
     speeds: Mapping[str, Any] = field(default_factory=dict)
     """What was measured by the clock, so never the same: beside the round's seconds."""
 
@@ -241,6 +241,9 @@ def run_rounds(
         records.append(record)
         keep = None if keep_all else (best_round(records),)
         speeds = {**measured.speeds, **exchange.speeds}
+        if exchange.fresh_rows:  # others after a restart, which begins without states
+            clients = range(plan.num_clients)
+            speeds["fresh_rows"] = [*map(exchange.fresh_rows.get, clients)]
         run.commit(record, save, elapsed_s, keep=keep, speeds=speeds)
         on_record(record)
     return records
@@ -293,7 +296,6 @@ def _record(
     losses: dict[str, Any],
 ) -> dict[str, Any]:
     missing = {str(k): why for k, why in exchange.missing.items()}
-    clients, fresh_rows = range(plan.num_clients), exchange.fresh_rows
     round_s = exchange.round_s
     if round_s is None:
         round_s = float(np.max(clock.client_s))
@@ -305,7 +307,6 @@ def _record(
         **losses,
         "train_loss": float(np.mean([x for x in exchange.train_loss if x is not None])),
         **({"missing": missing} if missing else {}),
-        **({"fresh_rows": [*map(fresh_rows.get, clients)]} if fresh_rows else {}),
         "down_bytes": int(np.sum(plan.down_bits)) // BITS_PER_BYTE,
         "up_bytes": int(np.sum(plan.up_bits)) // BITS_PER_BYTE,
         "total_flops": int(np.sum(plan.flops)),

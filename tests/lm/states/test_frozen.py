@@ -47,14 +47,12 @@ def test_a_change_in_place_is_seen():
 
 
 def test_a_new_tensor_at_the_same_place_is_another():
-    digests, found, places = Digests(), set(), set()
+    digests, found = Digests(), set()
     for step in range(50):
         one = torch.full((8,), float(step))
         found.add(digests.of(one))
-        places.add((id(one), one.data_ptr()))
         del one
     assert len(found) == 50
-    assert len(places) < 50  # the test is one: places were taken again
     gc.collect()
     assert not digests._known  # nothing of what is gone is held
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load, save
-from torch import Tensor, nn
+from torch import Tensor
 
 from trimwave.lm.data.encode import Batch
 from trimwave.lm.states.files import StateFolder
@@ -65,13 +65,19 @@ class StateCache:
         self._digests = Digests()
 
     @classmethod
-    def of(cls, config: TrainConfig, folder: Path) -> "StateCache | None":
-        """Return the cache that a recipe asks for, with its files in a folder."""
+    def of(
+        cls, config: TrainConfig, folder: Path, num_clients: int = 1
+    ) -> "StateCache | None":
+        """Return the cache that a recipe asks for, with its files in a folder.
+
+        Of several clients in one process it has the room of all.
+        """
         if config.state_cache == "off" or not config.keeps_states:
             return None
-        quota_bytes = int(config.state_disk_bytes)
+        quota_bytes = int(num_clients * config.state_disk_bytes)
         files = StateFolder(folder, quota_bytes) if quota_bytes else None
-        return cls(config.state_cache, int(config.state_memory_bytes), files)
+        memory_bytes = int(num_clients * config.state_memory_bytes)
+        return cls(config.state_cache, memory_bytes, files)
 
     def under(
         self, split: SplitModel, tensors: Mapping[str, Tensor], round_index: int
@@ -147,8 +153,7 @@ class States:
     def features(self, batch: Batch) -> Tensor:
         """Return what the adapter reads of a batch; zeros where it is padding.
 
-        What is not kept is computed in one forward, and has the values at once that are
-        read later.
+        What is not kept is computed, and has the values at once that are read later.
 
         Returns
         -------
@@ -181,15 +186,15 @@ class States:
     def _computed(
         self, rows: Mapping[str, Tensor], device: torch.device
     ) -> dict[str, Packed]:
-        """Return the states of rows by key, computed side by side, and keep them."""
-        if not rows:
-            return {}
-        # What is padded with does not matter: no position sees what comes later.
-        ids = nn.utils.rnn.pad_sequence([*rows.values()], batch_first=True)
-        features = self.split.features(ids.to(device))
+        """Return the states of rows by key, and keep them.
+
+        One row at a time: beside others its last bits would depend on which those are,
+        and a resumed run, which has kept nothing, would not be the unbroken one.
+        """
         states = {}
-        for (key, row), state in zip(rows.items(), features, strict=True):
-            states[key] = packed(state[: len(row)], self.cache.kept_as)
+        for key, row in rows.items():
+            (state,) = self.split.features(row[None].to(device))
+            states[key] = packed(state, self.cache.kept_as)
             self.cache.put(self.frozen, key, states[key])
         self.computed |= rows.keys()
         return states
