@@ -86,6 +86,8 @@ def run_trimwave(
     patch.setattr(training, "run_all", _stop_before_training)
     patch.setattr(training, "run_over_network", _stop_before_a_server)
     patch.setattr(measuring, "_measured", stop)
+    if words[1] == "tune":
+        patch.setattr("trimwave.lm.workbench.build_workbench", stop)
     if words[1] in NETWORK:
         _leave_keys(words)
         patch.setattr("trimwave.net.serving.join_run", stop)

@@ -6,7 +6,8 @@
     └── InputError             a value the user gave; the command line prints it bare
         ├── InfeasibleError    P1 has no solution; carries the violations
         └── RunError           a run folder that cannot be resumed or written
-            └── DamagedError   a file of ours that is not as it was written
+            ├── DamagedError   a file of ours that is not as it was written
+            └── DivergedError  a round whose losses or updates are not finite
     ImportError
     └── MissingExtraError      an optional dependency is absent; says the pip command
 """
@@ -34,6 +35,10 @@ class InfeasibleError(InputError):
 
 class RunError(InputError):
     """A run folder cannot be resumed, read or written."""
+
+
+class DivergedError(RunError):
+    """A round's losses or updates are not finite: the step size is too large."""
 
 
 class DamagedError(RunError):

@@ -21,6 +21,7 @@ from trimwave.cli.net import emulate, join, profile, serve
 from trimwave.cli.plan import plan, sweep
 from trimwave.cli.states import states
 from trimwave.cli.train import compare, run
+from trimwave.cli.tune import tune
 from trimwave.report.console import plain_console
 
 app = typer.Typer(
@@ -40,6 +41,7 @@ EXAMPLES: dict[Callable[..., None], str] = {
     join: "trimwave join base.example --data rows.jsonl --key me --ca ca.pem",
     profile: "trimwave profile",
     measure: "trimwave measure --points 5 --repeats 3",
+    tune: "trimwave tune best/lora --learning-rates 3e-3,6e-3,1.2e-2",
     states: "trimwave states --delete",
     methods: "trimwave plan --method fedbiot:drop=0.5",
     recipes: "trimwave run letter/small-gsm8k",

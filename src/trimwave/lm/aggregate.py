@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trimwave.base.errors import InputError, RunError
+from trimwave.base.errors import DivergedError, InputError, RunError
 from trimwave.base.streams import stream
 from trimwave.lm.train.client import Update
 from trimwave.model.submodel import Part, Submodel
@@ -131,7 +131,7 @@ def _check_finite(updates: Sequence[Update]) -> None:
     """Raise for what a median would pass over, and a norm would make of everything."""
     for update in updates:
         if (name := nonfinite(update.delta)) is not None:
-            raise RunError(
+            raise DivergedError(
                 f"client {update.client} sent values that are not finite (tensor "
                 f"`{name}`): its training diverged. The round is not saved; start a "
                 "new run with a lower `train.learning_rate`."

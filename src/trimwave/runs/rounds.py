@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from trimwave.base.errors import RunError
+from trimwave.base.errors import DivergedError
 from trimwave.base.units import BITS_PER_BYTE, FloatArray
 from trimwave.decision.plan import Plan, Scheme
 from trimwave.methods import Method, ask_plan, ask_stages
@@ -281,7 +281,7 @@ def _check_finite(record: Mapping[str, Any]) -> None:
     own = [loss for loss in record.get(OWN, ()) if loss is not None]
     for name, losses in {**{one: record[one] for one in names}, OWN: own}.items():
         if not np.all(np.isfinite(losses)):
-            raise RunError(
+            raise DivergedError(
                 f"training diverged in round {record['round']}: `{name}` is "
                 f"{losses}. The round is not saved; start a new run with a lower "
                 "`train.learning_rate`."

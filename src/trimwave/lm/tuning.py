@@ -1,0 +1,240 @@
+"""Step size and LoRA rank of a method, by short runs on public rows alone."""
+
+import math
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from trimwave.base.errors import DivergedError, InputError
+from trimwave.lm.session import check_runs, run_method
+from trimwave.lm.train.evaluate import Evaluator
+from trimwave.lm.workbench import Workbench
+from trimwave.methods import ask_scheme, name_of, parse_method
+from trimwave.recipe.config import Config
+from trimwave.recipe.limits import limits_of
+
+RATES = {
+    "lora": (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2),
+    "full": (1e-5, 3e-5, 1e-4, 3e-4, 1e-3),
+}
+"""Step sizes that are tried where nobody says which, by what trains."""
+
+TEST_PART = 0.25
+"""Part of the public rows that is tested on; the others are trained on."""
+
+FEWEST_ROWS = 2
+"""Public rows that each client trains on at the least."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """What came of a short run."""
+
+    learning_rate: float
+    lora_rank: int | None
+    """r; None where weights train."""
+    losses: tuple[float, ...]
+    """Test loss of the full model before the first round and after each; those before
+    it diverged, where it did."""
+    diverged: bool
+
+    @property
+    def last_loss(self) -> float:
+        """What it is compared by."""
+        return math.inf if self.diverged else self.losses[-1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuned:
+    """What came of all."""
+
+    method: str
+    """Name, without options."""
+    tried: tuple[Tried, ...]
+    """In the order of the grid."""
+    facts: dict[str, Any]
+    """Rows that were trained and tested on, rounds, seed."""
+
+    @property
+    def best(self) -> Tried:
+        """The one with the lowest loss after the last round; the smallest of equals.
+
+        Raises
+        ------
+        InputError
+            If all diverged.
+        """
+        best = min(
+            self.tried, key=lambda one: (one.last_loss, one.learning_rate, _rank(one))
+        )
+        if best.diverged:
+            raise InputError(
+                "every run of the grid diverged; give smaller --learning-rates."
+            )
+        return best
+
+    @property
+    def edges(self) -> list[str]:
+        """Names of what is best at an end of the grid, where it has one."""
+        best, found = self.best, []
+        for name in ("learning_rate", "lora_rank"):
+            values = sorted({getattr(one, name) or 0 for one in self.tried})
+            if len(values) > 1 and getattr(best, name) in (values[0], values[-1]):
+                found.append(name)
+        return found
+
+
+def _rank(one: Tried) -> int:
+    return one.lora_rank or 0
+
+
+def tune(
+    bench: Workbench,
+    config: Config,
+    rates: Sequence[float],
+    ranks: Sequence[int],
+    folder: Path | None = None,
+    on_tried: Callable[[Tried], None] = lambda tried: None,
+) -> Tuned:
+    """Run a method for a few rounds at each step size and rank, on public rows.
+
+    The clients' own rows are not trained on, nor the test rows tested on: public rows
+    take both places. Seed, rows and their order are the same for all.
+
+    Parameters
+    ----------
+    bench : Workbench
+        Of the recipe.
+    config : Config
+        The recipe, with the method and as many rounds as each is tried for.
+    rates : sequence of float
+        AdamW step sizes; empty = those of `RATES`.
+    ranks : sequence of int
+        LoRA ranks; empty = the method's own.
+    folder : Path, optional
+        Keeps a folder for each run; else nothing is kept.
+    on_tried : callable
+        Told of each as it is done.
+
+    Raises
+    ------
+    InputError
+        If public rows are too few, a rank is asked for where weights train, or the
+        method cannot be run.
+    """
+    name = name_of(config.method)
+    limits = limits_of(config)
+    submodel = ask_scheme(
+        parse_method(config.method, config.options), bench.costs, limits
+    ).submodel
+    if ranks and submodel.trained != "lora":
+        raise InputError(f"--ranks: `{config.method}` trains weights, no LoRA factors.")
+    own_rank = submodel.lora_rank if submodel.trained == "lora" else None
+    grid = [*product(rates or RATES[submodel.trained], ranks or (own_rank,))]
+    rows = public_bench(bench, config)
+    candidates = [_candidate(config, name, rate, rank) for rate, rank in grid]
+    check_runs(rows, candidates[:1])
+    tried = []
+    with _folder(folder) as kept:
+        for one, (rate, rank) in zip(candidates, grid, strict=True):
+            done = _try(rows, one, rate, rank, kept)
+            tried.append(done)
+            on_tried(done)
+    facts = {
+        "train_rows": [len(one) for one in rows.client_rows],
+        "test_rows": len(bench.public_rows) - sum(map(len, rows.client_rows)),
+        "rounds": config.rounds,
+        "seed": config.seed,
+    }
+    return Tuned(method=name, tried=tuple(tried), facts=facts)
+
+
+def public_bench(bench: Workbench, config: Config) -> Workbench:
+    """Return a workbench on which public rows stand for the clients' and the test's.
+
+    Raises
+    ------
+    InputError
+        If they are too few.
+    """
+    rows, clients = bench.public_rows, config.cell.num_clients
+    num_test = math.ceil(TEST_PART * len(rows))
+    needed = math.ceil(FEWEST_ROWS * clients / (1 - TEST_PART))
+    if len(rows) - num_test < FEWEST_ROWS * clients:
+        raise InputError(
+            f"there are {len(rows)} public rows for {clients} clients; set "
+            f"`data.num_public` to {needed} or more, or `cell.num_clients` to less."
+        )
+    train, test = rows[num_test:], rows[:num_test]
+    return replace(
+        bench,
+        client_rows=tuple(tuple(train[k::clients]) for k in range(clients)),
+        evaluator=Evaluator(test, bench.pad_id, bench.config.train),
+        client_evaluators=(),
+        task_metrics=None,
+    )
+
+
+def _candidate(config: Config, name: str, rate: float, rank: int | None) -> Config:
+    """Return the config of one point of the grid.
+
+    Raises
+    ------
+    InputError
+        If what is written behind the method's name says it already.
+    """
+    table = {**config.options.get(name, {}), "learning_rate": rate}
+    if rank is not None:
+        table["lora_rank"] = rank
+    one = replace(config, options={**config.options, name: table})
+    method = parse_method(one.method, one.options)
+    for key in ("learning_rate", "lora_rank"):
+        if key in table and getattr(method, key) != table[key]:
+            raise InputError(
+                f"`{config.method}` says its `{key}` itself; leave it out, since it is "
+                "what is picked."
+            )
+    return one
+
+
+def _folder(folder: Path | None) -> "tempfile.TemporaryDirectory[str] | _Kept":
+    if folder is None:
+        return tempfile.TemporaryDirectory(prefix="trimwave-tune-")
+    return _Kept(folder)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A folder that stays."""
+
+    folder: Path
+
+    def __enter__(self) -> str:
+        return str(self.folder)
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+def _try(
+    rows: Workbench, config: Config, rate: float, rank: int | None, folder: str
+) -> Tried:
+    losses: list[float] = []
+    name = f"{rate:g}" if rank is None else f"{rate:g}-r{rank}"
+    try:
+        run_method(
+            rows,
+            config,
+            Path(folder) / name,
+            on_record=lambda record: losses.append(record["loss_full"]),
+        )
+    except DivergedError:
+        return Tried(
+            learning_rate=rate, lora_rank=rank, losses=tuple(losses), diverged=True
+        )
+    return Tried(
+        learning_rate=rate, lora_rank=rank, losses=tuple(losses), diverged=False
+    )

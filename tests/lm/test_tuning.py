@@ -1,0 +1,123 @@
+"""`trimwave tune`: short runs on public rows alone, and what is picked of them."""
+
+import sys
+from dataclasses import replace
+
+import pytest
+from tiny_run import changed, make_bench, make_config, write_toml
+
+from trimwave.base.errors import InputError
+from trimwave.cli import app as cli
+from trimwave.lm.tuning import Tried, Tuned, public_bench, tune
+from trimwave.recipe.recipe import load_config, merge_overrides
+
+CHANGES = ["data.num_public=16", "rounds=2", "cell.num_clients=3"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tuning")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRIMWAVE_CACHE", str(folder / "cache"))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def bench(home):
+    return make_bench(home / "llama", "llama", CHANGES)
+
+
+def tuned(bench, *changes, rates=(), ranks=(), method="lora", **more):
+    config = merge_overrides(bench.config, [f'method="{method}"', *changes])
+    return tune(bench, config, rates, ranks, **more)
+
+
+def test_public_rows_take_both_places(bench):
+    rows = public_bench(bench, bench.config)
+    trained = [id(row) for own in rows.client_rows for row in own]
+    assert [len(own) for own in rows.client_rows] == [4, 4, 4]
+    assert {*trained} < {id(row) for row in bench.public_rows}
+    assert len({*trained}) == len(trained) == 12
+
+
+def test_what_clients_and_test_have_changes_nothing(bench):
+    """Their rows are taken away, and one of the public ones is put in their place."""
+    found = tuned(bench, rates=(1e-3,))
+    row = bench.public_rows[:1]
+    poor = replace(bench, client_rows=3 * (row,), evaluator=None)
+    assert tuned(poor, rates=(1e-3,)).tried == found.tried
+
+
+def test_each_point_is_tried_and_the_lowest_loss_is_picked(bench, tmp_path):
+    told = []
+    found = tuned(
+        bench, rates=(1e-4, 3e-3), ranks=(1, 4), folder=tmp_path, on_tried=told.append
+    )
+    assert [*found.tried] == told
+    points = [(one.learning_rate, one.lora_rank) for one in told]
+    assert points == [(1e-4, 1), (1e-4, 4), (3e-3, 1), (3e-3, 4)]
+    assert all(len(one.losses) == 3 and not one.diverged for one in told)
+    assert len({one.losses[0] for one in told}) == 1
+    assert found.best == min(told, key=lambda one: one.losses[-1])
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("0.0001-r1", "0.0001-r4", "0.003-r1", "0.003-r4")
+    }
+    assert found.edges == ["learning_rate", "lora_rank"]
+
+
+def test_a_run_that_diverges_is_a_row(bench):
+    found = tuned(bench, method="jcpba", rates=(1e-3, 1e30))
+    good, bad = found.tried
+    assert (good.diverged, bad.diverged) == (False, True)
+    assert len(bad.losses) < 3 and found.best == good
+    with pytest.raises(InputError, match="every run of the grid diverged"):
+        _ = tuned(bench, method="jcpba", rates=(1e30,)).best
+
+
+def test_ties_go_to_the_smaller_step():
+    def one(rate, *losses):
+        return Tried(learning_rate=rate, lora_rank=None, losses=losses, diverged=False)
+
+    tried = (one(3.0, 2.0, 1.0), one(1.0, 2.0, 1.0), one(2.0, 2.0, 0.5))
+    assert Tuned(method="lora", tried=tried[:2], facts={}).best.learning_rate == 1.0
+    assert Tuned(method="lora", tried=tried, facts={}).edges == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"ranks": (2,), "method": "jcpba"}, "--ranks: `jcpba` trains weights"),
+        ({"method": "lora:learning_rate=1e-3", "rates": (1e-2,)}, "says its `learning"),
+        ({"method": "lora:lora_rank=2", "ranks": (4,)}, "says its `lora_rank` itself"),
+    ],
+)
+def test_what_cannot_be_picked(bench, changes, words):
+    with pytest.raises(InputError, match=words):
+        tuned(bench, **changes)
+
+
+def test_too_few_public_rows(bench):
+    few = changed(bench, "cell.num_clients=3")
+    few = replace(few, public_rows=bench.public_rows[:7])
+    with pytest.raises(InputError, match="7 public rows for 3 clients; set .* to 8"):
+        tuned(few)
+    tuned(replace(few, public_rows=bench.public_rows[:8]), rates=(1e-3,))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:without effect:UserWarning")
+def test_the_command_writes_a_recipe(home, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    config = make_config(home / "command", changes=["data.num_public=16"])
+    recipe, written = write_toml(tmp_path / "tiny.toml", config), tmp_path / "best.toml"
+    words = ("--learning-rates", "1e-3,1e-2", "--rounds", "1", "--method", "lora")
+    argv = ["trimwave", "tune", str(recipe), *words, "--write", str(written)]
+    monkeypatch.setattr(sys, "argv", argv)
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert not stopped.value.code
+    out = capsys.readouterr().out
+    assert "best" in out and "is at an end of the grid" in out
+    read = load_config(written, [])
+    assert read.options["lora"]["learning_rate"] in (1e-3, 1e-2)
+    assert read.data == config.data
