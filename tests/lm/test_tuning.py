@@ -8,8 +8,9 @@ from tiny_run import changed, make_bench, make_config, write_toml
 
 from trimwave.base.errors import InputError
 from trimwave.cli import app as cli
-from trimwave.lm.tuning import Tried, Tuned, public_bench, tune
+from trimwave.lm.tuning import public_bench, tune
 from trimwave.recipe.recipe import load_config, merge_overrides
+from trimwave.runs.tuned import Tried, Tuned
 
 CHANGES = ["data.num_public=16", "rounds=2", "cell.num_clients=3"]
 

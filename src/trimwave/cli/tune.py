@@ -60,11 +60,12 @@ def tune(
     rates = [*_values(learning_rates, "--learning-rates", float)]
     sizes = [*_values(ranks, "--ranks", int)]
     try:
-        from trimwave.lm.tuning import Tried, tune
+        from trimwave.lm.tuning import tune
         from trimwave.lm.workbench import build_workbench
     except ModuleNotFoundError as missing:
         raise MissingExtraError("lm", str(missing.name)) from missing
     from trimwave.report import tune_table as report
+    from trimwave.runs.tuned import Tried
 
     console = plain_console()
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from trimwave.lm.tuning import Tried, Tuned
 from trimwave.report.aligned import aligned
+from trimwave.runs.tuned import Tried, Tuned
 
 MEANINGS = {
     "rate": "AdamW step size on the clients",
