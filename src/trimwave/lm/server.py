@@ -1,6 +1,5 @@
 """The server: owns what trains, delivers, aggregates, aligns, evaluates, saves."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -8,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 from trimwave.base.units import FloatArray
 from trimwave.decision.plan import Scheme
 from trimwave.lm.aggregate import aggregate, dp_stream
+from trimwave.lm.alignment import aligner_of
 from trimwave.lm.kit import up_wire_of
 from trimwave.lm.learnt import (
     ADAPTER_FILE,
@@ -22,36 +21,29 @@ from trimwave.lm.learnt import (
     save_stages,
     stage_file,
 )
+from trimwave.lm.outbox import Outbox
 from trimwave.lm.server_optimizer import ServerOptimizer
-from trimwave.lm.surgery.prune import NestedEmulator, prune_emulator
+from trimwave.lm.surgery.prune import prune_emulator
 from trimwave.lm.surgery.split import SplitModel
 from trimwave.lm.template import template_of
-from trimwave.lm.train.align import Aligner, aligned_parameters, alignment_of
+from trimwave.lm.train.align import Aligner, aligned_parameters
 from trimwave.lm.train.client import Update
 from trimwave.lm.wire.ledger import (
-    HEAD,
-    Tensors,
-    entry_of,
-    tensors_of,
     trained_parameters,
-    where,
 )
 from trimwave.lm.wire.package import Wire
-from trimwave.lm.wire.small import crossed
 from trimwave.lm.wire.tensor_files import (
     ALPHA,
     load_tensors,
     metadata_of,
     save_tensors,
 )
-from trimwave.lm.workbench import StoredBlocks, Workbench, stored_blocks
+from trimwave.lm.workbench import Workbench
 from trimwave.model.costs import Costs
 from trimwave.model.submodel import Submodel
-from trimwave.recipe.limits import limits_of
 from trimwave.runs.rounds import OWN, Delivery, Measured
 
 EMULATOR_FILE = "emulator.safetensors"
-RESIDUAL_FILE = "residual.safetensors"
 
 
 class LmServer:
@@ -69,7 +61,7 @@ class LmServer:
         self._noise_seed = noise_seed
         self._learnt: list[Learnt] = []
         self._original = bench.split
-        self._begin(_aligner(bench, scheme))
+        self._begin(aligner_of(bench, scheme))
 
     def _begin(self, aligner: Aligner | None) -> None:
         """Make up the model of the present stage."""
@@ -84,15 +76,11 @@ class LmServer:
         border = self._reference.trained_blocks[0]
         self._original_emulator = self._original.split_at(border).emulator
         self._reference_emulator = self._make_reference_emulator()
-        self._on_air: Tensors = {}
-        self._residual: Tensors = {}
-        """What of the values sent down was rounded off, where they are of 8 bits."""
-        self._nested: NestedEmulator | None = None
+        self._outbox = Outbox(self.bench, self._split, self._original, self._reference)
         config = self.bench.config.aggregate
         self._optimizer = None
         if config.server_optimizer != "none":
             self._optimizer = ServerOptimizer(config)
-        self._own_blocks: dict[tuple[int, int], StoredBlocks] = {}
 
     @property
     def scheme(self) -> Scheme:
@@ -126,7 +114,7 @@ class LmServer:
         self.bench.evaluator.forget(self._original_emulator)
         self.bench.evaluator.forget(self._reference_emulator)
         self._original = merged(self._split, self._original)
-        for name in ("down_wire", "up_wire", "costs"):
+        for name in ("up_wire", "costs"):
             self.__dict__.pop(name, None)
         self._begin(None)
 
@@ -145,13 +133,10 @@ class LmServer:
         """How the method's model is made up; also the server's current state."""
         return self._split
 
-    @cached_property
+    @property
     def down_wire(self) -> Wire:
         """Format of packages; the unpruned one is the largest."""
-        sent = where(tensors_of(self._split), self._reference.travels_down)
-        small = where(sent, self._reference.changes)
-        bits = self.bench.config.model.bits_per_param
-        return Wire.fitting(sent, bits, small if self._reference.update_bits else ())
+        return self._outbox.wire
 
     @cached_property
     def up_wire(self) -> Wire:
@@ -175,67 +160,8 @@ class LmServer:
         return (self.stage << 32) + steps
 
     def deliver(self, submodel: Submodel) -> Delivery:
-        """Return what a client with a sub-model gets, eq. (2).
-
-        The tensors are the server's own, shared by all clients of the round; those that
-        travel have the values that arrive.
-        """
-        pruned, whole = self._pruned(submodel), tensors_of(self._split)
-        if pruned:
-            border = self._split.split_index
-            whole = where(whole, lambda part, _: part == HEAD or int(part) >= border)
-        sent = where(pruned, submodel.travels_down)
-        for name, value in where(whole, submodel.travels_down).items():
-            sent[name] = self._arriving(name, value)
-        here = _without(pruned | whole, sent)
-        stored = self._stored(where(here, submodel.lies_installed), submodel)
-        return Delivery(sent=sent, installed=here | stored)
-
-    def _pruned(self, submodel: Submodel) -> Tensors:
-        """Return the emulator as arriving views, where it is pruned by the ranking."""
-        if submodel.kept_blocks is not None or not self._split.emulator:
-            return {}
-        if submodel.kept_fraction == 1 and not submodel.sends_frozen:
-            return {}  # the original blocks, wherever the border is
-        return self._nested_emulator.tensors(submodel.emulator_params)
-
-    def _arriving(self, name: str, value: torch.Tensor) -> torch.Tensor:
-        """Return the value that arrives, rounded once for all clients of a round."""
-        if name not in self._on_air and name in self.down_wire.small:
-            whole = value + self._residual[name] if name in self._residual else value
-            self._on_air[name] = crossed(whole)
-            self._residual[name] = whole - self._on_air[name]
-        elif name not in self._on_air:
-            self._on_air[name] = self.down_wire.crossed(value)
-        return self._on_air[name]
-
-    @property
-    def _nested_emulator(self) -> NestedEmulator:
-        if self._nested is None:
-            crossed, ranking = self.down_wire.crossed, self.bench.ranking
-            self._nested = NestedEmulator(self._split, ranking, crossed)
-        return self._nested
-
-    def _stored(self, tensors: Tensors, submodel: Submodel) -> Tensors:
-        """Return tensors of the original model as the device stores them."""
-        if not tensors:
-            return {}
-        bits, rank = submodel.weight_bits, submodel.compensation_rank
-        blocks, stored = self._stored_blocks(bits, rank), {}
-        for name in tensors:
-            part, _, path = entry_of(name)
-            stored[name] = blocks[int(part)][path.replace(".base_layer", "")]
-        return stored
-
-    def _stored_blocks(self, bits: int, rank: int) -> StoredBlocks:
-        """Return the model that the stage starts from as devices store it."""
-        if not self.stage:
-            return self.bench.stored_blocks(bits, rank)
-        if (bits, rank) not in self._own_blocks:
-            dtype = self.down_wire.dtype
-            made = stored_blocks(self._original, dtype, bits, rank)
-            self._own_blocks[bits, rank] = made
-        return self._own_blocks[bits, rank]
+        """Return what a client with a sub-model gets, eq. (2)."""
+        return self._outbox.deliver(submodel)
 
     def aggregate(self, updates: Sequence[Update], round_index: int) -> dict[str, Any]:
         """Add what the deltas come to: their mean weighted by samples, eq. (4).
@@ -254,7 +180,7 @@ class LmServer:
             done = aggregate(updates, trained, config, rng)
             if optimizer:
                 optimizer.step(trained, before, sorted(sent))
-        self._on_air.clear()
+        self._outbox.round_ended()
         return {"aggregate": done} if done else {}
 
     def align(self, round_index: int) -> None:
@@ -266,8 +192,7 @@ class LmServer:
 
     def _emulator_changed(self) -> None:
         """Make anew what was made of the emulator."""
-        self._on_air.clear()
-        self._nested = None
+        self._outbox.emulator_changed()
         self.bench.evaluator.forget(self._reference_emulator)
         self._reference_emulator = self._make_reference_emulator()
 
@@ -316,8 +241,7 @@ class LmServer:
         save_tensors(folder / ADAPTER_FILE, trained_parameters(self._split), scaled)
         if self._optimizer:
             self._optimizer.save(folder)
-        if self._residual:
-            save_tensors(folder / RESIDUAL_FILE, self._residual)
+        self._outbox.save(folder)
         if self._aligner:
             steps = {"align_steps": str(self._aligner.steps_done)}
             aligned = aligned_parameters(self._split)
@@ -337,49 +261,9 @@ class LmServer:
         load_tensors(folder / ADAPTER_FILE, trained_parameters(self._split))
         if self._optimizer:
             self._optimizer.load(folder, trained_parameters(self._split))
-        self._on_air.clear()
-        self._residual.clear()
-        if (path := folder / RESIDUAL_FILE).exists():
-            device = next(self._split.adapter.parameters()).device
-            self._residual.update(load_file(path, str(device)))
+        self._outbox.load(folder)
         if self._aligner:
             path = folder / EMULATOR_FILE
             load_tensors(path, aligned_parameters(self._split))
             self._aligner.steps_done = int(metadata_of(path)["align_steps"])
             self._emulator_changed()
-
-
-def _without(tensors: Tensors, others: Tensors) -> Tensors:
-    return {name: value for name, value in tensors.items() if name not in others}
-
-
-def _aligner(bench: Workbench, scheme: Scheme) -> Aligner | None:
-    """Return what aligns the emulator, or None where nothing does."""
-    config = alignment_of(bench.config.align, scheme.align)
-    if config is None:
-        return None
-    reference = scheme.submodel
-    installed = reference.kept_fraction == 1 and not reference.sends_frozen
-    if not reference.trained_blocks[0] or installed:
-        warnings.warn(
-            "`[align]` has no effect: this method has no emulator to align.",
-            stacklevel=3,
-        )
-        return None
-    return Aligner(
-        rows=bench.public_rows,
-        config=config,
-        seed=bench.config.seed,
-        pad_id=bench.pad_id,
-        **_sub_networks(bench, scheme.submodel),
-    )
-
-
-def _sub_networks(bench: Workbench, reference: Submodel) -> dict[str, Any]:
-    """Say which sizes of the emulator clients may hold, and which units those keep."""
-    if reference.kept_blocks is not None:
-        return {}
-    ranking, limits = bench.ranking, limits_of(bench.config)
-    low, high = (ranking.size_of(1 - b) for b in (limits.beta_max, limits.beta_min))
-    within = (ranking.sizes >= low) & (ranking.sizes <= high)
-    return {"ranking": ranking, "sizes": ranking.sizes[within].tolist()}

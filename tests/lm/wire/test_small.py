@@ -135,7 +135,7 @@ def test_what_is_rounded_off_comes_later(bench):
         server.aggregate([update], number)
     torch.testing.assert_close(arrived + client.residual[name], meant)
     assert client.residual[name].abs().max() > 0
-    assert server._residual[name].abs().max() > 0
+    assert server._outbox._residual[name].abs().max() > 0
 
 
 @pytest.mark.parametrize("text", ["lora", "staged:warm_rounds=2:blocks=2", "deft"])

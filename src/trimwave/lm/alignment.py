@@ -1,0 +1,42 @@
+"""Whether a run's server aligns the emulator, and with what."""
+
+import warnings
+from typing import Any
+
+from trimwave.decision.plan import Scheme
+from trimwave.lm.train.align import Aligner, alignment_of
+from trimwave.lm.workbench import Workbench
+from trimwave.model.submodel import Submodel
+from trimwave.recipe.limits import limits_of
+
+
+def aligner_of(bench: Workbench, scheme: Scheme) -> Aligner | None:
+    """Return what aligns the emulator, or None where nothing does."""
+    config = alignment_of(bench.config.align, scheme.align)
+    if config is None:
+        return None
+    reference = scheme.submodel
+    installed = reference.kept_fraction == 1 and not reference.sends_frozen
+    if not reference.trained_blocks[0] or installed:
+        warnings.warn(
+            "`[align]` has no effect: this method has no emulator to align.",
+            stacklevel=3,
+        )
+        return None
+    return Aligner(
+        rows=bench.public_rows,
+        config=config,
+        seed=bench.config.seed,
+        pad_id=bench.pad_id,
+        **_sub_networks(bench, scheme.submodel),
+    )
+
+
+def _sub_networks(bench: Workbench, reference: Submodel) -> dict[str, Any]:
+    """Say which sizes of the emulator clients may hold, and which units those keep."""
+    if reference.kept_blocks is not None:
+        return {}
+    ranking, limits = bench.ranking, limits_of(bench.config)
+    low, high = (ranking.size_of(1 - b) for b in (limits.beta_max, limits.beta_min))
+    within = (ranking.sizes >= low) & (ranking.sizes <= high)
+    return {"ranking": ranking, "sizes": ranking.sizes[within].tolist()}
