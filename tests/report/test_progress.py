@@ -33,6 +33,13 @@ def test_a_round_of_a_method_that_prunes_nothing():
     assert lines[1].endswith("last: client 1")
 
 
+def test_a_round_of_a_stage_says_which():
+    records = run()
+    records[1]["stage"] = 1
+    lines = shown_rounds(Console(file=io.StringIO(), width=80), records)
+    assert "full  stage 1  last:" in lines[1] and "stage" not in lines[2]
+
+
 def test_a_terminal_shows_who_is_at_work():
     console = Console(file=io.StringIO(), width=120, force_terminal=True)
     with RoundProgress(console, "UBFP", num_rounds=2) as progress:

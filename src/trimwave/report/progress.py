@@ -66,6 +66,8 @@ class RoundProgress:
             f"loss {record['loss_emulator']:.4f} emulator, "
             f"{record['loss_full']:.4f} full"
         )
+        if "stage" in record:
+            line += f"  stage {record['stage']}"
         if "plan" in record:
             slowest = record["plan"]["straggler"]
             prune_rate = record["plan"]["prune_rate"][slowest]
