@@ -16,7 +16,7 @@ from trimwave.methods import ask_stages, parse_method
 from trimwave.problem.limits import Limits
 from trimwave.recipe.recipe import merge_overrides
 from trimwave.runs.stages import first_step
-from trimwave.runs.states import KnownStates, token_bytes
+from trimwave.runs.states import KnownStates
 
 STAGED = "staged:warm_rounds=2:blocks=2:lora_targets=all_linear:lora_rank=2"
 CHANGES = [
@@ -174,11 +174,10 @@ def test_a_state_is_charged_once_and_computed_once(bench, home):
 
 
 def test_a_token_takes_what_the_cache_says(bench):
-    hidden = bench.costs.shape.hidden_size
+    shape = bench.costs.shape
     for kept_as in ("fp32", "bf16", "int8"):
-        train = replace(bench.config.train, state_cache=kept_as)
-        state = packed(torch.ones(7, hidden), kept_as)
-        assert num_bytes(state) == 7 * token_bytes(train, hidden)
+        state = packed(torch.ones(7, shape.hidden_size), kept_as)
+        assert num_bytes(state) == shape.state_bytes(7, kept_as)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from tiny_run import (
 )
 
 from trimwave.lm.local import LocalBackend
+from trimwave.lm.train.client import Client
 from trimwave.recipe.recipe import merge_overrides
 
 pytestmark = pytest.mark.usefixtures("soon")
@@ -156,6 +157,25 @@ def test_devices_keep_what_frozen_blocks_make_of_their_rows(bench, tmp_path):
     for k in range(3):
         folder = tmp_path / "far" / f"device-{k}" / "states"
         assert folder.is_dir() and 0 < len([*folder.iterdir()]) <= 8
+    here, trained_here = in_one_process(bench, tmp_path / "here", num_rounds=3)
+    assert json.dumps(far) == json.dumps(here)
+    assert same_tensors(trained_far, trained_here)
+
+
+def test_devices_run_frozen_blocks_one_by_one(bench, tmp_path, monkeypatch):
+    changes = ("train.state_cache=int8", "train.stream_prefix=true")
+    bench = with_keys(bench, "lora:blocks=1", *changes)
+    seen = []
+    fine_tune = Client.fine_tune
+
+    def watch(self, package, submodel, round_index, prefix=None):
+        if prefix is not None:
+            seen.append({int(name.partition(".")[0]) for name in package})
+        return fine_tune(self, package, submodel, round_index, prefix)
+
+    monkeypatch.setattr(Client, "fine_tune", watch)
+    far, trained_far, _ = over_letters(bench, tmp_path / "far", num_rounds=3)
+    assert seen == 9 * [{3}]  # the package has what trains alone
     here, trained_here = in_one_process(bench, tmp_path / "here", num_rounds=3)
     assert json.dumps(far) == json.dumps(here)
     assert same_tensors(trained_far, trained_here)

@@ -6,7 +6,7 @@ them. `Workload`, the linear piece that P1 is made of, is read off two bills.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from operator import attrgetter
 from typing import Any
@@ -77,6 +77,9 @@ class Costs:
     else those where answers are predicted, on average."""
     send_embeddings: bool = False
     """Charge embeddings and head on the downlink too; False = pre-installed."""
+    streams_with: str | None = None
+    """Numbers that states are kept in where frozen blocks run one by one before a
+    round's steps; None = all are in memory."""
     overhead_down_bits: int = 0
     """Container header down, per package; 0 as in the letter."""
     overhead_up_bits: int = 0
@@ -228,13 +231,15 @@ class Costs:
             **self.update,
             **fields,
         }
-        return Submodel(
+        whole = Submodel(
             kept_fraction=1.0,
             emulator_params=self.emulator_params,
             trained_blocks=trained_blocks,
             trained=trained,
             **given,  # type: ignore[arg-type]
         )
+        streams = self.streams_with is not None and not whole.sends_frozen
+        return replace(whole, streams_prefix=streams and whole.caches_states)
 
     def bill(self, submodel: Submodel) -> Bill:
         """Price a sub-model by the one convention of docs/notation.md.
@@ -395,8 +400,32 @@ class Costs:
             return need + WEIGHT_BYTES_PER_PARAM * 3 * features
         reached = self.num_blocks - submodel.trained_blocks[0]
         activations = shape.activation_bytes(reached, self.batch_size, self.seq_len)
-        stored_bits = self._stored_bits(submodel, held, on_air=False)
-        return need + stored_bits / BITS_PER_BYTE + activations
+        in_memory = float(reached) if submodel.streams_prefix else held
+        stored_bits = self._stored_bits(submodel, in_memory, on_air=False)
+        need += stored_bits / BITS_PER_BYTE + activations
+        if not submodel.streams_prefix:
+            return need
+        states_bytes, passing_bytes = self._streamed_bytes(submodel)
+        # Arrays where many are priced at once.
+        most: float = np.maximum(need + states_bytes, passing_bytes)
+        return most
+
+    def _streamed_bytes(self, submodel: Submodel) -> tuple[float, float]:
+        """Return what states of a round take, and the pass that makes them [byte].
+
+        In the pass there are the embedding, the block at work and the one that comes
+        next, and all rows in fp32 with the one at work twice.
+        """
+        shape = self.shape
+        steps = submodel.num_local_steps or self.num_local_steps
+        tokens, kept_as = steps * self.tokens, self.streams_with or "fp32"
+        block_bits = self._stored_bits(submodel, 2.0, on_air=False)
+        passing_bytes = (
+            WEIGHT_BYTES_PER_PARAM * shape.embedding_params
+            + block_bits / BITS_PER_BYTE
+            + shape.state_bytes(tokens + self.seq_len, "fp32")
+        )
+        return shape.state_bytes(tokens, kept_as), passing_bytes
 
     def _stored_bits(self, submodel: Submodel, blocks: float, on_air: bool) -> float:
         """Size of so many frozen blocks as a device stores them.

@@ -170,6 +170,12 @@ class ModelShape:
         per_token = 34 * self.hidden_size + 5 * self.num_heads * seq_len
         return num_blocks * num_sequences * seq_len * per_token
 
+    def state_bytes(self, num_tokens: int, kept_as: str) -> int:
+        """Frozen blocks' output as it is kept: fp32, bf16 or int8."""
+        scale = 4 if kept_as == "int8" else 0  # one of fp32 for each token
+        width = {"fp32": 4, "bf16": 2, "int8": 1}[kept_as]
+        return num_tokens * (width * self.hidden_size + scale)
+
     def logit_bytes(self, num_tokens: int) -> int:
         """Logits, softmax and their gradient in fp32."""
         return 12 * num_tokens * self.vocab_size

@@ -67,6 +67,9 @@ class Submodel:
     """LoRA factors on the LM head train too."""
     sends_frozen: bool = True
     """The frozen blocks travel down every round; False = they lie on the device."""
+    streams_prefix: bool = False
+    """The frozen blocks below the lowest trained one run block by block over all rows
+    of a round, before its steps: one of them is in memory at a time."""
     weight_bits: int = 16
     """Number format of the frozen blocks on the device; below 16 = quantised."""
     compensation_rank: int = 0

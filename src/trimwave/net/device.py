@@ -4,9 +4,11 @@ It knows nothing of Flower: letters come in and go out. What it has of a run lie
 cache folder, so that a device that was killed goes on with what it had.
 """
 
+import hashlib
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,8 @@ from trimwave.lm.kit import Kit
 from trimwave.lm.source.tokens import load_tokenizer
 from trimwave.lm.states.cache import StateCache
 from trimwave.lm.states.files import FOLDER
-from trimwave.lm.wire.ledger import where
+from trimwave.lm.states.prefix import Prefix
+from trimwave.lm.wire.ledger import Tensors, by_part, where
 from trimwave.lm.wire.slices import Slicer
 from trimwave.lm.wire.small import unpacked
 from trimwave.model.submodel import Submodel
@@ -156,7 +159,9 @@ class Device:
         spent.load_s = time.monotonic() - started
         started = time.monotonic()
         with held_to(head.get("speed_flops_per_s")) as counted:
-            update = client.fine_tune(package, submodel, head["round"])
+            update = client.fine_tune(
+                package, submodel, head["round"], self._prefix(head, spent)
+            )
         spent.flops = counted.flops
         spent.done_s = time.monotonic()
         spent.train_s = spent.done_s - started
@@ -192,6 +197,31 @@ class Device:
         slices = [load(self._read(file, head, spent)) for file in head["slices"]]
         units = {int(block): (g, n) for block, (g, n) in head["units"].items()}
         return package | slicer.between(slicer.joined(slices), {}, units)
+
+    def _prefix(self, head: Mapping[str, Any], spent: Spent) -> Prefix | None:
+        """Return the frozen blocks that run one by one, if there are such.
+
+        The next is fetched and read while one is at work.
+        """
+        files = [(number, file) for number, *file in head["prefix"]]
+        if not files:
+            return None
+
+        def block(number: int, file: File) -> tuple[int, Tensors]:
+            tensors = load(self._read(file, head, spent))
+            return number, by_part(tensors)[number]
+
+        def blocks() -> Iterator[tuple[int, Tensors]]:
+            with ThreadPoolExecutor(1, "prefix") as pool:
+                coming = pool.submit(block, *files[0])
+                for following in [*files[1:], None]:
+                    one = coming.result()
+                    if following is not None:
+                        coming = pool.submit(block, *following)
+                    yield one
+
+        said = "".join(digest for _, (digest, _) in files)
+        return Prefix(hashlib.sha256(said.encode()).digest(), blocks)
 
     def _known(self, head: Mapping[str, Any], spent: Spent) -> Joined:
         """Return the run a letter is of, also after this process was begun anew."""

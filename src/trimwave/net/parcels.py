@@ -47,6 +47,8 @@ class Parcel:
     """Groups and neurons of each of its blocks."""
     blobs: Sequence[Blob]
     """What else is frozen, a block each; what lies installed too."""
+    prefix: Sequence[tuple[int, Blob]]
+    """Of the installed blocks, those that run before the steps, one by one."""
     body: bytes
     """What the client trains, as it arrives, in safetensors."""
     expected: Mapping[str, tuple[Any, Any]]
@@ -63,6 +65,9 @@ class Parcel:
             "slices": [[one.digest, one.num_bytes] for one in self.slices],
             "units": self.units,
             "blobs": [[one.digest, one.num_bytes] for one in self.blobs],
+            "prefix": [
+                [number, one.digest, one.num_bytes] for number, one in self.prefix
+            ],
             "keep": [*self.keep],
         }
 
@@ -82,7 +87,8 @@ class Parcel:
     @property
     def digests(self) -> set[str]:
         """Of all blobs."""
-        return {one.digest for one in (*self.slices, *self.blobs)}
+        prefix = (one for _, one in self.prefix)
+        return {one.digest for one in (*self.slices, *self.blobs, *prefix)}
 
 
 @dataclass
@@ -162,9 +168,13 @@ class Packer:
                     for end, one in zip(ends, slices, strict=True)
                     if end <= self.quota_params
                 }
-        installed = [
-            self._part(part, own) for part, own in sorted_parts(delivery.installed)
-        ]
+        installed, prefix = [], []
+        for part, own in sorted_parts(delivery.installed):
+            blob = self._part(part, own)
+            installed.append(blob)
+            if submodel.streams_prefix and int(str(part)) < submodel.trained_blocks[0]:
+                prefix.append((int(str(part)), blob))
+        ahead = {blob for _, blob in prefix}
         small = submodel.update_bits is not None
         wire = Wire.fitting(trained, self.bits_per_param, trained if small else ())
         arriving = torch.float32 if small else wire.dtype
@@ -173,11 +183,12 @@ class Packer:
             slices=slices,
             units=self._units(submodel.emulator_params) if slices else {},
             blobs=[
-                *installed,
+                *(blob for blob in installed if blob not in ahead),
                 *(self._part(part, own) for part, own in sorted_parts(frozen)),
             ],
             body=wire.encode(trained),
             expected={name: (one.shape, arriving) for name, one in sent_up.items()},
+            prefix=prefix,
             installed=installed,
             kept=kept,
         )

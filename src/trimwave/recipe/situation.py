@@ -89,6 +89,7 @@ def costs_from(
         lora_alpha=train.lora_alpha,
         lora_targets=train.lora_targets,
         update_bits=train.update_bits,
+        streams_with=train.state_cache if train.stream_prefix else None,
         bits_per_param=model.bits_per_param,
         head_passes=model.head_passes,
         head_share=_head_share(config, counted_share),

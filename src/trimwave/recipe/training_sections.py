@@ -128,6 +128,9 @@ class TrainConfig:
     per token."""
     state_memory_bytes: float = 2.0**30
     """What these states may take in memory of each client [byte]."""
+    stream_prefix: bool = False
+    """Run the frozen blocks one by one over the rows of a round, before its steps, so
+    that one of them is in memory at a time; with `state_cache`."""
     state_disk_bytes: float = 0.0
     """What they may take on the disk beside that [byte]; 0 = none. A state can be
     turned back into the row's text."""
@@ -156,6 +159,12 @@ class TrainConfig:
                     f"`train.{name}` must be at least 0 and finite, got "
                     f"{getattr(self, name)}; 0 = no states are kept there."
                 )
+
+        if self.stream_prefix and not self.keeps_states:
+            raise InputError(
+                "`train.stream_prefix` makes states of the rows before the steps, "
+                "which must be kept: set `train.state_cache`, and room for it."
+            )
 
     @property
     def keeps_states(self) -> bool:

@@ -31,6 +31,7 @@ def stage_json(stages: Sequence[PlannedStage]) -> dict[str, Any]:
                 "scheduled": one.plan.scheduled.tolist(),
                 "latency_s": one.plan.latency_s,
                 "latency_states_kept_s": one.kept and one.kept.latency_s,
+                "first_pass_s": one.first_pass and one.first_pass._asdict(),
             }
             for one in stages
         ]
@@ -58,6 +59,12 @@ def _times(one: PlannedStage) -> str:
         times += (
             f" where all rows are new, {one.kept.latency_s:.6g} s where all states are "
             "kept"
+        )
+    if one.first_pass is not None:
+        times += (
+            f"; the base and a round's rows through it, block by block: "
+            f"{one.first_pass.in_turn_s:.6g} s in turn, "
+            f"{one.first_pass.side_by_side_s:.6g} s side by side"
         )
     return times
 

@@ -14,14 +14,7 @@ from trimwave.base.units import FloatArray
 from trimwave.cell.partition import batch_indices
 from trimwave.model.costs import Costs
 from trimwave.model.submodel import Submodel
-from trimwave.recipe.config import Config, TrainConfig
-
-
-def token_bytes(train: TrainConfig, hidden_size: int) -> int:
-    """Return what a token of a state takes as it is kept [byte]."""
-    of_number = {"fp32": 4, "bf16": 2, "int8": 1}[train.state_cache]
-    scale = 4 if train.state_cache == "int8" else 0
-    return of_number * hidden_size + scale
+from trimwave.recipe.config import Config
 
 
 @dataclass
@@ -53,7 +46,7 @@ class KnownStates:
         train, most_rows = config.train, 0
         if train.keeps_states:
             room_bytes = train.state_memory_bytes + train.state_disk_bytes
-            row_bytes = costs.seq_len * token_bytes(train, costs.shape.hidden_size)
+            row_bytes = costs.shape.state_bytes(costs.seq_len, train.state_cache)
             most_rows = int(room_bytes // row_bytes)
         return cls(
             num_clients=config.cell.num_clients,

@@ -20,6 +20,7 @@ from trimwave.analysis import (
 from trimwave.base.errors import InfeasibleError, InputError
 from trimwave.base.tolerances import ROUNDING
 from trimwave.cell.link import DIRECTIONS
+from trimwave.decision.first_pass import FirstPass, first_pass
 from trimwave.decision.plan import Plan, Situation, Stage
 from trimwave.methods import (
     ServesSome,
@@ -78,6 +79,8 @@ class PlannedStage(NamedTuple):
     """Of rows that no client has states of."""
     kept: Plan | None
     """Of rows whose states all clients keep; None where none are kept."""
+    first_pass: FirstPass | None
+    """Until its steps can begin, where the base comes first and is streamed."""
 
 
 def planned_stages(
@@ -106,7 +109,11 @@ def planned_stages(
         if config.train.keeps_states and stage.scheme.submodel.caches_states:
             none_fresh = replace(cell, fresh_share=np.zeros(cell.num_clients))
             kept = ask_plan(rule, replace(one, cell=none_fresh))
-        found.append(PlannedStage(stage, ask_plan(rule, one), kept))
+        plan = ask_plan(rule, one)
+        ahead = None
+        if situation.present is None:
+            ahead = first_pass(seen_by(rule, one), plan)
+        found.append(PlannedStage(stage, plan, kept, ahead))
     return found
 
 

@@ -5,7 +5,7 @@ the lowest trained block ever changes, it is the same in every step.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +17,9 @@ from trimwave.lm.data.encode import Batch
 from trimwave.lm.states.files import StateFolder
 from trimwave.lm.states.formats import Format, Packed, num_bytes, packed, unpacked
 from trimwave.lm.states.frozen import Digests, bytes_of
+from trimwave.lm.states.prefix import Prefix
 from trimwave.lm.surgery.split import SplitModel
+from trimwave.lm.wire.package import received_block
 from trimwave.recipe.config import TrainConfig
 
 LAYOUT = 1
@@ -62,7 +64,7 @@ class StateCache:
         self._folder = folder
         self._round = 0
         self._parts: dict[bytes, _Part] = {}
-        self._digests = Digests()
+        self.digests = Digests()
 
     @classmethod
     def of(
@@ -93,7 +95,13 @@ class StateCache:
         round_index : int
             When they are asked for.
         """
-        frozen = self._digests.of_frozen(split, tensors)
+        frozen = self.digests.of_frozen(split, tensors)
+        return self.under_digest(split, frozen, round_index)
+
+    def under_digest(
+        self, split: SplitModel, frozen: bytes, round_index: int
+    ) -> "States":
+        """Return the states under a frozen part that has a digest already."""
         self._round = round_index
         self._parts.setdefault(frozen, _Part()).last_round = round_index
         return States(self, split, frozen)
@@ -149,6 +157,42 @@ class States:
     """Digest of what lies below it."""
     computed: set[str] = field(default_factory=set)
     """Keys of the rows that had to be computed."""
+    _ahead: dict[str, Packed] = field(default_factory=dict)
+    """States that were made ahead of the steps, also where there was no room."""
+
+    def make_ahead(self, rows: Iterable[Tensor], prefix: Prefix) -> None:
+        """Make the states that rows lack, block by block over all of them.
+
+        Parameters
+        ----------
+        rows : iterable of [s]
+            Tokens of the rows of a round, without padding.
+        prefix : Prefix
+            The frozen blocks: each is asked for once, and let go of.
+        """
+        device = next(self.split.adapter.parameters()).device
+        lacking = {self._key(row, device.type): row for row in rows}
+        lacking = {
+            key: row
+            for key, row in lacking.items()
+            if self.cache.get(self.frozen, key) is None
+        }
+        if not lacking:
+            return
+        hidden = {
+            key: self.split.embedded(row[None].to(device))
+            for key, row in lacking.items()
+        }
+        for number, tensors in prefix.blocks():
+            block = received_block(self.split, number, tensors, torch.float32)
+            for key in hidden:
+                hidden[key] = self.split.through(block, hidden[key])
+            del block, tensors
+        for key in lacking:
+            (state,) = hidden.pop(key)
+            self._ahead[key] = packed(state, self.cache.kept_as)
+            self.cache.put(self.frozen, key, self._ahead[key])
+        self.computed |= lacking.keys()
 
     def features(self, batch: Batch) -> Tensor:
         """Return what the adapter reads of a batch; zeros where it is padding.
@@ -169,7 +213,8 @@ class States:
         kept: dict[str, Packed] = {}
         fresh: dict[str, Tensor] = {}
         for key, row in zip(keys, rows, strict=True):
-            found = kept[key] if key in kept else self.cache.get(self.frozen, key)
+            found = kept.get(key) or self._ahead.get(key)
+            found = found or self.cache.get(self.frozen, key)
             if found is None:
                 fresh[key] = row
             else:

@@ -69,12 +69,21 @@ class Digests:
         frozen = where(
             tensors, lambda part, _: part != "head" and int(part) < split.split_index
         )
-        base = getattr(split.shell, split.arch.base)
-        names = filter(None, (split.arch.embedding, split.arch.positions))
-        for name in names:
-            for path, value in base.get_submodule(name).named_parameters():
-                frozen[f"{name}.{path}"] = value
-        digest = hashlib.sha256(computation_of(split.shell.config).encode())
+        digest = hashlib.sha256(embedding_digest(split, self))
         for name in sorted(frozen):
             digest.update(name.encode() + b" " + self.of(frozen[name]))
         return digest.digest()
+
+
+def embedding_digest(split: SplitModel, digests: Digests) -> bytes:
+    """Return the digest of a model's embeddings and of what its config says."""
+    base = getattr(split.shell, split.arch.base)
+    found = {
+        f"{name}.{path}": value
+        for name in filter(None, (split.arch.embedding, split.arch.positions))
+        for path, value in base.get_submodule(name).named_parameters()
+    }
+    digest = hashlib.sha256(computation_of(split.shell.config).encode())
+    for name in sorted(found):
+        digest.update(name.encode() + b" " + digests.of(found[name]))
+    return digest.digest()

@@ -72,6 +72,21 @@ class SplitModel:
         self.emulator.eval()
         return self._run(self.emulator, lower=True, input_ids=input_ids)
 
+    def embedded(self, input_ids: Tensor) -> Tensor:
+        """Embedding alone, without gradients: what block 0 reads, [N, s, H]."""
+        with torch.no_grad():
+            return self._run(nn.ModuleList(), lower=True, input_ids=input_ids)
+
+    def through(self, block: nn.Module, features: Tensor) -> Tensor:
+        """One frozen block, without gradients: [N, s, H] to [N, s, H]."""
+        with torch.no_grad():
+            return self._run(
+                nn.ModuleList([block]).eval(),
+                lower=False,
+                normed=False,
+                inputs_embeds=features,
+            )
+
     def hidden(self, features: Tensor) -> Tensor:
         """Adapter and final norm, with gradients: [N, s, H] to [N, s, H]."""
         return self._run(self.adapter, lower=False, inputs_embeds=features)
@@ -133,7 +148,14 @@ class SplitModel:
         base._modules[self.arch.blocks] = blocks
         return model.eval()
 
-    def _run(self, blocks: nn.ModuleList, *, lower: bool, **inputs: Tensor) -> Tensor:
+    def _run(
+        self,
+        blocks: nn.ModuleList,
+        *,
+        lower: bool,
+        normed: bool = True,
+        **inputs: Tensor,
+    ) -> Tensor:
         # Made afresh each time (microseconds): it then follows what the caller does
         # to the shell, such as another device or attention implementation.
         base = _shallow_copy(getattr(self.shell, self.arch.base))
@@ -142,9 +164,9 @@ class SplitModel:
         parts[self.arch.blocks] = blocks
         if self.arch.embedding_dropout:
             parts[self.arch.embedding_dropout] = nn.Identity()
-        if lower:
+        if lower or not normed:
             parts[self.arch.final_norm] = nn.Identity()
-        elif self.arch.positions:
+        if not lower and self.arch.positions:
             parts[self.arch.positions] = _NoPositions()
         output = base(
             **inputs,

@@ -10,11 +10,12 @@ from torch import Tensor
 from trimwave.base.streams import stream
 from trimwave.cell.partition import batch_indices
 from trimwave.lm.data.encode import Batch, Encoded, collate
-from trimwave.lm.states.cache import StateCache
+from trimwave.lm.states.cache import StateCache, States
+from trimwave.lm.states.prefix import Prefix
 from trimwave.lm.surgery.split import SplitModel
 from trimwave.lm.train.air import Crossings, over_the_air
 from trimwave.lm.train.proximal import proximal_term
-from trimwave.lm.train.tune import fine_tune
+from trimwave.lm.train.tune import fine_tune, precision
 from trimwave.lm.wire.ledger import Tensors, trained_parameters, where
 from trimwave.lm.wire.package import Wire, receive
 from trimwave.model.submodel import Submodel
@@ -66,20 +67,30 @@ class Client:
     """What frozen blocks made of rows; clients of one process share it."""
 
     def fine_tune(
-        self, package: Mapping[str, Tensor], submodel: Submodel, round_index: int
+        self,
+        package: Mapping[str, Tensor],
+        submodel: Submodel,
+        round_index: int,
+        prefix: Prefix | None = None,
     ) -> Update:
         """Run one round's local steps; `round_index` counts from 1.
 
         `package` is what arrived together with what lay on the device; it is not
-        changed.
+        changed. Where a sub-model streams its frozen blocks they may be left out of
+        it, and come as a prefix.
         """
+        if submodel.streams_prefix and prefix is None and self.states is not None:
+            border, digests = submodel.trained_blocks[0], self.states.digests
+            prefix, package = Prefix.taken(package, border, digests)
         split = receive(self.base, package, torch.float32, submodel.trains)
         split = split.split_at(max(submodel.trained_blocks[0], split.split_index))
         trained = trained_parameters(split)
         rng = stream(self.seed, "dropout", self.number, round_index)
         weight = submodel.proximal_weight
         states = None
-        if self.states is not None and submodel.caches_states:
+        if self.states is not None and prefix is not None:
+            states = self._streamed(self.states, split, prefix, submodel, round_index)
+        elif self.states is not None and submodel.caches_states:
             states = self.states.under(split, package, round_index)
         link = (
             over_the_air(split, self.wire.dtype)
@@ -113,6 +124,23 @@ class Client:
             ),
             crossings=crossings,
         )
+
+    def _streamed(
+        self,
+        cache: StateCache,
+        split: SplitModel,
+        prefix: Prefix,
+        submodel: Submodel,
+        round_index: int,
+    ) -> States:
+        """Return the states of a round's rows, made ahead of its steps."""
+        digest = prefix.digest_under(split, cache.digests)
+        states = cache.under_digest(split, digest, round_index)
+        steps = self._steps(submodel, round_index)
+        met = dict.fromkeys(index for step in steps for index in self._indices(step))
+        with precision(self.config, next(split.adapter.parameters()).device):
+            states.make_ahead((self.rows[index].input_ids for index in met), prefix)
+        return states
 
     def _arriving(self, sent: Tensors) -> Tensors:
         """Return the values that arrive of an update.

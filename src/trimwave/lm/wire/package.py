@@ -183,6 +183,26 @@ def receive(
     return received.with_head(_received_head(split.head, factors, trains))
 
 
+def received_block(
+    split: SplitModel, number: int, tensors: Mapping[str, Tensor], dtype: torch.dtype
+) -> nn.Module:
+    """Build one frozen block of what arrived, as `receive` does.
+
+    Parameters
+    ----------
+    tensors : mapping
+        By their path in the block.
+
+    Raises
+    ------
+    InputError
+        If a tensor is missing or does not fit.
+    """
+    device = next(split.adapter.parameters()).device
+    moved = {path: tensor.to(device, dtype) for path, tensor in tensors.items()}
+    return _fill(*_template(split, number, moved), split, number, moved)
+
+
 def _received_head(
     head: nn.Module,
     factors: Tensors,
