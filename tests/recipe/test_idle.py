@@ -41,6 +41,7 @@ OTHER = {
     "train.keep_checkpoints": "all",
     "train.lora_targets": "all_linear",
     "train.update_bits": 8,
+    "train.stream_prefix": True,
     "aggregate.server_optimizer": "adam",
     "aggregate.server_momentum": 0.5,
     "aggregate.server_beta2": 0.5,
@@ -127,6 +128,8 @@ def test_the_list_of_what_planning_never_reads_is_true(tmp_path):
         base = (*SMALL, *BY_DISTANCE) if key in idle_rules.BY_DISTANCE else base
         if key == "data.client_column":
             base = (*SMALL, f"data.source={rows}")
+        if key == "train.stream_prefix":
+            base = (*SMALL, "train.state_cache=bf16")
         if key == "data.answer_share":
             base = (*SMALL, "model.head=answers", "data.answer_share=0.25")
         if key == "aggregate.noise_multiplier":
@@ -144,6 +147,7 @@ def test_the_list_of_what_planning_never_reads_is_true(tmp_path):
     idle.add("cell.flops_per_sample")  # read with a column of `cell.clients`
     # Read of a method that keeps states.
     idle |= {f"train.state_{one}" for one in ("cache", "memory_bytes", "disk_bytes")}
+    idle.add("train.stream_prefix")
     assert idle == set(keys) - read
     assert all(any(key.startswith(one) for key in idle) for one in NO_TRAINING)
 
