@@ -40,6 +40,9 @@ class PoolBackend:
         """Everyone is there."""
         return ALL_AS_DRAWN
 
+    def save(self, folder):
+        """Nothing: processes keep nothing between rounds."""
+
     def exchange(self, plan, round_index):
         """Send, train, collect."""
         jobs = {}

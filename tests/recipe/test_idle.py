@@ -147,7 +147,6 @@ def test_the_list_of_what_planning_never_reads_is_true(tmp_path):
     idle.add("cell.flops_per_sample")  # read with a column of `cell.clients`
     # Read of a method that keeps states.
     idle |= {f"train.state_{one}" for one in ("cache", "memory_bytes", "disk_bytes")}
-    idle.add("train.stream_prefix")
     assert idle == set(keys) - read
     assert all(any(key.startswith(one) for key in idle) for one in NO_TRAINING)
 
