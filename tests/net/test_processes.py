@@ -1,10 +1,17 @@
 import os
+import socket
 import subprocess
 import sys
 
 import pytest
 
-from trimwave.net.processes import SCRATCH, scratch_folder
+from trimwave.base.errors import InputError
+from trimwave.net.processes import (
+    SCRATCH,
+    free_port,
+    require_free_port,
+    scratch_folder,
+)
 
 
 @pytest.fixture
@@ -44,3 +51,23 @@ def test_another_users_run_is_living(root, monkeypatch, error):
     (root / f"{SCRATCH}99999999-a").mkdir()
     with scratch_folder():
         assert (root / f"{SCRATCH}99999999-a").exists()
+
+
+def test_a_port_that_is_taken_is_told_before_anything_starts():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen(1)
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=f"port {port}: .*another port by --port"):
+            require_free_port("127.0.0.1", port, "--port")
+    require_free_port("127.0.0.1", port, "--port")
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid"])
+def test_a_host_that_is_not_here_is_told(host):
+    with pytest.raises(InputError, match="an address of this machine by --host"):
+        require_free_port(host, 8180, "--port")
+
+
+def test_all_addresses_can_be_listened_on():
+    require_free_port("0.0.0.0", free_port(), "--port")

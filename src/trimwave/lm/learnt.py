@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from peft.tuners.lora import LoraLayer
 from torch import nn
 
+from trimwave.lm.source.others import quiet_bitsandbytes
 from trimwave.lm.surgery.blocks import rebuilt
 from trimwave.lm.surgery.split import SplitModel, block_sources
 from trimwave.lm.wire.ledger import Tensors
@@ -67,6 +67,9 @@ def merged(split: SplitModel, original: SplitModel) -> SplitModel:
 
 
 def _merged_block(plain: nn.Module, trained: nn.Module) -> nn.Module:
+    with quiet_bitsandbytes():
+        from peft.tuners.lora import LoraLayer
+
     layers = {
         path: layer
         for path, layer in trained.named_modules()

@@ -5,6 +5,7 @@ is killed by the system should this process be: nothing is left on the machine.
 """
 
 import ctypes
+import errno
 import os
 import shutil
 import signal
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from trimwave.base.errors import RunError, one_line
+from trimwave.base.errors import InputError, RunError, one_line
 
 _PR_SET_PDEATHSIG = 1
 
@@ -190,6 +191,34 @@ def free_port(host: str = "127.0.0.1") -> int:
     with socket.socket() as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
+
+
+def require_free_port(host: str, port: int, option: str) -> None:
+    """Refuse a port that a server cannot listen on.
+
+    Raises
+    ------
+    InputError
+        Saying why, and with which option to name another.
+    """
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind) as probe:
+            # Connections of a server that has ended are no reason.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        what = f"stop what listens there, or name another port by {option}"
+        if isinstance(error, PermissionError):
+            what = f"name a port from 1024 on by {option}"
+        elif error.errno != errno.EADDRINUSE:
+            what = "name an address of this machine by --host"
+        why = error.strerror or str(error)
+        raise InputError(
+            f"cannot listen on {host}, port {port}: {why}; {what}."
+        ) from None
 
 
 def wait_for_port(child: Child, host: str, port: int, longest_s: float) -> None:

@@ -18,7 +18,11 @@ from trimwave.net.host import FOLDER
 from trimwave.net.launch import Server, Superlink, Told, serve
 from trimwave.net.nodes import Node
 from trimwave.net.order import Order
-from trimwave.net.processes import Processes, scratch_folder
+from trimwave.net.processes import (
+    Processes,
+    require_free_port,
+    scratch_folder,
+)
 from trimwave.net.refusals import why_refused, why_unreachable
 from trimwave.net.register import register_clients
 
@@ -59,6 +63,8 @@ class Listening:
             raise InputError(f"--port and --blob-port are both {port}; change one.")
         what = "name the folder of `trimwave keys` by --keys"
         require_security(host, keys is not None, insecure, what)
+        require_free_port(host, port, "--port")
+        require_free_port(host, blob_port, "--blob-port")
         found = None if keys is None else Credentials.read(keys, host)
         return cls(host=host, port=port, blob_port=blob_port, credentials=found)
 
