@@ -259,7 +259,7 @@ def main():
     parser.add_argument("--task", default="gsm8k", help="names the curves")
     parser.add_argument("--data", type=Path, help="rows; generated if left out")
     parser.add_argument("--out", type=Path, default=Path("runs/faster"))
-    parser.add_argument("--variants", nargs="*", default=list(VARIANTS))
+    parser.add_argument("--variants", nargs="*", help="all if left out")
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--rows", type=int, default=160, help="of each client")
@@ -270,6 +270,7 @@ def main():
     asked = parser.parse_args()
     if asked.data is None:
         asked.data = "gsm_symbolic"
+    asked.variants = asked.variants or [*VARIANTS]
     if unknown := [one for one in asked.variants if one not in VARIANTS]:
         sys.exit(f"no variant {unknown[0]!r}; known: {', '.join(VARIANTS)}")
     globals()[asked.what](asked)
