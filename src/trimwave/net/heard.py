@@ -90,7 +90,7 @@ def fresh_rows_of(said: Mapping[str, Any]) -> int:
     """
     told = whole(said.get(FRESH, 0))
     if not 0 <= told < MOST_ROWS:
-        raise ValueError(f"it says {words(told)} rows that were computed")
+        raise ValueError(f"it says {one_line(told, 40)} rows that were computed")
     return told
 
 
