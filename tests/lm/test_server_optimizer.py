@@ -1,7 +1,9 @@
 """The server's optimiser: two rounds by hand, the limits, a resumed run."""
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny_run import make_bench, make_server
 
 from trimwave.base.errors import InputError, RunError
@@ -48,6 +50,36 @@ def test_adam_by_hand():
 
 def test_momentum_without_memory_adds_the_update():
     assert two_rounds(server_optimizer="momentum", server_momentum=0.0) == [1.5, -2.0]
+
+
+ROUNDS = ((1.0, -2.0), (0.5, 0.0), (-0.25, 3.0))
+
+
+def test_momentum_is_flowers(monkeypatch):
+    """Its FedAdam corrects for bias and begins at 0: another rule than the paper's."""
+    flower = pytest.importorskip("flwr.serverapp.strategy")
+    records = pytest.importorskip("flwr.app")
+
+    def record(value):
+        return records.ArrayRecord({"w": records.Array(value)})
+
+    # what the clients' mean came to is handed over as it is
+    monkeypatch.setattr(
+        flower.FedAvg, "aggregate_train", lambda self, number, mean: (mean, None)
+    )
+    strategy = flower.FedAvgM(server_learning_rate=0.5, server_momentum=0.8)
+    value = np.zeros(2)
+    for number, delta in enumerate(ROUNDS, start=1):
+        strategy.current_arrays = record(value)
+        arrays, _ = strategy.aggregate_train(number, record(value + np.array(delta)))
+        value = arrays["w"].numpy()
+    ours = two_rounds(
+        ROUNDS,
+        server_optimizer="momentum",
+        server_learning_rate=0.5,
+        server_momentum=0.8,
+    )
+    assert ours == pytest.approx(value.tolist(), rel=1e-12)
 
 
 def test_of_adam_a_scale_of_the_updates_is_forgotten():
@@ -133,6 +165,19 @@ def test_moments_that_are_missing_or_of_another_model_are_told(bench, tmp_path):
     (other_adapter / "adapter.safetensors").replace(tmp_path / "adapter.safetensors")
     with pytest.raises(RunError, match="does not fit the model: tensor `first"):
         other.load(tmp_path)
+
+
+@pytest.mark.parametrize("kept", ["first", "second"])
+def test_half_of_the_moments_is_no_state_of_adam(bench, tmp_path, kept):
+    """It would go on as a first round does, and be another run without a word."""
+    server = make_server(bench, "lora")
+    server.aggregate([update(server, 0, 0.1)], 1)
+    server.save(tmp_path)
+    path = tmp_path / "server_optimizer.safetensors"
+    moments = load_file(path)
+    save_file({n: v for n, v in moments.items() if n.startswith(kept)}, path)
+    with pytest.raises(RunError, match="`aggregate.server_optimizer` = adam: a moment"):
+        make_server(bench, "lora").load(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 FedAvgM (Hsu et al. 2019, arXiv 1909.06335) and FedAdam (Reddi et al., ICLR 2021,
 arXiv 2003.00295, Algorithm 2): the combined update is taken for a gradient. Adam is
 without bias correction and its second moment begins at tau^2, as printed there, so that
-`torch.optim.Adam`, which corrects and begins at 0, is another rule.
+`torch.optim.Adam`, which corrects and begins at 0, is another rule; so is Flower's
+FedAdam, for the same two reasons. Momentum is Flower's FedAvgM, to which the tests hold
+it.
 """
 
 from collections.abc import Collection, Mapping
@@ -101,3 +103,10 @@ class ServerOptimizer:
             if which not in kinds or like is None or like.shape != value.shape:
                 raise RunError(f"{path} does not fit the model: tensor `{full_name}`.")
             kinds[which][name] = value.to(like)
+        of_adam = self._config.server_optimizer == "adam"
+        if odd := self._second.keys() ^ (self._first.keys() if of_adam else set()):
+            raise RunError(
+                f"{path} does not fit `aggregate.server_optimizer` = "
+                f"{self._config.server_optimizer}: a moment of `{min(odd)}` is missing "
+                "or too many; put the file back, or start a new run."
+            )
