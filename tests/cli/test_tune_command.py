@@ -22,4 +22,6 @@ def test_nothing_is_written_over(refused, tmp_path):
     (tmp_path / "mine.toml").write_text("")
     said = refused("tune", "best/lora", "--write", "mine.toml")
     assert "mine.toml is there already" in said
+    said = refused("tune", "best/lora", "--write", "none/mine.toml")
+    assert "there is no folder none" in said
     assert "is not empty" in refused("tune", "best/lora", "--out", tmp_path)

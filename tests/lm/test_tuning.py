@@ -1,6 +1,7 @@
 """`trimwave tune`: short runs on public rows alone, and what is picked of them."""
 
 import sys
+import tomllib
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,8 @@ from tiny_run import changed, make_bench, make_config, write_toml
 from trimwave.base.errors import InputError
 from trimwave.cli import app as cli
 from trimwave.lm.tuning import public_bench, tune
-from trimwave.recipe.recipe import load_config, merge_overrides
+from trimwave.recipe.recipe import config_from_dict, load_config, merge_overrides
+from trimwave.report.tune_table import tune_table, tune_toml
 from trimwave.runs.tuned import Tried, Tuned
 
 CHANGES = ["data.num_public=16", "rounds=2", "cell.num_clients=3"]
@@ -39,6 +41,8 @@ def test_public_rows_take_both_places(bench):
     assert [len(own) for own in rows.client_rows] == [4, 4, 4]
     assert {*trained} < {id(row) for row in bench.public_rows}
     assert len({*trained}) == len(trained) == 12
+    # an aligner reads the public rows: none that is tested on
+    assert {id(row) for row in rows.public_rows} == {*trained}
 
 
 def test_what_clients_and_test_have_changes_nothing(bench):
@@ -71,8 +75,10 @@ def test_a_run_that_diverges_is_a_row(bench):
     good, bad = found.tried
     assert (good.diverged, bad.diverged) == (False, True)
     assert len(bad.losses) < 3 and found.best == good
+    none = tuned(bench, method="jcpba", rates=(1e30,))
+    assert "diverged" in tune_table(none, 80)[-1]
     with pytest.raises(InputError, match="every run of the grid diverged"):
-        _ = tuned(bench, method="jcpba", rates=(1e30,)).best
+        _ = none.best
 
 
 def test_ties_go_to_the_smaller_step():
@@ -97,6 +103,44 @@ def test_what_cannot_be_picked(bench, changes, words):
         tuned(bench, **changes)
 
 
+OWN = [{"rounds": 1, "learning_rate": 2e-3}, {"blocks": 2, "learning_rate": 2e-3}]
+
+
+def with_stages(bench, stages, rounds=2):
+    options = {"staged": {"stages": stages}}
+    tree = {**bench.config.to_dict(), "method": "staged", "rounds": rounds}
+    return config_from_dict({**tree, "options": options}, "staged")
+
+
+def test_stages_that_say_the_rate_themselves(bench):
+    """Else all runs of the grid are one, and the smallest rate is picked of equals."""
+    with pytest.raises(InputError, match="every stage of `staged` says its `learning_"):
+        tune(bench, with_stages(bench, OWN), (1e-4, 1e-2), ())
+    one = [{"rounds": 1}, OWN[1]]
+    first, second = tune(bench, with_stages(bench, one), (1e-4, 1e-2), ()).tried
+    assert first.losses != second.losses
+
+
+@pytest.mark.parametrize(("warm", "warns"), [(1, False), (2, True)])
+def test_a_stage_that_is_not_reached_is_told(bench, recwarn, warm, warns):
+    config = with_stages(bench, [{"rounds": warm}, {"blocks": 2}])
+    tune(bench, config, (1e-3,), ())
+    said = [str(one.message) for one in recwarn if "last stage" in str(one.message)]
+    assert len(said) == warns and all("--rounds 3 or more" in one for one in said)
+
+
+def test_what_is_written_runs_what_was_tuned():
+    """With the method, whatever the recipe below has; names of rules in quotes."""
+    tried = Tried(learning_rate=1e-3, lora_rank=4, losses=(2.0, 1.0), diverged=False)
+    found = Tuned(method="a.b:Rule", tried=(tried,), facts={})
+    text = "\n".join(tune_toml(found, 'C:\\my "own".toml', "a.b:Rule:x=1"))
+    assert tomllib.loads(text) == {
+        "extends": 'C:\\my "own".toml',
+        "method": "a.b:Rule:x=1",
+        "options": {"a.b:Rule": {"learning_rate": 1e-3, "lora_rank": 4}},
+    }
+
+
 def test_too_few_public_rows(bench):
     few = changed(bench, "cell.num_clients=3")
     few = replace(few, public_rows=bench.public_rows[:7])
@@ -110,7 +154,9 @@ def test_too_few_public_rows(bench):
 def test_the_command_writes_a_recipe(home, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     config = make_config(home / "command", changes=["data.num_public=16"])
-    recipe, written = write_toml(tmp_path / "tiny.toml", config), tmp_path / "best.toml"
+    recipe = write_toml(tmp_path / "tiny.toml", config).relative_to(tmp_path)
+    written = tmp_path / "sub" / "best.toml"
+    written.parent.mkdir()
     words = ("--learning-rates", "1e-3,1e-2", "--rounds", "1", "--method", "lora")
     argv = ["trimwave", "tune", str(recipe), *words, "--write", str(written)]
     monkeypatch.setattr(sys, "argv", argv)
@@ -119,6 +165,8 @@ def test_the_command_writes_a_recipe(home, tmp_path, monkeypatch, capsys):
     assert not stopped.value.code
     out = capsys.readouterr().out
     assert "best" in out and "is at an end of the grid" in out
+    monkeypatch.chdir(written.parent)  # whence the recipe below is no neighbour
     read = load_config(written, [])
+    assert read.method == "lora" != config.method
     assert read.options["lora"]["learning_rate"] in (1e-3, 1e-2)
     assert read.data == config.data

@@ -44,11 +44,16 @@ def tune(
     from trimwave.cli import arguments
     from trimwave.methods import parse_method
     from trimwave.recipe.environment import Environment
+    from trimwave.recipe.recipe import find_recipe, is_ours
 
     if rounds < 1:
         raise InputError(f"--rounds must be at least 1, got {rounds}.")
     if write is not None and write.exists():
         raise InputError(f"--write {write} is there already; name another file.")
+    if write is not None and not write.parent.is_dir():  # known before hours of runs
+        raise InputError(
+            f"--write {write}: there is no folder {write.parent}; make it."
+        )
     if out is not None and out.exists() and any(out.iterdir()):
         raise InputError(f"--out {out} is not empty; name another folder.")
     named = {"method": method, "model.name": model, "data.source": data, "seed": seed}
@@ -84,7 +89,9 @@ def tune(
         console.print(line, soft_wrap=True, style="dim")
     for line in report.tune_lines(tuned):
         console.print(line, soft_wrap=True, markup=False)
-    lines = report.tune_toml(tuned, recipe)
+    path = find_recipe(recipe)
+    below = recipe if is_ours(path) else str(path.absolute())
+    lines = report.tune_toml(tuned, below, config.method)
     if write is None:
         print("\n".join(["", *lines]))
         return

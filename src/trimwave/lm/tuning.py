@@ -2,16 +2,18 @@
 
 import math
 import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
 from trimwave.base.errors import DivergedError, InputError
+from trimwave.decision.plan import Stage
 from trimwave.lm.session import check_runs, run_method
 from trimwave.lm.train.evaluate import Evaluator
 from trimwave.lm.workbench import Workbench
-from trimwave.methods import ask_scheme, name_of, parse_method
+from trimwave.methods import ask_stages, name_of, parse_method
 from trimwave.recipe.config import Config
 from trimwave.recipe.limits import limits_of
 from trimwave.runs.tuned import Tried, Tuned
@@ -40,7 +42,8 @@ def tune(
     """Run a method for a few rounds at each step size and rank, on public rows.
 
     The clients' own rows are not trained on, nor the test rows tested on: public rows
-    take both places. Seed, rows and their order are the same for all.
+    take both places, and those that are tested on are not aligned on. Seed, rows and
+    their order are the same for all. Warns if so few rounds do not reach every stage.
 
     Parameters
     ----------
@@ -60,21 +63,27 @@ def tune(
     Raises
     ------
     InputError
-        If public rows are too few, a rank is asked for where weights train, or the
-        method cannot be run.
+        If public rows are too few, a rank is asked for where weights train, every
+        stage says itself what is to be picked, or the method cannot be run.
     """
     name = name_of(config.method)
     limits = limits_of(config)
-    submodel = ask_scheme(
-        parse_method(config.method, config.options), bench.costs, limits
-    ).submodel
+    rows = public_bench(bench, config)
+
+    def stages_of(one: Config) -> tuple[Stage, ...]:
+        return ask_stages(parse_method(one.method, one.options), rows.costs, limits)
+
+    stages = stages_of(config)
+    submodel = stages[0].scheme.submodel
     if ranks and submodel.trained != "lora":
         raise InputError(f"--ranks: `{config.method}` trains weights, no LoRA factors.")
     own_rank = submodel.lora_rank if submodel.trained == "lora" else None
     grid = [*product(rates or RATES[submodel.trained], ranks or (own_rank,))]
-    rows = public_bench(bench, config)
     candidates = [_candidate(config, name, rate, rank) for rate, rank in grid]
+    for one, (rate, rank) in zip(candidates, grid, strict=True):
+        _check_takes(stages_of(one), config.method, rate, rank)
     check_runs(rows, candidates[:1])
+    _warn_of_stages(stages, config)
     tried = []
     with _folder(folder) as kept:
         for one, (rate, rank) in zip(candidates, grid, strict=True):
@@ -110,6 +119,7 @@ def public_bench(bench: Workbench, config: Config) -> Workbench:
     return replace(
         bench,
         client_rows=tuple(tuple(train[k::clients]) for k in range(clients)),
+        public_rows=train,
         evaluator=Evaluator(test, bench.pad_id, bench.config.train),
         client_evaluators=(),
         task_metrics=None,
@@ -136,6 +146,42 @@ def _candidate(config: Config, name: str, rate: float, rank: int | None) -> Conf
                 "what is picked."
             )
     return one
+
+
+def _check_takes(
+    stages: Sequence[Stage], method: str, rate: float, rank: int | None
+) -> None:
+    """Refuse a grid all of whose runs would be the same.
+
+    Raises
+    ------
+    InputError
+        If no stage trains with what is to be tried.
+    """
+    schemes = [stage.scheme for stage in stages]
+    taken = {
+        "learning_rate": rate in [one.learning_rate for one in schemes],
+        "lora_rank": rank is None
+        or rank in [one.submodel.lora_rank for one in schemes],
+    }
+    for key, is_taken in taken.items():
+        if not is_taken:
+            raise InputError(
+                f"every stage of `{method}` says its `{key}` itself; leave it out of "
+                "one at least, since it is what is picked."
+            )
+
+
+def _warn_of_stages(stages: Sequence[Stage], config: Config) -> None:
+    """Say if the last stage begins after the rounds that are tried."""
+    before = [stage.rounds for stage in stages[:-1] if not stage.least_slope_per_s]
+    needed = 1 + sum(one or 0 for one in before)
+    if config.rounds < needed:
+        warnings.warn(
+            f"{config.rounds} rounds do not reach the last stage of `{config.method}`: "
+            f"what is picked is picked without it; give --rounds {needed} or more.",
+            stacklevel=3,
+        )
 
 
 def _folder(folder: Path | None) -> "tempfile.TemporaryDirectory[str] | _Kept":

@@ -1,6 +1,6 @@
 """What `trimwave tune` prints and writes."""
 
-from collections.abc import Sequence
+import json
 
 from trimwave.report.aligned import aligned
 from trimwave.runs.tuned import Tried, Tuned
@@ -13,9 +13,9 @@ MEANINGS = {
 
 
 def tune_table(tuned: Tuned, width: int) -> list[str]:
-    """Lay out what was tried, the best marked."""
-    best = tuned.best
-    most = max(len(one.losses) for one in tuned.tried)
+    """Lay out what was tried, the best marked, where one did not diverge."""
+    best = None if all(one.diverged for one in tuned.tried) else tuned.best
+    most = max(len(one.losses) + one.diverged for one in tuned.tried)
     columns: dict[str, list[str]] = {
         "rate": [f"{one.learning_rate:g}" for one in tuned.tried]
     }
@@ -49,15 +49,30 @@ def tune_lines(tuned: Tuned) -> list[str]:
     return lines
 
 
-def tune_toml(tuned: Tuned, recipe: str) -> list[str]:
-    """Return a recipe with what was picked, over the one that it was picked for."""
+def tune_toml(tuned: Tuned, recipe: str, method: str) -> list[str]:
+    """Return a recipe with what was picked, over the one that it was picked for.
+
+    Parameters
+    ----------
+    tuned : Tuned
+        What was tried.
+    recipe : str
+        Name or absolute path of the recipe below.
+    method : str
+        As it was tuned, with its options: the recipe below may have another.
+    """
     best = tuned.best
-    lines: Sequence[str] = [
-        f'extends = "{recipe}"',
+    lines = [
+        f"extends = {_quoted(recipe)}",
+        f"method = {_quoted(method)}",
         "",
-        f"[options.{tuned.method}]",
+        f"[options.{_quoted(tuned.method)}]",  # a rule of one's own has a colon
         f"learning_rate = {best.learning_rate!r}",
     ]
     if best.lora_rank is not None:
-        lines = [*lines, f"lora_rank = {best.lora_rank}"]
-    return [*lines]
+        lines.append(f"lora_rank = {best.lora_rank}")
+    return lines
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
