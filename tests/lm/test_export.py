@@ -16,6 +16,7 @@ from trimwave.base.errors import InputError, RunError
 from trimwave.cli import app as cli
 from trimwave.lm.data.deal import deal_rows
 from trimwave.lm.export import write_adapter, write_merged, write_pruned
+from trimwave.lm.learnt import learnt_files
 from trimwave.lm.session import run_method
 from trimwave.lm.source.models import load_model
 from trimwave.lm.workbench import build_workbench
@@ -29,7 +30,10 @@ METHODS = {
     "fedbiot": "fedbiot",
     "deft": "deft",
     "split": "split_lora",
+    "staged": "staged:warm_rounds=1:blocks=2:lora_rank=3:lora_alpha=5",
+    "staged-anew": "staged",
 }
+ANEW = "options.staged={stages=[{rounds=1},{blocks=2,lora_rank=2}]}"
 CHANGES = ["model.adapter_blocks=2", "rounds=2", "train.keep_checkpoints=all"]
 SLOW = ("jcpba-lora", "fedbiot", "deft")
 KINDS = {"llama": {"tie_word_embeddings": True}, "gpt2": {}}
@@ -67,6 +71,8 @@ def ran(home, benches):
             changes = [f'method="{METHODS[method]}"']
             if method.startswith("jcpba"):
                 changes.append("align.initial_steps=2")
+            if method == "staged-anew":
+                changes.append(ANEW)
             config = merge_overrides(bench.config, changes)
             run_method(bench, config, folder)
         return folder
@@ -105,7 +111,7 @@ def load(folder):
     return model.eval()
 
 
-@pytest.mark.parametrize("method", ["jcpba", "split", *map(slow, SLOW)])
+@pytest.mark.parametrize("method", ["jcpba", "split", "staged-anew", *map(slow, SLOW)])
 def test_a_merged_model_has_the_recorded_loss(ran, home, method):
     chosen = choose_round(ran(method), "last")
     folder = home / f"merged-{method}"
@@ -165,7 +171,9 @@ def test_a_run_starts_from_an_exported_model(ran, home):
         ("jcpba-lora", "llama"),
         ("lora-top", "llama"),
         ("split", "llama"),
+        ("staged", "llama"),
         slow("jcpba-lora", "gpt2"),
+        slow("staged", "gpt2"),
         slow("lora-top", "gpt2"),
         slow("fedbiot", "llama"),
         slow("split", "gpt2"),
@@ -187,11 +195,12 @@ def test_peft_loads_the_adapter(ran, home, method, kind):
     found = plain_loss(model, test_rows_of(chosen.config))
     assert found == pytest.approx(chosen.record["loss_full"], abs=1e-5)
     said = json.loads((folder / "adapter_config.json").read_text())
-    own = (3, 5.0) if method == "lora-top" else (8, 16.0)
+    own = (3, 5.0) if method in ("lora-top", "staged") else (8, 16.0)
     assert (said["r"], said["lora_alpha"]) == own
     assert said["base_model_name_or_path"] == str(home / kind / "model")
     if method != "split":
-        assert said["layers_to_transform"] == [2, 3]
+        all_trained = [0, 1, 2, 3] if method == "staged" else [2, 3]
+        assert said["layers_to_transform"] == all_trained
     factors = [name for name, _ in model.named_parameters() if "lora_A" in name]
     tensors = [one for one in _names(chosen.checkpoint) if "lora_A" in one]
     assert len(factors) == len(tensors)
@@ -200,8 +209,11 @@ def test_peft_loads_the_adapter(ran, home, method, kind):
 def _names(checkpoint):
     from safetensors import safe_open
 
-    with safe_open(checkpoint / "adapter.safetensors", framework="pt") as file:
-        return list(file.keys())
+    names = []
+    for path in learnt_files(checkpoint):
+        with safe_open(path, framework="pt") as file:
+            names += file.keys()
+    return names
 
 
 def test_trained_weights_are_no_adapter(ran, home):
@@ -209,6 +221,13 @@ def test_trained_weights_are_no_adapter(ran, home):
     folder.mkdir()
     with pytest.raises(InputError, match="trained weights, not LoRA factors"):
         write_adapter(choose_round(ran("jcpba"), "best"), folder)
+
+
+def test_factors_that_a_later_stage_trained_anew_are_no_one_adapter(ran, home):
+    folder = home / "no-one-adapter"
+    folder.mkdir()
+    with pytest.raises(InputError, match="trained LoRA factors anew in a later stage"):
+        write_adapter(choose_round(ran("staged-anew"), "last"), folder)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,13 @@ from trimwave.base.errors import InputError
 from trimwave.lm.learnt import learnt_files
 from trimwave.lm.session import check_runs, run_method
 from trimwave.lm.states.formats import num_bytes, packed
-from trimwave.lm.wire.ledger import tensors_of, trained_parameters
+from trimwave.lm.wire.ledger import (
+    entry_of,
+    tensors_of,
+    trained_parameters,
+    where,
+)
+from trimwave.lm.wire.package import Wire
 from trimwave.methods import ask_stages, parse_method
 from trimwave.problem.limits import Limits
 from trimwave.recipe.recipe import merge_overrides
@@ -82,6 +88,48 @@ def test_what_is_merged_is_the_same_model(home, bench, kind):
     assert all((copies[name] == value).all() for name, value in untouched.items())
 
 
+def test_factors_above_the_border_go_on(bench):
+    server = advanced(bench)
+    copies = {
+        name: value.detach().clone()
+        for name, value in trained_parameters(server.template).items()
+    }
+    server.advance()
+    after = trained_parameters(server.template)
+    assert {entry_of(name).part for name in after} == {2, 3}
+    for name, value in after.items():
+        assert torch.equal(value, copies[name])
+    (learnt,) = server._learnt
+    assert {entry_of(name).part for name in learnt.tensors} == {0, 1}
+    assert {*learnt.tensors} | {*after} == {*copies}
+
+
+@pytest.mark.parametrize(
+    ("stages", "blocks_learnt"),
+    [
+        ([{"rounds": 1}, {"blocks": 2, "lora_rank": 3}], [{0, 1, 2, 3}]),
+        ([{"rounds": 1}, {"blocks": 2, "lora_alpha": 3.0}], [{0, 1, 2, 3}]),
+        ([{"blocks": 1, "rounds": 1}, {"blocks": 3}], [set()]),
+        ([{"rounds": 1}, {"blocks": 3, "rounds": 1}, {"blocks": 1}], [{0}, {1, 2}]),
+    ],
+)
+def test_what_does_not_go_on_is_merged_and_the_model_is_the_same(
+    bench, stages, blocks_learnt
+):
+    config = replace(bench.config, options={"staged": {"stages": stages}})
+    server = make_server(replace(bench, config=config), "staged")
+    for at, blocks in enumerate(blocks_learnt):
+        with torch.no_grad():
+            for value in trained_parameters(server.template).values():
+                value.add_(0.05)
+        before = server.evaluate()["loss_full"]
+        server.advance()
+        assert server.evaluate()["loss_full"] == pytest.approx(before, abs=1e-6)
+        learnt = server._learnt[at]
+        assert {entry_of(name).part for name in learnt.tensors} == blocks
+        assert (learnt.num_bits == 0) is (not blocks)
+
+
 def test_stages_follow_and_say_so(whole):
     records, folder = whole
     assert [one["stage"] for one in records[1:]] == [0, 0, 1, 1]
@@ -96,10 +144,11 @@ def test_stages_follow_and_say_so(whole):
 def test_the_first_round_of_a_stage_brings_what_the_one_before_has_learnt(bench, whole):
     records, _ = whole
     server = advanced(bench)
-    trained, wire = trained_parameters(server.template), server.down_wire
+    trained = trained_parameters(server.template)
+    below = where(trained, lambda part, _: part < 2)
     server.advance()
     (learnt_bits,) = server.learnt_bits
-    assert learnt_bits == 8 * len(wire.encode(trained))
+    assert learnt_bits == 8 * len(Wire.fitting(below, 16).encode(below))
     down = [one["plan"]["down_bits"][0] for one in records[1:]]
     assert down[2] == down[3] + learnt_bits and down[0] == down[1]
 

@@ -129,7 +129,7 @@ def _plan(
     told: list[str] = []
     if deadline_s is None and drop is None:
         situation, plan = plan_cell(config, method, round_=round_, time_s=time_s)
-        stages = planned_stages(config, method, situation)
+        stages = planned_stages(config, method, situation, plan)
         more, told = stage_json(stages), stage_lines(stages)
     else:
         situation, plan, selection = served_cell(

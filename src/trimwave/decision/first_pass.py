@@ -6,8 +6,6 @@ rows of the first round pass a block while the next one comes.
 
 from typing import NamedTuple
 
-import numpy as np
-
 from trimwave.decision.plan import Plan, Situation
 
 
@@ -36,26 +34,27 @@ def first_pass(situation: Situation, plan: Plan) -> FirstPass | None:
         None where no sub-model does.
     """
     shape, speeds = situation.costs.shape, situation.cell.speed_flops_per_s
-    found = []
-    for submodel, speed in zip(plan.submodels, speeds.tolist(), strict=True):
-        if submodel is None or not submodel.streams_prefix:
-            continue
-        bill = situation.costs.bill(submodel)
-        pass_s = bill.num_local_steps * bill.frozen_flops / speed
-        blocks = submodel.trained_blocks[0]
-        total = shape.total_params
-        first = (shape.embedding_params + shape.block_params) / total
-        last = (shape.embedding_params + blocks * shape.block_params) / total
-        download_s = plan.install_s
-        ends_s = np.array(
-            [
-                download_s,  # the blocks that train come last
-                first * download_s + pass_s,
-                last * download_s + pass_s / blocks,
-            ]
-        )
-        found.append((download_s + pass_s, float(np.max(ends_s))))
-    if not found:
+    streaming = [
+        (submodel, speed)
+        for submodel, speed in zip(plan.submodels, speeds.tolist(), strict=True)
+        if submodel is not None and submodel.streams_prefix
+    ]
+    if not streaming:
         return None
-    in_turn_s, side_by_side_s = np.max(np.array(found), axis=0).tolist()
-    return FirstPass(in_turn_s, side_by_side_s)
+    bills = situation.costs.bills([submodel for submodel, _ in streaming])
+    # The same of each client: one download, one border.
+    download_s, blocks = plan.install_s, streaming[0][0].trained_blocks[0]
+    pass_s = max(
+        bill.num_local_steps * bill.frozen_flops / speed
+        for bill, (_, speed) in zip(bills, streaming, strict=True)
+    )
+    first = (shape.embedding_params + shape.block_params) / shape.total_params
+    last = (shape.embedding_params + blocks * shape.block_params) / shape.total_params
+    return FirstPass(
+        in_turn_s=download_s + pass_s,
+        side_by_side_s=max(
+            download_s,  # the blocks that train come last
+            first * download_s + pass_s,
+            last * download_s + pass_s / blocks,
+        ),
+    )

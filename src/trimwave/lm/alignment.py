@@ -16,8 +16,7 @@ def aligner_of(bench: Workbench, scheme: Scheme) -> Aligner | None:
     if config is None:
         return None
     reference = scheme.submodel
-    installed = reference.kept_fraction == 1 and not reference.sends_frozen
-    if not reference.trained_blocks[0] or installed:
+    if not reference.trained_blocks[0] or reference.is_installed_whole:
         warnings.warn(
             "`[align]` has no effect: this method has no emulator to align.",
             stacklevel=3,
@@ -28,7 +27,7 @@ def aligner_of(bench: Workbench, scheme: Scheme) -> Aligner | None:
         config=config,
         seed=bench.config.seed,
         pad_id=bench.pad_id,
-        **_sub_networks(bench, scheme.submodel),
+        **_sub_networks(bench, reference),
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from trimwave.base.errors import InputError, RunError, one_line
 from trimwave.base.receipt import DIGESTS
@@ -84,14 +84,7 @@ def write_adapter(chosen: Chosen, folder: Path) -> Exported:
     from peft import LoraConfig
     from safetensors.torch import save
 
-    *earlier, path = learnt_files(chosen.checkpoint)
-    if earlier:
-        raise InputError(
-            f"{chosen.run.folder} merged what {len(earlier)} of its stages had learnt, "
-            "so that no one adapter of PEFT is all of it; leave --adapter out for the "
-            "merged model."
-        )
-    tensors = trained_tensors(path)
+    tensors, alpha = _of_all_stages(chosen)
     factors = factors_of(tensors)
     if not factors or sum(len(pair) for pair in factors.values()) < len(tensors):
         raise InputError(
@@ -112,7 +105,7 @@ def write_adapter(chosen: Chosen, folder: Path) -> Exported:
         base_model_name_or_path=_base_name(facts, model),
         revision=facts.get("commit"),
         r=next(iter(factors.values()))["lora_A"].shape[0],
-        lora_alpha=alpha_of(path, chosen.config.train),
+        lora_alpha=alpha,
         lora_dropout=0.0,
         fan_in_fan_out=model.config.model_type == "gpt2",
         inference_mode=True,
@@ -124,6 +117,31 @@ def write_adapter(chosen: Chosen, folder: Path) -> Exported:
     _copy_others(model, chosen, folder)
     tied = model.config.tie_word_embeddings and any(part == HEAD for part, _ in factors)
     return Exported(kind="adapter", notes=(TIED,) if tied else (), losses={})
+
+
+def _of_all_stages(chosen: Chosen) -> tuple[dict[str, Tensor], float]:
+    """Return what all stages have trained, and what scales it.
+
+    Raises
+    ------
+    InputError
+        If two stages have trained the same places, or in two sizes.
+    """
+    tensors: dict[str, Tensor] = {}
+    scales: set[tuple[int, float]] = set()
+    for path in learnt_files(chosen.checkpoint):
+        own = trained_tensors(path)
+        alpha = alpha_of(path, chosen.config.train)
+        ranks = {one.shape[0] for name, one in own.items() if "lora_A" in name}
+        scales |= {(rank, alpha) for rank in ranks}
+        if len(scales) > 1 or not own.keys().isdisjoint(tensors):
+            raise InputError(
+                f"{chosen.run.folder} trained LoRA factors anew in a later stage, so "
+                "that no one adapter of PEFT is all of it; leave --adapter out for the "
+                "merged model."
+            )
+        tensors |= own
+    return tensors, alpha
 
 
 def _targets(factors: Factors, base: str, blocks: str, head: str) -> dict[str, Any]:

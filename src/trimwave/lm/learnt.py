@@ -1,6 +1,6 @@
 """What a stage of a run has learnt: merged into the model, and kept in checkpoints."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from trimwave.lm.surgery.blocks import rebuilt
 from trimwave.lm.surgery.split import SplitModel, block_sources
 from trimwave.lm.wire.ledger import Tensors
 from trimwave.lm.wire.tensor_files import ALPHA, save_tensors
+from trimwave.model.submodel import Submodel
 
 ADAPTER_FILE = "adapter.safetensors"
 """In a checkpoint: what trains in its stage."""
@@ -29,7 +30,7 @@ def learnt_files(folder: Path) -> list[Path]:
 
 @dataclass(frozen=True, kw_only=True)
 class Learnt:
-    """What a finished stage has trained."""
+    """What a finished stage has trained and the next does not go on with."""
 
     tensors: Tensors
     """By name."""
@@ -46,7 +47,24 @@ def save_stages(folder: Path, learnt: Sequence[Learnt]) -> None:
         save_tensors(stage_file(folder, at), one.tensors, said)
 
 
-def merged(split: SplitModel, original: SplitModel) -> SplitModel:
+def going_on(before: Submodel, after: Submodel) -> tuple[int, ...]:
+    """Return the blocks whose factors the next stage goes on with.
+
+    They are the same in kind, size and place; where they are not, all of a stage's
+    are merged, and those of the next begin anew.
+    """
+
+    def kind(one: Submodel) -> tuple[object, ...]:
+        return one.trained, one.lora_rank, one.lora_alpha, one.lora_targets
+
+    if kind(before) != kind(after):
+        return ()
+    return tuple(sorted({*before.trained_blocks} & {*after.trained_blocks}))
+
+
+def merged(
+    split: SplitModel, original: SplitModel, but: Collection[int] = ()
+) -> SplitModel:
     """Return the original model with what was trained in its blocks, all frozen.
 
     Parameters
@@ -56,12 +74,15 @@ def merged(split: SplitModel, original: SplitModel) -> SplitModel:
         weights in their own numbers. Not touched.
     original : SplitModel
         The whole model that it was trained on; what did not change is shared with it.
+    but : collection of int, optional
+        Blocks that are left as they were.
     """
     plain = [*original.split_at(0).adapter]
     sources = block_sources(split.adapter, split.arch)
     with torch.no_grad():
         for number, trained in zip(sources, split.adapter, strict=True):
-            plain[number] = _merged_block(plain[number], trained)
+            if number not in but:
+                plain[number] = _merged_block(plain[number], trained)
     whole = replace(original.split_at(0), adapter=nn.ModuleList(plain))
     return whole.split_at(original.split_index)
 

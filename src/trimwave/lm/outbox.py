@@ -84,7 +84,7 @@ class Outbox:
         """Return the emulator as arriving views, where it is pruned by the ranking."""
         if submodel.kept_blocks is not None or not self._split.emulator:
             return {}
-        if submodel.kept_fraction == 1 and not submodel.sends_frozen:
+        if submodel.is_installed_whole:
             return {}  # the original blocks, wherever the border is
         if self._nested is None:
             ranking = self._bench.ranking

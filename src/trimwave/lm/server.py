@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from trimwave.lm.kit import up_wire_of
 from trimwave.lm.learnt import (
     ADAPTER_FILE,
     Learnt,
+    going_on,
     merged,
     save_stages,
     stage_file,
@@ -28,9 +28,7 @@ from trimwave.lm.surgery.split import SplitModel
 from trimwave.lm.template import template_of
 from trimwave.lm.train.align import Aligner, aligned_parameters
 from trimwave.lm.train.client import Update
-from trimwave.lm.wire.ledger import (
-    trained_parameters,
-)
+from trimwave.lm.wire.ledger import trained_parameters, where
 from trimwave.lm.wire.package import Wire
 from trimwave.lm.wire.tensor_files import (
     ALPHA,
@@ -39,7 +37,6 @@ from trimwave.lm.wire.tensor_files import (
     save_tensors,
 )
 from trimwave.lm.workbench import Workbench
-from trimwave.model.costs import Costs
 from trimwave.model.submodel import Submodel
 from trimwave.runs.rounds import OWN, Delivery, Measured
 
@@ -77,6 +74,15 @@ class LmServer:
         self._original_emulator = self._original.split_at(border).emulator
         self._reference_emulator = self._make_reference_emulator()
         self._outbox = Outbox(self.bench, self._split, self._original, self._reference)
+        bits = self.bench.config.model.bits_per_param
+        self.up_wire = up_wire_of(self._split, self._reference, bits)
+        """Format of updates."""
+        self.costs = replace(
+            self.bench.costs,
+            overhead_down_bits=self.down_wire.overhead_bits,
+            overhead_up_bits=self.up_wire.overhead_bits,
+        )
+        """What any sub-model costs, with real sizes and real container headers."""
         config = self.bench.config.aggregate
         self._optimizer = None
         if config.server_optimizer != "none":
@@ -98,25 +104,36 @@ class LmServer:
         return tuple(one.num_bits for one in self._learnt)
 
     def advance(self) -> None:
-        """Merge what was learnt, and go on with the next stage's scheme."""
-        trained = {
-            name: value.detach().clone()
-            for name, value in trained_parameters(self._split).items()
-        }
+        """Merge what the next stage does not train, and go on with its scheme."""
+        kept, finished = self._going_on(), self._finished()
+        top = trained_parameters(self._split)
+        learnt = {name: value.detach().clone() for name, value in finished.items()}
         bits = self.bench.config.model.bits_per_param
         self._learnt.append(
             Learnt(
-                tensors=trained,
+                tensors=learnt,
                 lora_alpha=self._reference.lora_alpha,
-                num_bits=Wire.fitting(trained, bits).num_bits(trained),
+                num_bits=Wire.fitting(learnt, bits).num_bits(learnt) if learnt else 0,
             )
         )
         self.bench.evaluator.forget(self._original_emulator)
         self.bench.evaluator.forget(self._reference_emulator)
-        self._original = merged(self._split, self._original)
-        for name in ("up_wire", "costs"):
-            self.__dict__.pop(name, None)
+        self._original = merged(self._split, self._original, kept)
         self._begin(None)
+        with torch.no_grad():
+            for name, value in trained_parameters(self._split).items():
+                if name in top and name not in learnt:
+                    value.copy_(top[name])
+
+    def _going_on(self) -> tuple[int, ...]:
+        """Return the blocks whose factors the next stage goes on with."""
+        return going_on(self._reference, self._schemes[self.stage + 1].submodel)
+
+    def _finished(self) -> dict[str, nn.Parameter]:
+        """Return what trains in this stage and not in the next."""
+        kept = self._going_on()
+        trained = trained_parameters(self._split)
+        return where(trained, lambda part, _: part not in kept)
 
     @property
     def num_samples(self) -> FloatArray:
@@ -137,21 +154,6 @@ class LmServer:
     def down_wire(self) -> Wire:
         """Format of packages; the unpruned one is the largest."""
         return self._outbox.wire
-
-    @cached_property
-    def up_wire(self) -> Wire:
-        """Format of updates."""
-        bits = self.bench.config.model.bits_per_param
-        return up_wire_of(self._split, self._reference, bits)
-
-    @cached_property
-    def costs(self) -> Costs:
-        """What any sub-model costs, with real sizes and real container headers."""
-        return replace(
-            self.bench.costs,
-            overhead_down_bits=self.down_wire.overhead_bits,
-            overhead_up_bits=self.up_wire.overhead_bits,
-        )
 
     @property
     def emulator_version(self) -> int:
@@ -201,8 +203,7 @@ class LmServer:
         reference, bench = self._reference, self.bench
         if reference.kept_blocks is not None:
             return self._split.emulator
-        whole = reference.kept_fraction == 1 and not reference.sends_frozen
-        if not self._split.emulator or (whole and not self._aligner):
+        if not self._split.emulator or reference.is_installed_whole:
             return self._original_emulator
         as_was = not self._aligner and not self.stage
         if as_was and reference.kept_fraction == bench.reference_kept:
@@ -256,7 +257,7 @@ class LmServer:
             If the tensors are not those of this model.
         """
         while (path := stage_file(folder, self.stage)).exists():
-            load_tensors(path, trained_parameters(self._split))
+            load_tensors(path, self._finished())
             self.advance()
         load_tensors(folder / ADAPTER_FILE, trained_parameters(self._split))
         if self._optimizer:

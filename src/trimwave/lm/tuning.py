@@ -4,7 +4,8 @@ import math
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -85,7 +86,12 @@ def tune(
     check_runs(rows, candidates[:1])
     _warn_of_stages(stages, config)
     tried = []
-    with _folder(folder) as kept:
+    own_folder: AbstractContextManager[str] = (
+        tempfile.TemporaryDirectory(prefix="trimwave-tune-")
+        if folder is None
+        else nullcontext(str(folder))
+    )
+    with own_folder as kept:
         for one, (rate, rank) in zip(candidates, grid, strict=True):
             done = _try(rows, one, rate, rank, kept)
             tried.append(done)
@@ -184,29 +190,11 @@ def _warn_of_stages(stages: Sequence[Stage], config: Config) -> None:
         )
 
 
-def _folder(folder: Path | None) -> "tempfile.TemporaryDirectory[str] | _Kept":
-    if folder is None:
-        return tempfile.TemporaryDirectory(prefix="trimwave-tune-")
-    return _Kept(folder)
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """A folder that stays."""
-
-    folder: Path
-
-    def __enter__(self) -> str:
-        return str(self.folder)
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-
 def _try(
     rows: Workbench, config: Config, rate: float, rank: int | None, folder: str
 ) -> Tried:
     losses: list[float] = []
+    diverged = False
     name = f"{rate:g}" if rank is None else f"{rate:g}-r{rank}"
     try:
         run_method(
@@ -216,9 +204,7 @@ def _try(
             on_record=lambda record: losses.append(record["loss_full"]),
         )
     except DivergedError:
-        return Tried(
-            learning_rate=rate, lora_rank=rank, losses=tuple(losses), diverged=True
-        )
+        diverged = True
     return Tried(
-        learning_rate=rate, lora_rank=rank, losses=tuple(losses), diverged=False
+        learning_rate=rate, lora_rank=rank, losses=tuple(losses), diverged=diverged
     )

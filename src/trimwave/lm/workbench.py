@@ -75,7 +75,9 @@ class Workbench:
     @property
     def costs(self) -> Costs:
         """What a sub-model costs, with the sizes that real heads and neurons allow."""
-        share = answer_share(row for rows in self.client_rows for row in rows)
+        share = None
+        if self.config.model.head == "answers":
+            share = answer_share(row for rows in self.client_rows for row in rows)
         costs = costs_from(self.config, self.split.shape, share)
         return replace(costs, emulator_sizes=self.ranking.sizes)
 

@@ -54,9 +54,10 @@ class StageOptions:
 class Staged(CommonOptions):
     """LoRA in stages: all blocks first, then the top over what is frozen and merged.
 
-    Between two stages all factors are merged into the model, and those of the next
-    start anew on fewer blocks, whose input is the same for a row from then on:
-    `train.state_cache` keeps it. Who cannot hold a stage in memory sits it out.
+    Between two stages the factors below the new border are merged into the model, and
+    those above go on; what comes up to the border is the same for a row from then on:
+    `train.state_cache` keeps it. Factors of another rank, alpha or place start anew,
+    over all that was learnt before, merged. Who cannot hold a stage in memory sits it out.
     Progressive freezing with a cache: AutoFreeze (Liu et al. 2021, arXiv 2102.01386),
     ChainFed (arXiv 2604.06819).
     """

@@ -17,11 +17,11 @@ from trimwave.base.errors import InputError
 from trimwave.base.units import BITS_PER_BYTE, FloatArray, IntArray
 from trimwave.model.shape import ModelShape
 from trimwave.model.submodel import (
-    SCALE_BLOCK,
     Bill,
     LoraTargets,
     Submodel,
     Trained,
+    num_scales,
 )
 from trimwave.model.tally import Tally, tallies_of
 from trimwave.model.workload import Workload
@@ -348,7 +348,7 @@ class Costs:
         """Size of updates in 8 bits, their scales included; blocks are whole."""
         shape, rank = self.shape, submodel.lora_rank
         of_block, of_factors, of_head = (
-            sum(-(-size // SCALE_BLOCK) for size in sizes)
+            sum(map(num_scales, sizes))
             for sizes in (
                 shape.tensors,
                 shape.lora_tensors(rank, submodel.lora_targets),

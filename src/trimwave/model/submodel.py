@@ -32,6 +32,11 @@ SCALE_BLOCK = 32
 MXINT8 (OCP Microscaling Formats v1.0), whose scale takes 8 bits too."""
 
 
+def num_scales(count: int) -> int:
+    """Return how many scales so many values of one tensor have."""
+    return -(-count // SCALE_BLOCK)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Submodel:
     """One client's part of the model; covers every method.
@@ -106,6 +111,12 @@ class Submodel:
         frozen_below = min(self.shared_blocks) >= min(self.trained_blocks)
         sent = self.sends_frozen and self.runs == "device"
         return sent and frozen_below and self.kept_blocks is None
+
+    @property
+    def is_installed_whole(self) -> bool:
+        """Whether the whole model lies on the device, so that it has no emulator."""
+        whole = self.kept_blocks is None and self.kept_fraction == 1
+        return whole and not self.sends_frozen
 
     @property
     def caches_states(self) -> bool:

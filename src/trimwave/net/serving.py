@@ -18,11 +18,7 @@ from trimwave.net.host import FOLDER
 from trimwave.net.launch import Server, Superlink, Told, serve
 from trimwave.net.nodes import Node
 from trimwave.net.order import Order
-from trimwave.net.processes import (
-    Processes,
-    require_free_port,
-    scratch_folder,
-)
+from trimwave.net.processes import Processes, require_free_port, scratch_folder
 from trimwave.net.refusals import why_refused, why_unreachable
 from trimwave.net.register import register_clients
 

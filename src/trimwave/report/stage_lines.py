@@ -8,9 +8,7 @@ from trimwave.sweep.one_round import PlannedStage
 
 
 def stage_lines(stages: Sequence[PlannedStage]) -> list[str]:
-    """Return a line per stage; none of a run of one that keeps no states."""
-    if len(stages) == 1 and stages[0].kept is None:
-        return []
+    """Return a line per stage."""
     return [
         f"stage {at}, {_until(one.stage, at + 1 == len(stages))}: "
         f"{_what(one.stage)} train{_times(one)}{_away(one.plan)}"
@@ -20,7 +18,7 @@ def stage_lines(stages: Sequence[PlannedStage]) -> list[str]:
 
 def stage_json(stages: Sequence[PlannedStage]) -> dict[str, Any]:
     """Return the same as plain numbers, by name; empty where there is nothing."""
-    if len(stages) == 1 and stages[0].kept is None:
+    if not stages:
         return {}
     return {
         "stages": [

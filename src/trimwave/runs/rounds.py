@@ -172,11 +172,13 @@ def run_rounds(
     InputError
         If the method has no plan for a round, or one that cannot be run.
     """
-    loaded: list[Path] = []
+    stages = ask_stages(method, server.costs, environment.limits)
 
     def load(folder: Path) -> None:
         server.load(folder)
-        loaded.append(folder)
+        if server.stage:
+            backend.begin_stage(stages[server.stage].scheme)
+        backend.load(folder)
 
     def save(folder: Path) -> None:
         server.save(folder)
@@ -195,12 +197,7 @@ def run_rounds(
         run.commit(record, save, elapsed_s, speeds=measured.speeds)
         records.append(record)
         on_record(record)
-    stages = ask_stages(method, server.costs, environment.limits)
     devices = Devices.of(environment.config, server.costs, stages, records[-1])
-    if server.stage:
-        backend.begin_stage(stages[server.stage].scheme)
-    for folder in loaded:
-        backend.load(folder)
     for number in range(len(records), num_rounds + 1):
         if has_stopped(records):
             break

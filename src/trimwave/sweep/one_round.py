@@ -84,9 +84,11 @@ class PlannedStage(NamedTuple):
 
 
 def planned_stages(
-    config: Config, method: str, situation: Situation
+    config: Config, method: str, situation: Situation, first: Plan
 ) -> list[PlannedStage]:
     """Plan a round of each stage of a method, in the same cell.
+
+    Empty of one stage in which no states are kept: its plan says it all.
 
     Parameters
     ----------
@@ -96,6 +98,8 @@ def planned_stages(
         As `parse_method` reads it.
     situation : Situation
         Of the round.
+    first : Plan
+        Of the first stage.
 
     Raises
     ------
@@ -103,13 +107,18 @@ def planned_stages(
         If the method has no plan for a stage.
     """
     rule, cell, found = parse_method(method, config.options), situation.cell, []
-    for at, stage in enumerate(ask_stages(rule, situation.costs, situation.limits)):
+    stages = ask_stages(rule, situation.costs, situation.limits)
+    keep = config.train.keeps_states
+    keeps = [keep and one.scheme.submodel.caches_states for one in stages]
+    if len(stages) == 1 and not keeps[0]:
+        return []
+    for at, stage in enumerate(stages):
         one = replace(situation, stage=at)
         kept = None
-        if config.train.keeps_states and stage.scheme.submodel.caches_states:
+        if keeps[at]:
             none_fresh = replace(cell, fresh_share=np.zeros(cell.num_clients))
             kept = ask_plan(rule, replace(one, cell=none_fresh))
-        plan = ask_plan(rule, one)
+        plan = ask_plan(rule, one) if at else first
         ahead = None
         if situation.present is None:
             ahead = first_pass(seen_by(rule, one), plan)

@@ -189,10 +189,7 @@ class States:
                 hidden[key] = self.split.through(block, hidden[key])
             del block, tensors
         for key in lacking:
-            (state,) = hidden.pop(key)
-            self._ahead[key] = packed(state, self.cache.kept_as)
-            self.cache.put(self.frozen, key, self._ahead[key])
-        self.computed |= lacking.keys()
+            self._ahead[key] = self._kept(key, hidden.pop(key))
 
     def features(self, batch: Batch) -> Tensor:
         """Return what the adapter reads of a batch; zeros where it is padding.
@@ -236,13 +233,17 @@ class States:
         One row at a time: beside others its last bits would depend on which those are,
         and a resumed run, which has kept nothing, would not be the unbroken one.
         """
-        states = {}
-        for key, row in rows.items():
-            (state,) = self.split.features(row[None].to(device))
-            states[key] = packed(state, self.cache.kept_as)
-            self.cache.put(self.frozen, key, states[key])
-        self.computed |= rows.keys()
-        return states
+        return {
+            key: self._kept(key, self.split.features(row[None].to(device)))
+            for key, row in rows.items()
+        }
+
+    def _kept(self, key: str, features: Tensor) -> Packed:
+        """Return what is read later of a row's features, [1, s, H], and keep it."""
+        state = packed(features[0], self.cache.kept_as)
+        self.cache.put(self.frozen, key, state)
+        self.computed.add(key)
+        return state
 
     def _key(self, row: Tensor, device: str) -> str:
         """Return the digest of all that a kept state depends on."""

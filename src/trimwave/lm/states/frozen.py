@@ -55,6 +55,13 @@ class Digests:
         all_known[place] = gone, tensor._version, digest.digest()
         return digest.digest()
 
+    def of_all(self, tensors: Mapping[str, Tensor], beside: bytes = b"") -> bytes:
+        """Return the digest of named tensors, after what they stand beside."""
+        digest = hashlib.sha256(beside)
+        for name in sorted(tensors):
+            digest.update(name.encode() + b" " + self.of(tensors[name]))
+        return digest.digest()
+
     def of_frozen(self, split: SplitModel, tensors: Mapping[str, Tensor]) -> bytes:
         """Return the digest of all that a row's state depends on but its tokens.
 
@@ -69,10 +76,7 @@ class Digests:
         frozen = where(
             tensors, lambda part, _: part != "head" and int(part) < split.split_index
         )
-        digest = hashlib.sha256(embedding_digest(split, self))
-        for name in sorted(frozen):
-            digest.update(name.encode() + b" " + self.of(frozen[name]))
-        return digest.digest()
+        return self.of_all(frozen, embedding_digest(split, self))
 
 
 def embedding_digest(split: SplitModel, digests: Digests) -> bytes:
@@ -83,7 +87,4 @@ def embedding_digest(split: SplitModel, digests: Digests) -> bytes:
         for name in filter(None, (split.arch.embedding, split.arch.positions))
         for path, value in base.get_submodule(name).named_parameters()
     }
-    digest = hashlib.sha256(computation_of(split.shell.config).encode())
-    for name in sorted(found):
-        digest.update(name.encode() + b" " + digests.of(found[name]))
-    return digest.digest()
+    return digests.of_all(found, computation_of(split.shell.config).encode())

@@ -33,11 +33,8 @@ class Prefix:
             part = entry_of(name).part
             own = below if part != HEAD and int(part) < border else rest
             own[name] = value
-        digest = hashlib.sha256()
-        for name in sorted(below):
-            digest.update(name.encode() + b" " + digests.of(below[name]))
         parts = sorted((int(part), own) for part, own in by_part(below).items())
-        return cls(digest.digest(), lambda: iter(parts)), rest
+        return cls(digests.of_all(below), lambda: iter(parts)), rest
 
     def digest_under(self, split: SplitModel, digests: Digests) -> bytes:
         """Return the digest with that of the embedding and the config."""

@@ -23,9 +23,9 @@ from trimwave.lm.surgery.blocks import (
 )
 from trimwave.lm.surgery.split import SplitModel, block_sources
 from trimwave.lm.wire.ledger import HEAD, Tensors, by_part, is_factor
-from trimwave.lm.wire.small import SCALES, crossed, num_blocks, packed, unpacked
+from trimwave.lm.wire.small import SCALES, crossed, packed, unpacked
 from trimwave.model.shape import ModelShape
-from trimwave.model.submodel import Kind, Part
+from trimwave.model.submodel import Kind, Part, num_scales
 
 LENGTH_BYTES = 8
 """safetensors starts with the header's length."""
@@ -61,7 +61,7 @@ class Wire:
             for name, one in largest.items()
         }
         if wire.small:
-            count = sum(num_blocks(largest[name].numel()) for name in wire.small)
+            count = sum(num_scales(largest[name].numel()) for name in wire.small)
             empty[SCALES] = torch.empty(count, dtype=torch.uint8)
         return replace(wire, header_bytes=_header_length(save(empty)))
 
@@ -118,7 +118,7 @@ class Wire:
         for name, tensor in tensors.items():
             count = tensor.numel()
             if name in self.small:
-                num_bytes += count + num_blocks(count)
+                num_bytes += count + num_scales(count)
             else:
                 num_bytes += count * self.dtype.itemsize
         return self.overhead_bits + num_bytes * BITS_PER_BYTE
@@ -167,7 +167,7 @@ def receive(
             f"split at {border} up; server and client must split the same model alike."
         )
     emulator = [
-        _fill(*_template(split, number, parts[number]), split, number, parts[number])
+        received_block(split, number, parts[number], dtype)
         for number in numbers
         if number < border
     ]
@@ -186,7 +186,7 @@ def receive(
 def received_block(
     split: SplitModel, number: int, tensors: Mapping[str, Tensor], dtype: torch.dtype
 ) -> nn.Module:
-    """Build one frozen block of what arrived, as `receive` does.
+    """Build one frozen block of what arrived.
 
     Parameters
     ----------

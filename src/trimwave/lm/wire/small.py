@@ -5,13 +5,12 @@ has one E8M0 scale, so that a value takes 8.25 bits. A value that has crossed cr
 again unchanged, which a scale that is no power of two does not grant.
 """
 
-import math
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from trimwave.model.submodel import SCALE_BLOCK
+from trimwave.model.submodel import SCALE_BLOCK, num_scales
 
 SCALES = "scales"
 """Name of the scales in a package: of all its small tensors, in the order of names."""
@@ -26,18 +25,13 @@ LARGEST = 127
 """Largest integer: the smallest is left out, so that signs are alike."""
 
 
-def num_blocks(count: int) -> int:
-    """Return how many scales so many values of one tensor have."""
-    return math.ceil(count / SCALE_BLOCK)
-
-
 def quantised(value: Tensor) -> tuple[Tensor, Tensor]:
     """Return a tensor as integers, int8 of its shape, and scales, uint8 [blocks].
 
     A block with a value that is not finite has the scale that stands for none.
     """
     flat = value.detach().float().flatten().cpu()
-    padded = torch.zeros(num_blocks(flat.numel()) * SCALE_BLOCK)
+    padded = torch.zeros(num_scales(flat.numel()) * SCALE_BLOCK)
     padded[: flat.numel()] = flat
     blocks = padded.view(-1, SCALE_BLOCK)
     largest = blocks.abs().amax(dim=1)
@@ -89,7 +83,7 @@ def unpacked(package: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if SCALES not in package:
         return dict(package)
     small = [n for n in sorted(package) if package[n].dtype == torch.int8]
-    sizes = [num_blocks(package[name].numel()) for name in small]
+    sizes = [num_scales(package[name].numel()) for name in small]
     scales = package[SCALES]
     if scales.dtype != torch.uint8 or scales.shape != (sum(sizes),):
         raise ValueError(f"{tuple(scales.shape)} scales for {sum(sizes)} blocks")
