@@ -57,7 +57,8 @@ class Staged(CommonOptions):
     Between two stages the factors below the new border are merged into the model, and
     those above go on; what comes up to the border is the same for a row from then on:
     `train.state_cache` keeps it. Factors of another rank, alpha or place start anew,
-    over all that was learnt before, merged. Who cannot hold a stage in memory sits it out.
+    over all that was learnt before, merged. Who cannot hold a stage in memory sits it
+    out.
     Progressive freezing with a cache: AutoFreeze (Liu et al. 2021, arXiv 2102.01386),
     ChainFed (arXiv 2604.06819).
     """
