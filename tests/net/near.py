@@ -64,5 +64,5 @@ def served(bench, method, folder, post, **order):
             told.append((kind, value))
 
     asked = Order(folder=str(folder), config=bench.config.to_dict(), **order)
-    with opened(asked, post, Told(), server, bench, server.scheme) as backend:
+    with opened(asked, post, Told(), server, bench) as backend:
         yield server, backend, told

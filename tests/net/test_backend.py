@@ -1,6 +1,7 @@
 """A run over letters against the same run in one process."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -46,7 +47,9 @@ def over_letters(bench, folder, post=None, num_rounds=2):
 
 def in_one_process(bench, folder, num_rounds=2):
     server = make_server(bench, bench.config.method)
-    here = LocalBackend(server, clients(server))
+    here = LocalBackend(
+        server, clients(server), renewed=lambda scheme: clients(server)
+    )
     return run_with(bench, server, here, folder, num_rounds), trained_of(server)
 
 
@@ -179,3 +182,63 @@ def test_devices_run_frozen_blocks_one_by_one(bench, tmp_path, monkeypatch):
     here, trained_here = in_one_process(bench, tmp_path / "here", num_rounds=3)
     assert json.dumps(far) == json.dumps(here)
     assert same_tensors(trained_far, trained_here)
+
+
+STAGES = (
+    "options.staged={stages=["
+    "{rounds=1},{rounds=1,blocks=3,lora_rank=4},{blocks=1,lora_rank=4}]}",
+    "train.lora_rank=2",
+)
+"""The second begins anew, the third goes on."""
+
+
+@pytest.mark.parametrize("streams", ["false", "true"])
+def test_devices_merge_what_finished_stages_have_learnt(bench, tmp_path, streams):
+    kept = ("train.state_cache=fp32", f"train.stream_prefix={streams}")
+    bench = with_keys(bench, "staged", *STAGES, *kept, "train.update_bits=8")
+    far, trained_far, post = over_letters(bench, tmp_path / "far", num_rounds=4)
+    assert [one["stage"] for one in far[1:]] == [0, 1, 2, 2]
+    assert {part for part, _ in map(entry_of_block, trained_far)} == {3}
+    here, trained_here = in_one_process(bench, tmp_path / "here", num_rounds=4)
+    assert json.dumps(far) == json.dumps(here)
+    assert same_tensors(trained_far, trained_here)
+    first, *later = fetched_bytes(tmp_path / "far")
+    owed = owed_bytes(far)
+    assert owed[1] > 0 and owed[2] > 0 and owed[3] == 0
+    # Of the base nothing is fetched again: a stage's first round brings what it merges.
+    assert [max(one) for one in later] == [min(one) for one in later] == owed[1:]
+    assert min(first) > 10 * max(owed)
+    bodies = [
+        len(letter.body) for _, letter in post.sent if letter.head["op"] == "train"
+    ]
+    down = [record["plan"]["down_bits"][0] / 8 for record in far[1:]]
+    planned = [sent - lacked for sent, lacked in zip(down, owed, strict=True)]
+    assert bodies == [planned[at] for at in range(4) for _ in range(3)]
+
+
+def entry_of_block(name):
+    part, _, path = name.partition(".")
+    return int(part), path
+
+
+def owed_bytes(records):
+    """Return what a client was sent beside what trains, by round."""
+    down = [record["plan"]["down_bits"][0] // 8 for record in records[1:]]
+    trains = [record["plan"]["up_bits"][0] // 8 for record in records[1:]]
+    return [sent - own for sent, own in zip(down, trains, strict=True)]
+
+
+def test_who_is_begun_anew_in_a_stage_goes_on_with_it(bench, tmp_path):
+    bench = with_keys(bench, "staged", *STAGES)
+    whole, trained_whole, _ = over_letters(bench, tmp_path / "whole", num_rounds=4)
+    num_clients = bench.config.cell.num_clients
+    post = NearPost(devices_in(tmp_path / "parts", num_clients))
+    over_letters(bench, tmp_path / "parts", post, num_rounds=2)
+    # A server and devices begun anew; one of them has lost all that it had.
+    shutil.rmtree(tmp_path / "parts" / "device-1")
+    post = NearPost(devices_in(tmp_path / "parts", num_clients))
+    parts, trained, _ = over_letters(bench, tmp_path / "parts", post, num_rounds=4)
+    assert json.dumps(parts) == json.dumps(whole)
+    assert same_tensors(trained, trained_whole)
+    third = fetched_bytes(tmp_path / "parts")[2]
+    assert third[0] == third[2] < third[1] / 10

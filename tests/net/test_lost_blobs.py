@@ -111,7 +111,7 @@ def test_what_is_lost_before_it_is_read_is_fetched_again(one, whole, harm, monke
     read, struck = Device._package, []
 
     def late(self, head, *rest):
-        for digest, _ in [*head["blobs"], *head["slices"]]:
+        for digest, _ in [*head["installed"], *head["slices"]]:
             harm(one.cache / digest)
             struck.append(digest)
         return read(self, head, *rest)
@@ -166,7 +166,7 @@ def test_a_changed_kit_is_not_believed(one, whole):
     one.update()
     kit = one.cache / KIT
     told = json.loads(kit.read_text())
-    told["kit"]["learning_rate"] *= 2
+    told["kits"][0]["learning_rate"] *= 2
     kit.write_text(json.dumps(told))
     one.begin_anew()
     exchange = one.exchange()

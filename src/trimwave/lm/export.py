@@ -10,15 +10,8 @@ from torch import Tensor, nn
 from trimwave.base.errors import InputError, RunError, one_line
 from trimwave.base.receipt import DIGESTS
 from trimwave.base.stored import share_files
-from trimwave.lm.learnt import ADAPTER_FILE, learnt_files
-from trimwave.lm.plugged import (
-    Factors,
-    alpha_of,
-    factors_of,
-    plug_in,
-    plug_in_all,
-    trained_tensors,
-)
+from trimwave.lm.learnt import ADAPTER_FILE, Factors, factors_of, learnt_files
+from trimwave.lm.plugged import alpha_of, plug_in, plug_in_all, trained_tensors
 from trimwave.lm.server import EMULATOR_FILE
 from trimwave.lm.session import check_same_facts
 from trimwave.lm.source.models import load_model

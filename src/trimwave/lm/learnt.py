@@ -1,18 +1,18 @@
 """What a stage of a run has learnt: merged into the model, and kept in checkpoints."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from trimwave.lm.source.others import quiet_bitsandbytes
-from trimwave.lm.surgery.blocks import rebuilt
+from trimwave.lm.surgery.blocks import Architecture, rebuilt
 from trimwave.lm.surgery.split import SplitModel, block_sources
-from trimwave.lm.wire.ledger import Tensors
+from trimwave.lm.wire.ledger import Tensors, bare, entry_of
 from trimwave.lm.wire.tensor_files import ALPHA, save_tensors
-from trimwave.model.submodel import Submodel
+from trimwave.model.submodel import Part, Submodel
 
 ADAPTER_FILE = "adapter.safetensors"
 """In a checkpoint: what trains in its stage."""
@@ -38,6 +38,61 @@ class Learnt:
     """What LoRA factors in it are scaled by, times r."""
     num_bits: int
     """What it takes on the air [bit]."""
+
+
+Factors = dict[tuple[Part, str], dict[str, Tensor]]
+"""(block or head, path of the module) to ``lora_A`` [r, in] and ``lora_B`` [out, r]."""
+
+
+def factors_of(tensors: Mapping[str, Tensor]) -> Factors:
+    """Return the LoRA factors among trained tensors, by the module they sit on."""
+    factors: Factors = {}
+    for name, value in tensors.items():
+        part, kind, path = entry_of(name)
+        if kind == "factor":
+            module, _, which = f".{path}".rpartition(".lora_")
+            pair = factors.setdefault((part, module.lstrip(".")), {})
+            pair[f"lora_{which.partition('.')[0]}"] = value
+    return factors
+
+
+def product(
+    pair: Mapping[str, Tensor], lora_alpha: float, inputs_first: bool
+) -> Tensor:
+    """Return what a pair of factors adds to its weight, in float32.
+
+    ``alpha / r * B A``, [out, in], or [in, out] where the weight has its inputs first.
+    """
+    low, high = pair["lora_A"].float(), pair["lora_B"].float()
+    delta = (high @ low) * (lora_alpha / low.shape[0])
+    return delta.T if inputs_first else delta
+
+
+def with_learnt(
+    stored: Mapping[str, Tensor], learnt: Learnt, arch: Architecture, air: torch.dtype
+) -> Tensors:
+    """Return weights as a device stores them once it has merged a finished stage.
+
+    Parameters
+    ----------
+    stored : mapping
+        Values of the air's numbers by name, of which some blocks may be left out.
+    learnt : Learnt
+        With its tensors as they arrived.
+    air : torch.dtype
+        The numbers that a device stores in. A sum has them at once, so that it is the
+        same whether all stages are merged together or one after another.
+    """
+    factors, found = factors_of(learnt.tensors), dict(stored)
+    for name, value in stored.items():
+        part, _, path = entry_of(bare(name))
+        module, _, own = path.rpartition(".")
+        if own == "weight" and (part, module) in factors:
+            pair = factors[part, module]
+            delta = product(pair, learnt.lora_alpha, arch.has_inputs_first)
+            whole = value.float() + delta.to(value.device)
+            found[name] = whole.to(air).to(value.dtype)
+    return found
 
 
 def save_stages(folder: Path, learnt: Sequence[Learnt]) -> None:

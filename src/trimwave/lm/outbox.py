@@ -4,18 +4,30 @@ One outbox per stage of a run. What it rounds once for all clients of a round is
 anew as the model changes.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from trimwave.lm.learnt import Learnt, with_learnt
 from trimwave.lm.surgery.prune import NestedEmulator
 from trimwave.lm.surgery.split import SplitModel
-from trimwave.lm.wire.ledger import HEAD, Tensors, entry_of, tensors_of, where
+from trimwave.lm.wire.ledger import (
+    HEAD,
+    Tensors,
+    bare,
+    by_part,
+    entry_of,
+    tensors_of,
+    where,
+)
 from trimwave.lm.wire.package import Wire
 from trimwave.lm.wire.small import crossed
 from trimwave.lm.wire.tensor_files import save_tensors
-from trimwave.lm.workbench import StoredBlocks, Workbench, stored_blocks
+from trimwave.lm.workbench import StoredBlocks, Workbench
 from trimwave.model.submodel import Submodel
 from trimwave.runs.rounds import Delivery
 
@@ -32,27 +44,32 @@ class Outbox:
         With the ranking and the original blocks as devices store them.
     split : SplitModel
         The server's own, which changes in place.
-    original : SplitModel
-        What the stage starts from, and lies on the devices.
     reference : Submodel
         The stage's: its largest package.
+    finished : sequence of Learnt
+        What earlier stages have learnt, which devices merge into what they store.
     """
 
     def __init__(
         self,
         bench: Workbench,
         split: SplitModel,
-        original: SplitModel,
         reference: Submodel,
+        finished: Sequence[Learnt] = (),
     ) -> None:
-        self._bench, self._split, self._original = bench, split, original
+        self._bench, self._split = bench, split
         sent = where(tensors_of(split), reference.travels_down)
         small = where(sent, reference.changes) if reference.update_bits else ()
         self.wire = Wire.fitting(sent, bench.config.model.bits_per_param, small)
         self._on_air: Tensors = {}
         self._residual: Tensors = {}
         self._nested: NestedEmulator | None = None
-        self._blocks: dict[tuple[int, int], StoredBlocks] = {}
+        self._finished = [
+            replace(one, tensors=_arriving_as(one.tensors, self.wire.dtype))
+            for one in finished
+            if one.tensors
+        ]
+        self._merged: dict[tuple[int, int], StoredBlocks] = {}
 
     def deliver(self, submodel: Submodel) -> Delivery:
         """Return what a client with a sub-model gets, eq. (2).
@@ -68,8 +85,13 @@ class Outbox:
         for name, value in where(whole, submodel.travels_down).items():
             sent[name] = self._arriving(name, value)
         here = _without(pruned | whole, sent)
-        stored = self._stored(where(here, submodel.lies_installed), submodel)
-        return Delivery(sent=sent, installed=here | stored)
+        stored, merged = self._stored(where(here, submodel.lies_installed), submodel)
+        return Delivery(
+            sent=sent,
+            installed=here | merged,
+            unmerged={bare(name): value for name, value in (here | stored).items()},
+            finished=self._finished,
+        )
 
     def round_ended(self) -> None:
         """Make anew what was made of what trains."""
@@ -104,25 +126,27 @@ class Outbox:
             self._on_air[name] = self.wire.crossed(value)
         return self._on_air[name]
 
-    def _stored(self, tensors: Tensors, submodel: Submodel) -> Tensors:
-        """Return tensors of the original model as the device stores them."""
+    def _stored(self, tensors: Tensors, submodel: Submodel) -> tuple[Tensors, Tensors]:
+        """Return the originals that the device stores, and what it merged them to."""
         if not tensors:
-            return {}
+            return {}, {}
         bits, rank = submodel.weight_bits, submodel.compensation_rank
-        blocks, stored = self._stored_blocks(bits, rank), {}
-        for name in tensors:
-            part, _, path = entry_of(name)
-            stored[name] = blocks[int(part)][path.replace(".base_layer", "")]
-        return stored
+        original = self._bench.stored_blocks(bits, rank)
+        if self._finished and (bits, rank) not in self._merged:
+            self._merged[bits, rank] = self._with_finished(original)
+        merged = self._merged[bits, rank] if self._finished else original
+        return _named_as(tensors, original), _named_as(tensors, merged)
 
-    def _stored_blocks(self, bits: int, rank: int) -> StoredBlocks:
-        """Return the model that the stage starts from as devices store it."""
-        if self._original is self._bench.split:
-            return self._bench.stored_blocks(bits, rank)
-        if (bits, rank) not in self._blocks:
-            made = stored_blocks(self._original, self.wire.dtype, bits, rank)
-            self._blocks[bits, rank] = made
-        return self._blocks[bits, rank]
+    def _with_finished(self, blocks: StoredBlocks) -> StoredBlocks:
+        """Return what devices store with what finished stages have learnt."""
+        tensors = {
+            f"{number}.{path}": value
+            for number, block in blocks.items()
+            for path, value in block.items()
+        }
+        for one in self._finished:
+            tensors = with_learnt(tensors, one, self._split.arch, self.wire.dtype)
+        return {int(part): block for part, block in by_part(tensors).items()}
 
     def save(self, folder: Path) -> None:
         """Write what was rounded off, if anything was."""
@@ -136,6 +160,18 @@ class Outbox:
         if (path := folder / RESIDUAL_FILE).exists():
             device = next(self._split.adapter.parameters()).device
             self._residual.update(load_file(path, str(device)))
+
+
+def _arriving_as(tensors: Tensors, dtype: torch.dtype) -> Tensors:
+    return {name: value.cpu().to(dtype) for name, value in tensors.items()}
+
+
+def _named_as(tensors: Tensors, blocks: StoredBlocks) -> Tensors:
+    found = {}
+    for name in tensors:
+        part, _, path = entry_of(bare(name))
+        found[name] = blocks[int(part)][path]
+    return found
 
 
 def _without(tensors: Tensors, others: Tensors) -> Tensors:

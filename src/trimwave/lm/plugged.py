@@ -14,15 +14,12 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from trimwave.base.errors import RunError
-from trimwave.lm.learnt import learnt_files
+from trimwave.lm.learnt import factors_of, learnt_files, product
 from trimwave.lm.surgery.blocks import Architecture, architecture_of
 from trimwave.lm.wire.ledger import HEAD, Tensors, entry_of, is_factor
 from trimwave.lm.wire.tensor_files import ALPHA, metadata_of
 from trimwave.model.submodel import Part
 from trimwave.recipe.config import TrainConfig
-
-Factors = dict[tuple[Part, str], dict[str, Tensor]]
-"""(block or head, path of the module) to ``lora_A`` [r, in] and ``lora_B`` [out, r]."""
 
 
 def trained_tensors(path: Path) -> Tensors:
@@ -40,18 +37,6 @@ def trained_tensors(path: Path) -> Tensors:
     except ValueError as error:
         raise RunError(f"{path}: {error}") from None
     return tensors
-
-
-def factors_of(tensors: Mapping[str, Tensor]) -> Factors:
-    """Return the LoRA factors among trained tensors, by the module they sit on."""
-    factors: Factors = {}
-    for name, value in tensors.items():
-        part, kind, path = entry_of(name)
-        if kind == "factor":
-            module, _, which = f".{path}".rpartition(".lora_")
-            pair = factors.setdefault((part, module.lstrip(".")), {})
-            pair[f"lora_{which.partition('.')[0]}"] = value
-    return factors
 
 
 def alpha_of(path: Path, config: TrainConfig) -> float:
@@ -117,10 +102,7 @@ def plug_in(model: Any, tensors: Mapping[str, Tensor], lora_alpha: float) -> boo
             if part == HEAD:
                 untied = _untie_head(model, arch)
             module = _module(model, arch, part, path)
-            delta = (pair["lora_B"] @ pair["lora_A"]) * (
-                lora_alpha / pair["lora_A"].shape[0]
-            )
-            delta = delta.T if isinstance(module, Conv1D) else delta
+            delta = product(pair, lora_alpha, isinstance(module, Conv1D))
             if module.weight.shape != delta.shape:
                 raise RunError(f"the LoRA factors of `{part}.{path}` do not fit.")
             module.weight.add_(delta.to(module.weight))

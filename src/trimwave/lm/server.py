@@ -54,7 +54,8 @@ class LmServer:
         later: Sequence[Scheme] = (),
     ) -> None:
         self.bench = bench
-        self._schemes = (scheme, *later)
+        self.schemes = (scheme, *later)
+        """Of all stages."""
         self._noise_seed = noise_seed
         self._learnt: list[Learnt] = []
         self._original = bench.split
@@ -73,7 +74,7 @@ class LmServer:
         border = self._reference.trained_blocks[0]
         self._original_emulator = self._original.split_at(border).emulator
         self._reference_emulator = self._make_reference_emulator()
-        self._outbox = Outbox(self.bench, self._split, self._original, self._reference)
+        self._outbox = Outbox(self.bench, self._split, self._reference, self._learnt)
         bits = self.bench.config.model.bits_per_param
         self.up_wire = up_wire_of(self._split, self._reference, bits)
         """Format of updates."""
@@ -91,7 +92,7 @@ class LmServer:
     @property
     def scheme(self) -> Scheme:
         """Of the present stage."""
-        return self._schemes[self.stage]
+        return self.schemes[self.stage]
 
     @property
     def stage(self) -> int:
@@ -127,7 +128,7 @@ class LmServer:
 
     def _going_on(self) -> tuple[int, ...]:
         """Return the blocks whose factors the next stage goes on with."""
-        return going_on(self._reference, self._schemes[self.stage + 1].submodel)
+        return going_on(self._reference, self.schemes[self.stage + 1].submodel)
 
     def _finished(self) -> dict[str, nn.Parameter]:
         """Return what trains in this stage and not in the next."""

@@ -29,7 +29,7 @@ from trimwave.runs.folder import locked
 from trimwave.runs.records import Run
 from trimwave.runs.rounds import Backend, run_rounds
 
-BackendOf = Callable[[LmServer, Workbench, Scheme], AbstractContextManager[Backend]]
+BackendOf = Callable[[LmServer, Workbench], AbstractContextManager[Backend]]
 """Opens what runs the plans of a server."""
 
 PACKAGES = (
@@ -138,12 +138,12 @@ def run_method(
     if backend_of is None:
 
         def backend_of(
-            server: LmServer, bench: Workbench, scheme: Scheme
+            server: LmServer, bench: Workbench
         ) -> AbstractContextManager[Backend]:
             def renewed(scheme: Scheme) -> list[Client]:
                 return clients_of(bench, scheme, server.template)
 
-            clients = renewed(scheme)
+            clients = renewed(server.scheme)
             return nullcontext(LocalBackend(server, clients, on_client, renewed))
 
     with locked(lock or folder):
@@ -183,7 +183,7 @@ def _run(
             stacklevel=3,
         )
     server = LmServer(bench, scheme, noise_seed(run, config.aggregate), later)
-    with backend_of(server, bench, scheme) as opened:
+    with backend_of(server, bench) as opened:
         return run_rounds(
             environment,
             method,

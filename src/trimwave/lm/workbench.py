@@ -89,26 +89,19 @@ class Workbench:
         """
         if (weight_bits, rank) not in self._stored:
             dtype = AIR_DTYPES[self.config.model.bits_per_param]
-            self._stored[weight_bits, rank] = stored_blocks(
-                self.split, dtype, weight_bits, rank
-            )
+
+            def stored(value: Tensor) -> Tensor:
+                if value.ndim == 2:
+                    value = compensated(value, weight_bits, rank)
+                return value.detach().to(dtype).to(value.dtype)
+
+            self._stored[weight_bits, rank] = {
+                source: {
+                    path: stored(value) for path, value in block.named_parameters()
+                }
+                for source, block in enumerate(self.split.split_at(0).adapter)
+            }
         return self._stored[weight_bits, rank]
-
-
-def stored_blocks(
-    split: SplitModel, dtype: torch.dtype, weight_bits: int, rank: int
-) -> StoredBlocks:
-    """Return the blocks of a model as `Workbench.stored_blocks` does."""
-
-    def stored(value: Tensor) -> Tensor:
-        if value.ndim == 2:
-            value = compensated(value, weight_bits, rank)
-        return value.detach().to(dtype).to(value.dtype)
-
-    return {
-        source: {path: stored(value) for path, value in block.named_parameters()}
-        for source, block in enumerate(split.split_at(0).adapter)
-    }
 
 
 def build_workbench(

@@ -18,15 +18,23 @@ from torch import Tensor
 
 from trimwave.base.errors import InputError, RunError, one_line
 from trimwave.base.stored import disk_errors, read_sealed, write_sealed
+from trimwave.base.units import BITS_PER_BYTE
 from trimwave.lm.data.deal import rows_of_source
 from trimwave.lm.data.encode import Encoded
 from trimwave.lm.kit import Kit
+from trimwave.lm.learnt import Learnt, with_learnt
 from trimwave.lm.source.tokens import load_tokenizer
 from trimwave.lm.states.cache import StateCache
 from trimwave.lm.states.files import FOLDER
 from trimwave.lm.states.prefix import Prefix
-from trimwave.lm.wire.ledger import Tensors, by_part, where
-from trimwave.lm.wire.slices import Slicer
+from trimwave.lm.wire.ledger import (
+    Tensors,
+    bare,
+    by_part,
+    parameters_of,
+    where,
+)
+from trimwave.lm.wire.package import AIR_DTYPES
 from trimwave.lm.wire.small import unpacked
 from trimwave.model.submodel import Submodel
 from trimwave.net.blobs.cache import BlobCache
@@ -46,6 +54,9 @@ NOT_JOINED = "this device has not joined the run"
 
 FRESH = "fresh_rows"
 """In an answer: rows whose states had to be computed, where states are kept."""
+
+Finished = Callable[[Tensors], Tensors]
+"""Weights of installed blocks, to what finished stages have made of them."""
 
 READS = 3
 """Tries to read a blob; before each further one it is fetched again."""
@@ -149,18 +160,21 @@ class Device:
         spent = Spent()
         joined = self._known(head, spent)
         submodel = Submodel.from_dict(head["submodel"])
-        self._fetch([*head["slices"], *head["blobs"]], head, spent)
+        wanted = [*head["slices"], *head["blobs"], *head["installed"]]
+        wanted += [file for _, *file in head["finished"]]
+        self._fetch(wanted, head, spent)
         started = spent.fetched_at_s = time.monotonic()
-        package = self._package(head, body, joined.slicer, spent)
+        finished = self._finished(head, joined, spent)
+        package = self._package(head, body, finished, spent)
         residuals = Residuals(self._settings.cache)
         client = joined.client(head["number"])
         client.residual.clear()
-        client.residual.update(residuals.before(joined.id, head["round"]))
+        client.residual.update(residuals.before(joined.key, head["round"]))
         spent.load_s = time.monotonic() - started
         started = time.monotonic()
         with held_to(head.get("speed_flops_per_s")) as counted:
             update = client.fine_tune(
-                package, submodel, head["round"], self._prefix(head, spent)
+                package, submodel, head["round"], self._prefix(head, finished, spent)
             )
         spent.flops = counted.flops
         spent.done_s = time.monotonic()
@@ -170,7 +184,7 @@ class Device:
             f"{spent.fetch_s:.1f} s, trained {spent.train_s:.1f} s, loss "
             f"{update.train_loss:.3f}"
         )
-        residuals.keep(joined.id, head["round"], client.residual)
+        residuals.keep(joined.key, head["round"], client.residual)
         self._cache.evict({*head["keep"], *joined.digests})
         device = next(joined.base.adapter.parameters()).device
         return Letter(
@@ -187,18 +201,46 @@ class Device:
             client.wire.encode(where(update.delta, submodel.travels_up)),
         )
 
+    def _finished(
+        self, head: Mapping[str, Any], joined: Joined, spent: Spent
+    ) -> Finished:
+        """Return what turns a blob's weights into those that this stage starts from."""
+        arch, bits = joined.base.arch, joined.kit.config.model.bits_per_param
+        names = {bare(name): name for name in parameters_of(joined.base)}
+        stages = [
+            Learnt(
+                tensors=load(self._read(file, head, spent)),
+                lora_alpha=alpha,
+                num_bits=BITS_PER_BYTE * file[1],
+            )
+            for alpha, *file in head["finished"]
+        ]
+
+        def merged(tensors: Tensors) -> Tensors:
+            for one in stages:
+                tensors = with_learnt(tensors, one, arch, AIR_DTYPES[bits])
+            return {names.get(name, name): value for name, value in tensors.items()}
+
+        return merged
+
     def _package(
-        self, head: Mapping[str, Any], body: bytes, slicer: Slicer, spent: Spent
+        self, head: Mapping[str, Any], body: bytes, finished: Finished, spent: Spent
     ) -> dict[str, Tensor]:
         """Return the tensors of a round: the letter's, the blobs', the slices'."""
         package: dict[str, Tensor] = unpacked(load(body))
         for file in head["blobs"]:
             package |= load(self._read(file, head, spent))
+        for file in head["installed"]:
+            package |= finished(load(self._read(file, head, spent)))
+        assert self._run is not None
+        slicer = self._run.slicer
         slices = [load(self._read(file, head, spent)) for file in head["slices"]]
         units = {int(block): (g, n) for block, (g, n) in head["units"].items()}
         return package | slicer.between(slicer.joined(slices), {}, units)
 
-    def _prefix(self, head: Mapping[str, Any], spent: Spent) -> Prefix | None:
+    def _prefix(
+        self, head: Mapping[str, Any], finished: Finished, spent: Spent
+    ) -> Prefix | None:
         """Return the frozen blocks that run one by one, if there are such.
 
         The next is fetched and read while one is at work.
@@ -208,7 +250,7 @@ class Device:
             return None
 
         def block(number: int, file: File) -> tuple[int, Tensors]:
-            tensors = load(self._read(file, head, spent))
+            tensors = finished(load(self._read(file, head, spent)))
             return number, by_part(tensors)[number]
 
         def blocks() -> Iterator[tuple[int, Tensors]]:
@@ -221,6 +263,7 @@ class Device:
                     yield one
 
         said = "".join(digest for _, (digest, _) in files)
+        said += "".join(f" {alpha} {digest}" for alpha, digest, _ in head["finished"])
         return Prefix(hashlib.sha256(said.encode()).digest(), blocks)
 
     def _known(self, head: Mapping[str, Any], spent: Spent) -> Joined:
@@ -236,15 +279,21 @@ class Device:
             where = {name: head[name] for name in ("route", "urls", "token")}
             self._joined({**told, **where}, spent)
         assert self._run is not None
+        if self._run.stage != head["stage"]:
+            shell = load(self._read(self._run.shell, head, spent))
+            self._run = self._run.in_stage(head["stage"], shell)
         return self._run
 
     def _joined(self, head: Mapping[str, Any], spent: Spent) -> Joined:
-        kit = Kit.from_dict(head["kit"])
+        kits = [Kit.from_dict(one) for one in head["kits"]]
+        kit = kits[0]
         folder = self._tokenizer_folder(head, spent)
         tokenizer = load_tokenizer(folder, kit.config.model.name)
         self._run = Joined(
             id=head["run"],
-            kit=kit,
+            kits=kits,
+            shell=head["shell"],
+            stage=0,
             base=kit.base(load(self._read(head["shell"], head, spent))),
             tokenizer=tokenizer,
             own_rows=self._own_rows(kit, tokenizer),

@@ -6,7 +6,7 @@ Called by the ServerApp with the post of its grid; `runs.rounds` does the rest.
 import tempfile
 import uuid
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,6 @@ from trimwave.lm.kit import Kit, shell_tensors
 from trimwave.lm.server import LmServer
 from trimwave.lm.session import check_runs, run_method
 from trimwave.lm.workbench import Workbench, build_workbench
-from trimwave.methods import HasStages, parse_method
 from trimwave.net.backend import NetBackend
 from trimwave.net.blobs.route import BlobServer
 from trimwave.net.blobs.store import BlobStore
@@ -81,19 +80,13 @@ def refuse_unbuilt(config: Config) -> None:
     Raises
     ------
     InputError
-        If its blocks run at the server, or it trains in stages.
+        If its blocks run at the server.
     """
     if config.method.partition(":")[0] == "split_lora":
         raise InputError(
             "method `split_lora` runs the blocks at the server, activations crossing "
             "the link in every step; over a network that is not built: `--backend "
             "local` simulates it."
-        )
-    if isinstance(parse_method(config.method, config.options), HasStages):
-        raise InputError(
-            f"method `{config.method}` trains in stages, between which devices merge "
-            "what was learnt; over a network that is not built: `--backend local` "
-            "simulates it."
         )
 
 
@@ -104,7 +97,6 @@ def opened(
     events: Events,
     server: LmServer,
     bench: Workbench,
-    scheme: Scheme,
 ) -> Iterator[NetBackend]:
     """Open the file route, call the roll, and close both at the end."""
     config, own = bench.config, Path(order.folder) / FOLDER
@@ -112,7 +104,7 @@ def opened(
     store = BlobStore(own / "blobs", config.net.mirror or None)
     tls = (order.certificate, order.key) if order.certificate else None
     with BlobServer(store.folder, host=order.host, port=order.port, tls=tls) as route:
-        join = _join_letter(bench, scheme, store)
+        join = _join_letter(bench, server.schemes, store)
         roll = Roll(
             run=_run_id(own / "run"),
             post=post,
@@ -182,7 +174,9 @@ def _run_id(path: Path) -> str:
     return path.read_text()
 
 
-def _join_letter(bench: Workbench, scheme: Scheme, store: BlobStore) -> dict[str, Any]:
+def _join_letter(
+    bench: Workbench, schemes: Sequence[Scheme], store: BlobStore
+) -> dict[str, Any]:
     """Return what a device joins by; the shell and the tokenizer go as blobs."""
     shell = store.put(save(shell_tensors(bench.split)))
     with tempfile.TemporaryDirectory() as name:
@@ -193,7 +187,7 @@ def _join_letter(bench: Workbench, scheme: Scheme, store: BlobStore) -> dict[str
             if file.is_file()
         ]
     return {
-        "kit": Kit.of(bench, scheme).to_dict(),
+        "kits": [Kit.of(bench, scheme).to_dict() for scheme in schemes],
         "shell": [shell.digest, shell.num_bytes],
         "tokenizer": files,
     }

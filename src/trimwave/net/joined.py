@@ -1,8 +1,10 @@
 """A run that a device is part of: its model, its rows, itself as a client."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+from torch import Tensor
 
 from trimwave.lm.data.encode import Encoded
 from trimwave.lm.kit import Kit
@@ -26,8 +28,13 @@ class Joined:
     """A run that this device is part of."""
 
     id: str
-    kit: Kit
+    kits: Sequence[Kit]
+    """Of each stage."""
+    shell: File
+    """The blob of what all stages' models have around their blocks."""
+    stage: int
     base: SplitModel
+    """The model of the stage, without weights in its blocks."""
     tokenizer: Any
     own_rows: tuple[Encoded, ...] | None
     digests: frozenset[str]
@@ -35,6 +42,28 @@ class Joined:
     states: StateCache | None = None
     """What frozen blocks made of rows."""
     _clients: dict[int, Client] = field(default_factory=dict)
+
+    @property
+    def kit(self) -> Kit:
+        """How a client of the stage is made up."""
+        return self.kits[self.stage]
+
+    @property
+    def key(self) -> str:
+        """What is kept from round to round of a stage is known by."""
+        return f"{self.id}/{self.stage}"
+
+    def in_stage(self, stage: int, shell: Mapping[str, Tensor]) -> "Joined":
+        """Return the same run in another stage.
+
+        Parameters
+        ----------
+        shell : mapping
+            What the blob of that name holds.
+        """
+        return replace(
+            self, stage=stage, base=self.kits[stage].base(shell), _clients={}
+        )
 
     @property
     def slicer(self) -> Slicer:

@@ -46,27 +46,39 @@ class Parcel:
     units: Mapping[int, tuple[int, int]]
     """Groups and neurons of each of its blocks."""
     blobs: Sequence[Blob]
-    """What else is frozen, a block each; what lies installed too."""
+    """What else travels and is frozen, a block each."""
     prefix: Sequence[tuple[int, Blob]]
     """Of the installed blocks, those that run before the steps, one by one."""
     body: bytes
     """What the client trains, as it arrives, in safetensors."""
     expected: Mapping[str, tuple[Any, Any]]
     """Shape and type of each tensor of its update."""
+    finished: Sequence[tuple[Blob, float]]
+    """What earlier stages have learnt, which it merges into what lies installed, and
+    what scales the factors in it."""
     installed: Sequence[Blob]
-    """Of these, what lies installed, which it keeps after the round."""
+    """What lies installed, a block each, which it keeps after the round."""
     kept: Mapping[int, Blob]
     """Slices that it keeps, in order, by the size that each ends at."""
 
     @property
     def head(self) -> dict[str, Any]:
         """What the message says of them."""
+        ahead = {one for _, one in self.prefix}
         return {
             "slices": [[one.digest, one.num_bytes] for one in self.slices],
             "units": self.units,
             "blobs": [[one.digest, one.num_bytes] for one in self.blobs],
+            "installed": [
+                [one.digest, one.num_bytes]
+                for one in self.installed
+                if one not in ahead
+            ],
             "prefix": [
                 [number, one.digest, one.num_bytes] for number, one in self.prefix
+            ],
+            "finished": [
+                [alpha, one.digest, one.num_bytes] for one, alpha in self.finished
             ],
             "keep": [*self.keep],
         }
@@ -74,7 +86,9 @@ class Parcel:
     @property
     def keep(self) -> list[str]:
         """Blobs that it keeps after the round, by digest."""
-        return [one.digest for one in (*self.installed, *self.kept.values())]
+        finished = (one for one, _ in self.finished)
+        own = *self.installed, *finished, *self.kept.values()
+        return [one.digest for one in own]
 
     @property
     def most_bytes(self) -> int:
@@ -87,8 +101,7 @@ class Parcel:
     @property
     def digests(self) -> set[str]:
         """Of all blobs."""
-        prefix = (one for _, one in self.prefix)
-        return {one.digest for one in (*self.slices, *self.blobs, *prefix)}
+        return {*self.keep, *(one.digest for one in (*self.slices, *self.blobs))}
 
 
 @dataclass
@@ -169,12 +182,11 @@ class Packer:
                     if end <= self.quota_params
                 }
         installed, prefix = [], []
-        for part, own in sorted_parts(delivery.installed):
+        for part, own in sorted_parts(delivery.unmerged):
             blob = self._part(part, own)
             installed.append(blob)
             if submodel.streams_prefix and int(str(part)) < submodel.trained_blocks[0]:
                 prefix.append((int(str(part)), blob))
-        ahead = {blob for _, blob in prefix}
         small = submodel.update_bits is not None
         wire = Wire.fitting(trained, self.bits_per_param, trained if small else ())
         arriving = torch.float32 if small else wire.dtype
@@ -182,13 +194,14 @@ class Packer:
         return Parcel(
             slices=slices,
             units=self._units(submodel.emulator_params) if slices else {},
-            blobs=[
-                *(blob for blob in installed if blob not in ahead),
-                *(self._part(part, own) for part, own in sorted_parts(frozen)),
-            ],
+            blobs=[self._part(part, own) for part, own in sorted_parts(frozen)],
             body=wire.encode(trained),
             expected={name: (one.shape, arriving) for name, one in sent_up.items()},
             prefix=prefix,
+            finished=[
+                (self._part(f"stage {at}", one.tensors), one.lora_alpha)
+                for at, one in enumerate(delivery.finished)
+            ],
             installed=installed,
             kept=kept,
         )

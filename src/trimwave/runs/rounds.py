@@ -38,7 +38,12 @@ class Delivery:
     """What travels down, with the values that arrive, eq. (2)."""
     installed: Mapping[str, Any]
     """What does not travel: it lies on the device since before the first round, or at
-    the server where the blocks run there."""
+    the server where the blocks run there. With what finished stages have learnt."""
+    unmerged: Mapping[str, Any]
+    """The same without it, as it came to the device; by names that are the same
+    whatever trains."""
+    finished: Sequence[Any] = ()
+    """What a device merges into it, stage by stage, in the form that the server has."""
 
 
 @dataclass(frozen=True, kw_only=True)

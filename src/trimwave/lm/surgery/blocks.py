@@ -64,6 +64,12 @@ class Architecture:
     widths: tuple[tuple[str, str, Literal["heads", "query", "neuron"]], ...]
     """(module, attribute, what it counts): sizes that a module also holds as ints."""
 
+    @property
+    def has_inputs_first(self) -> bool:
+        """Whether matrices are [in, out], as Conv1D holds them, and not [out, in]."""
+        path = f"{self.mlp_output}.weight"
+        return any(cut.axis == 0 for cut in self.cuts if cut.path == path)
+
 
 _GPT2 = Architecture(
     base="transformer",

@@ -56,6 +56,11 @@ def entry_of(name: str) -> Entry:
     )
 
 
+def bare(name: str) -> str:
+    """Return what a weight is called where no LoRA factors sit on it."""
+    return name.replace(".base_layer", "")
+
+
 def is_factor(path: str) -> bool:
     """Whether a parameter is a LoRA factor."""
     return "lora_" in path
