@@ -47,9 +47,7 @@ def over_letters(bench, folder, post=None, num_rounds=2):
 
 def in_one_process(bench, folder, num_rounds=2):
     server = make_server(bench, bench.config.method)
-    here = LocalBackend(
-        server, clients(server), renewed=lambda scheme: clients(server)
-    )
+    here = LocalBackend(server, clients(server), renewed=lambda scheme: clients(server))
     return run_with(bench, server, here, folder, num_rounds), trained_of(server)
 
 
