@@ -13,9 +13,11 @@ from small import CONFIG, METHODS, VARY, make_sweep
 from trimwave import methods
 from trimwave.base.errors import InputError, MissingExtraError, RunError
 from trimwave.base.stored import read_sealed, write_sealed
-from trimwave.methods import label_of
+from trimwave.methods import ask_stages, label_of, parse_method
+from trimwave.problem.limits import Limits
 from trimwave.recipe.environment import Environment
 from trimwave.recipe.recipe import merge_overrides
+from trimwave.recipe.situation import costs_from, shape_named
 from trimwave.sweep import draws, sweep
 from trimwave.sweep.draws import COLUMNS, PLANNED, plan_draw
 from trimwave.sweep.one_round import plan_cell
@@ -59,7 +61,7 @@ def test_a_row_is_the_plan_of_its_point(done):
         config = merge_overrides(CONFIG, [*changes, f"seed={row['seed']}"])
         situation, plan = plan_cell(config, row["method_text"], round_=row["round"])
         speeds = situation.cell.speed_flops_per_s
-        assert {name: row[name] for name in list(COLUMNS)[5:]} == {
+        assert {name: row[name] for name in list(COLUMNS)[6:]} == {
             "latency_s": plan.latency_s,
             "start_s": row["start_s"],
             "round_s": plan.latency_s,
@@ -213,6 +215,9 @@ class Carrying:
     label = "Carrying"
     handed = []
 
+    def scheme(self, costs, limits):
+        return methods.Ubfp().scheme(costs, limits)
+
     def plan(self, situation):
         self.handed.append(dict(situation.carried))
         if len(self.handed) % 4 == 2:
@@ -332,3 +337,60 @@ def test_a_sweep_plays_rounds_over_a_trace(tmp_path):
         assert row["start_s"] == before["start_s"] + before["round_s"]
         assert row["num_scheduled"] == (3 if int(row["start_s"]) % 2 == 0 else 2)
     assert any(row["round_s"] > 1.01 * row["latency_s"] for row in found)
+
+
+STAGED = [
+    "data.client_sizes=[8, 8, 8]",
+    "train.num_local_steps=2",
+    "train.batch_size=2",
+]
+
+
+def test_rounds_know_stages_and_what_earlier_ones_left_on_the_devices():
+    config = merge_overrides(CONFIG, [*STAGED, "train.state_cache=bf16"])
+    rows = plan_draw(config, ["staged:blocks=4", "lora"], 6)
+    staged, lora = rows[:6], rows[6:]
+    assert [row["stage"] for row in staged] == [0, 0, 1, 1, 1, 1]
+    assert {row["stage"] for row in lora} == {0}
+    flops = [row["device_flops"] for row in staged]
+    assert flops[0] == flops[1] == lora[0]["device_flops"]
+    # Rounds 3 and 4 meet all 8 rows, those after them have their states.
+    costs = costs_from(config, shape_named("gpt2"))
+    rule = parse_method("staged:blocks=4")
+    stages = ask_stages(rule, costs, Limits())
+    before, after = (stage.scheme.submodel for stage in stages)
+    bill = costs.bill(after)
+    assert flops[2] == flops[3] == 2 * bill.step_flops
+    assert flops[4] == flops[5] == 2 * (bill.step_flops - bill.frozen_flops)
+    # 8 blocks are merged, with a pair of factors of rank 8 beside c_attn: 768 x 2304.
+    learnt_bytes = 8 * 8 * (768 + 2304) * 2
+    assert 8 * learnt_bytes == costs.learnt_bits(before, after)
+    down = [row["down_bytes"] for row in staged]
+    assert down[2] == down[3] + 3 * learnt_bytes
+    assert staged[2]["latency_s"] > staged[3]["latency_s"] > staged[4]["latency_s"]
+
+
+def test_a_slice_that_is_held_is_planned_once():
+    keeps = merge_overrides(CONFIG, ["cell.cache_bytes=1e9", "radio.fading=none"])
+    first, second = plan_draw(keeps, ["ubfp"], 2)
+    assert second["down_bytes"] < first["down_bytes"]
+    plain = merge_overrides(CONFIG, ["radio.fading=none"])
+    first, second = plan_draw(plain, ["ubfp"], 2)
+    assert second["down_bytes"] == first["down_bytes"]
+
+
+def test_without_losses_a_stage_ends_by_its_rounds_alone():
+    table = (
+        "[{rounds=3,least_slope_per_s=0.1},{blocks=2,least_slope_per_s=0.1},{blocks=1}]"
+    )
+    config = merge_overrides(CONFIG, [f"options.staged={{stages={table}}}"])
+    with pytest.warns(UserWarning, match="no effect on what is planned without"):
+        rows = plan_draw(config, ["staged"], 6)
+    assert [row["stage"] for row in rows] == [0, 0, 0, 1, 1, 1]
+
+
+def test_a_method_without_its_stages_is_a_status():
+    rows = plan_draw(CONFIG, ["staged:blocks=13", "lora"], 2)
+    assert "`blocks` of a stage of `staged` must be in [1, 12]" in rows[0]["status"]
+    assert rows[1]["status"] == rows[0]["status"]
+    assert [row["status"] for row in rows[2:]] == [PLANNED, PLANNED]

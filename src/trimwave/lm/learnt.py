@@ -12,7 +12,7 @@ from trimwave.lm.surgery.blocks import Architecture, rebuilt
 from trimwave.lm.surgery.split import SplitModel, block_sources
 from trimwave.lm.wire.ledger import Tensors, bare, entry_of
 from trimwave.lm.wire.tensor_files import ALPHA, save_tensors
-from trimwave.model.submodel import Part, Submodel
+from trimwave.model.submodel import Part
 
 ADAPTER_FILE = "adapter.safetensors"
 """In a checkpoint: what trains in its stage."""
@@ -100,21 +100,6 @@ def save_stages(folder: Path, learnt: Sequence[Learnt]) -> None:
     for at, one in enumerate(learnt):
         said = {ALPHA: repr(one.lora_alpha)}
         save_tensors(stage_file(folder, at), one.tensors, said)
-
-
-def going_on(before: Submodel, after: Submodel) -> tuple[int, ...]:
-    """Return the blocks whose factors the next stage goes on with.
-
-    They are the same in kind, size and place; where they are not, all of a stage's
-    are merged, and those of the next begin anew.
-    """
-
-    def kind(one: Submodel) -> tuple[object, ...]:
-        return one.trained, one.lora_rank, one.lora_alpha, one.lora_targets
-
-    if kind(before) != kind(after):
-        return ()
-    return tuple(sorted({*before.trained_blocks} & {*after.trained_blocks}))
 
 
 def merged(

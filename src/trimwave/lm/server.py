@@ -16,7 +16,6 @@ from trimwave.lm.kit import up_wire_of
 from trimwave.lm.learnt import (
     ADAPTER_FILE,
     Learnt,
-    going_on,
     merged,
     save_stages,
     stage_file,
@@ -128,7 +127,7 @@ class LmServer:
 
     def _going_on(self) -> tuple[int, ...]:
         """Return the blocks whose factors the next stage goes on with."""
-        return going_on(self._reference, self.schemes[self.stage + 1].submodel)
+        return self._reference.going_on(self.schemes[self.stage + 1].submodel)
 
     def _finished(self) -> dict[str, nn.Parameter]:
         """Return what trains in this stage and not in the next."""

@@ -129,6 +129,20 @@ class Submodel:
         frozen_below = 0 < lowest <= min(self.shared_blocks)
         return self.runs == "device" and whole and frozen_below
 
+    def going_on(self, after: "Submodel") -> tuple[int, ...]:
+        """Return the blocks whose factors a later stage goes on with.
+
+        They are the same in kind, size and place; where they are not, all of a stage's
+        are merged, and those of the next begin anew.
+        """
+
+        def kind(one: Submodel) -> tuple[object, ...]:
+            return one.trained, one.lora_rank, one.lora_alpha, one.lora_targets
+
+        if kind(self) != kind(after):
+            return ()
+        return tuple(sorted({*self.trained_blocks} & {*after.trained_blocks}))
+
     def steps(self, round_index: int, num_local_steps: int) -> range:
         """Return the local steps of a round, numbered over the run from 0.
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from trimwave.base.units import BITS_PER_BYTE
 from trimwave.decision.plan import Plan, Stage
 from trimwave.sweep.one_round import PlannedStage
 
@@ -29,6 +30,7 @@ def stage_json(stages: Sequence[PlannedStage]) -> dict[str, Any]:
                 "scheduled": one.plan.scheduled.tolist(),
                 "latency_s": one.plan.latency_s,
                 "latency_states_kept_s": one.kept and one.kept.latency_s,
+                "learnt_bytes": one.learnt_bits // BITS_PER_BYTE,
                 "first_pass_s": one.first_pass and one.first_pass._asdict(),
             }
             for one in stages
@@ -58,6 +60,9 @@ def _times(one: PlannedStage) -> str:
             f" where all rows are new, {one.kept.latency_s:.6g} s where all states are "
             "kept"
         )
+    if one.learnt_bits:
+        mib = one.learnt_bits / BITS_PER_BYTE / 2**20
+        times += f", its first one brings {mib:.3g} MiB of the stage before"
     if one.first_pass is not None:
         times += (
             f"; the base and a round's rows through it, block by block: "

@@ -79,6 +79,8 @@ class PlannedStage(NamedTuple):
     """Of rows that no client has states of."""
     kept: Plan | None
     """Of rows whose states all clients keep; None where none are kept."""
+    learnt_bits: int
+    """What its first round brings each client of the stage before, to merge."""
     first_pass: FirstPass | None
     """Until its steps can begin, where the base comes first and is streamed."""
 
@@ -119,10 +121,13 @@ def planned_stages(
             none_fresh = replace(cell, fresh_share=np.zeros(cell.num_clients))
             kept = ask_plan(rule, replace(one, cell=none_fresh))
         plan = ask_plan(rule, one) if at else first
-        ahead = None
+        learnt_bits, ahead = 0, None
+        if at:
+            both = stages[at - 1].scheme.submodel, stage.scheme.submodel
+            learnt_bits = situation.costs.learnt_bits(*both)
         if situation.present is None:
             ahead = first_pass(seen_by(rule, one), plan)
-        found.append(PlannedStage(stage, plan, kept, ahead))
+        found.append(PlannedStage(stage, plan, kept, learnt_bits, ahead))
     return found
 
 
