@@ -9,7 +9,9 @@
 run again, and one that was broken off goes on. Where nothing is pruned a curve does not
 depend on the links: `clock` prices the bits and FLOPs of each round on every cell, with
 the best split of the band, and says when a run first has the losses that LoRA at its
-best has after 3, 6 and 10 rounds, with and without the one-time download.
+best has after 3, 6 and 10 rounds, with and without the one-time download. The letter's
+methods plan by their cell, so that they are shown on the one that they were trained on.
+In `, small` every third client cannot hold the whole model while it trains.
 
 `states` counts bytes and hits of kept states. `trainer` times local training beside the
 `Trainer` of transformers with PEFT's LoRA, on the same rows, in one process.
@@ -21,6 +23,7 @@ import math
 import statistics
 import sys
 from datetime import date
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -30,19 +33,41 @@ from solvers import machine
 from trimwave.api.training import new_run, resume_run
 from trimwave.api.watch import Watch
 from trimwave.decision.bands import best_shares, downlink_alone
+from trimwave.methods import ask_stages, parse_method
 from trimwave.problem.latency import RoundLatency
+from trimwave.problem.limits import Limits
 from trimwave.recipe.environment import Environment
 from trimwave.recipe.recipe import find_recipe, load_config, merge_overrides
+from trimwave.recipe.situation import costs_from, shape_named
 from trimwave.report.console import plain_console
 from trimwave.runs.records import Run
 
-BASE = "lora"
+BASE, SMALL = "lora", ", small"
 AT_ROUNDS = 3, 6, 10
 """Rounds of LoRA at its best whose losses the others are timed to."""
 
+BESIDE = {
+    "JCPBA*": "jcpba",
+    "JCPBA": "jcpba:solver=bcd",
+    "UBFP": "ubfp",
+    "FedBiOT": "fedbiot",
+    "DEFT": "deft",
+    "Split LoRA": "split_lora",
+}
+"""The letter's methods, with the recipe's step sizes for them."""
+
 VARIANTS = {
     "lora": ("best/lora", []),
-    "lora q,v r8": ("best/lora", ["train.lora_targets=attention", "train.lora_rank=8"]),
+    "lora, small": ("best/lora", ["method=staged", "options.staged={stages=[{}]}"]),
+    "staged, small": ("best/staged", []),
+    "lora q,v r8": (
+        "best/lora",
+        [
+            *("train.lora_targets=attention", "train.lora_rank=8"),
+            "train.lora_learning_rate=1e-2",
+        ],
+    ),
+    **{name: ("best/lora", [f"method={text}"]) for name, text in BESIDE.items()},
     "staged": ("best/staged", []),
     **{
         f"staged {warm}+{depth}": (
@@ -55,8 +80,8 @@ VARIANTS = {
         for depth in (12, 6, 3)
         if (warm, depth) != (2, 12)
     },
-    "staged, no cache": ("best/staged", ["train.state_cache=off"]),
     "staged, 16 bits": ("best/staged", ["train.update_bits=16"]),
+    "top 12": ("best/staged", ["method=lora:blocks=12", "options.staged={}"]),
     "lora, 8 bits": ("best/lora", ["train.update_bits=8"]),
     "lora, FedAdam": (
         "best/lora",
@@ -98,12 +123,35 @@ def config_of(variant, asked, seed):
         f"train.num_local_steps={asked.steps}",
         *(asked.set or []),
     ]
+    if variant.endswith(SMALL):
+        more.append(f'cell.clients="{small_clients(asked)}"')
     return merge_overrides(config, more)
 
 
+def small_clients(asked):
+    """Write a table of clients of which every third holds the top 12 blocks alone."""
+    config = load_config(find_recipe("best/staged"), ["data.answer_share=0.5"])
+    costs = costs_from(config, shape_named(config.model.name))
+    rule = parse_method(config.method, config.options)
+    stages = ask_stages(rule, costs, Limits())
+    whole, top = (
+        costs.bill(one.scheme.submodel).memory_bytes for one in (stages[0], stages[-1])
+    )
+    some, all_of_it = (top + whole) / 2, 2 * whole
+    rows = [some if k % 3 == 2 else all_of_it for k in range(asked.clients)]
+    path = asked.out / f"small-{asked.clients}.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(["memory_bytes", *(f"{one:.0f}" for one in rows), ""]))
+    return path.absolute()
+
+
 def folder_of(asked, variant, seed):
-    name = variant.replace(" ", "-").replace(",", "").replace("+", "-")
-    return asked.out / f"{asked.task}-{asked.steps}-steps" / f"{name}-s{seed}"
+    kind = f"{asked.task}-{asked.steps}-steps-{asked.clients}-clients"
+    return asked.out / kind / f"{slug(variant)}-s{seed}"
+
+
+def slug(variant):
+    return variant.replace(" ", "-").replace(",", "").replace("+", "-")
 
 
 def train(asked):
@@ -122,24 +170,37 @@ def train(asked):
                 resume_run(folder, lambda begun, config=config: config, watch)
 
 
-def priced(records, config, install):
+def priced(records, config, install, keeps_states):
     """Return the seconds after each round, on a cell.
 
-    Bits and FLOPs are those of the run's own plans; the band is split anew.
+    Bits and FLOPs are those of the run's own plans; the band is split anew. Without
+    states all rows are new in each round, as in the first of a stage.
     """
     environment, at_s, found = Environment.from_config(config), 0.0, []
-    plans = [one["plan"] for one in records[1:]]
     samples = np.ones(config.cell.num_clients)
     if install:
         cell = downlink_alone(environment.cell(0, samples))
-        at_s = round_s(cell, 0 * cell.num_samples, plans[0]["install_bits"], None)
+        bits = records[1]["plan"]["install_bits"]
+        at_s = round_s(cell, 0 * cell.num_samples, bits, None)
     found.append(at_s)
-    for number, plan in enumerate(plans):
-        cell = environment.cell(number, samples)
-        compute_s = np.array(plan["flops"]) / cell.speed_flops_per_s
+    flops_of = {}
+    for number, record in enumerate(records[1:]):
+        plan, cell = record["plan"], environment.cell(number, samples)
+        flops = np.array(plan["flops"])
+        if not keeps_states:
+            flops = np.maximum(flops, flops_of.get(record.get("stage"), 0.0))
+            flops_of[record.get("stage")] = flops
+            flops = flops * np.array(plan["scheduled"])
+        compute_s = flops / cell.speed_flops_per_s
         at_s += round_s(cell, compute_s, plan["down_bits"], plan["up_bits"])
         found.append(at_s)
     return found
+
+
+def as_run(records, install):
+    """Return the seconds after each round, on the cell that it was run on."""
+    begun_s = records[1]["plan"]["install_s"] if install else 0.0
+    return [begun_s + record["virtual_s"] for record in records]
 
 
 def round_s(cell, compute_s, down_bits, up_bits):
@@ -173,70 +234,104 @@ def reached_s(losses, seconds, target):
 def clock(asked):
     """Print seconds to LoRA's losses, on each cell."""
     ratios = {}
-    for kind in sorted(asked.out.iterdir()):
-        runs = {path.name: path for path in sorted(kind.iterdir())}
-        seeds = sorted({name.rpartition("-s")[2] for name in runs})
-        print(f"\n{kind.name}, seeds {', '.join(seeds)}\n")
+    for kind in sorted(one for one in asked.out.iterdir() if one.is_dir()):
+        runs = Runs(kind)
+        print(f"\n{kind.name}, seeds {', '.join(runs.seeds)}\n")
         heads(
-            *("variant", "cell"),
+            *("variant", "seeds", "cell"),
             *("download", "seconds of 1st round", "of the last", "final loss"),
             *(f"times faster to LoRA's loss of round {at}" for at in AT_ROUNDS),
-            words=3,
+            words=4,
         )
-        names = sorted({name.rpartition("-s")[0] for name in runs})
-        for name in names:
-            for cell, changes in CELLS.items():
-                for install in (False, True):
-                    found = [
-                        compared(runs, name, seed, changes, cell, install)
-                        for seed in seeds
-                        if f"{name}-s{seed}" in runs and f"{BASE}-s{seed}" in runs
-                    ]
-                    if not found:
-                        continue
-                    first, last, final = (
-                        statistics.mean(one[at] for one in found) for at in (0, 1, 2)
-                    )
-                    cells = []
-                    for at in range(len(AT_ROUNDS)):
-                        values = [one[3][at] for one in found if one[3][at]]
-                        cells.append(f"{geometric(values):.2f}" if values else "-")
-                        if values:
-                            ratios.setdefault(name, []).extend(values)
-                    show(
-                        *(name, cell, "with" if install else "without"),
-                        *(f"{first:.3g}", f"{last:.3g}", f"{final:.4f}", *cells),
-                    )
-    print("\ngeometric mean over tasks, cells, downloads and targets:")
-    for name, values in sorted(ratios.items()):
-        print(f"  {name}: {geometric(values):.2f}")
+        for shown in [one for name in runs.names for one in lines_of(name)]:
+            for cell, install in product(CELLS, (False, True)):
+                if shown[0] in map(slug, BESIDE) and cell != "letter":
+                    continue
+                found = runs.compared(*shown, cell, install)
+                if not found:
+                    continue
+                first, last, final = (
+                    statistics.mean(one[at] for one in found) for at in (0, 1, 2)
+                )
+                cells = []
+                for at in range(len(AT_ROUNDS)):
+                    values = [one[3][at] for one in found if one[3][at] is not None]
+                    cells.append(said(values))
+                    if values and not install:
+                        ratios.setdefault(shown, []).append(values)
+                label = shown[0] if shown[1] else f"{shown[0]}, no states kept"
+                show(
+                    *(label, len(found), cell, "with" if install else "without"),
+                    *(f"{first:.3g}", f"{last:.3g}", f"{final:.4f}", *cells),
+                )
+    print("\ngeometric mean over tasks, cells, seeds and targets, without downloads:")
+    for (name, keeps_states), groups in sorted(ratios.items()):
+        values = [one for group in groups for one in group]
+        label = name if keeps_states else f"{name}, no states kept"
+        print(f"  {label}: {said(values)} ({len(values)} values)")
 
 
-def geometric(values):
-    return math.exp(statistics.mean(math.log(max(one, 1e-9)) for one in values))
+def lines_of(name):
+    """Return what is shown of a variant: with its states, and as if none were kept."""
+    keeps = name.startswith(("staged", "top")) and name != slug("lora, small")
+    return [(name, True), (name, False)] if keeps else [(name, True)]
 
 
-def compared(runs, name, seed, changes, cell, install):
-    """Return first and last round's seconds, final loss, and ratios to LoRA's."""
-    one, base = (Run.open(runs[f"{which}-s{seed}"]) for which in (name, BASE))
-    curves = []
-    for run in (one, base):
+def said(values):
+    """Return a geometric mean; how many never got there comes first."""
+    there = [one for one in values if one > 0]
+    if not there:
+        return "never" if values else "-"
+    never = len(values) - len(there)
+    mean = math.exp(statistics.mean(math.log(one) for one in there))
+    return f"{never} never, {mean:.2f}" if never else f"{mean:.2f}"
+
+
+class Runs:
+    """The runs of a task, by variant and seed."""
+
+    def __init__(self, folder):
+        paths = {path.name: path for path in sorted(folder.iterdir())}
+        self._paths = {
+            name: path
+            for name, path in paths.items()
+            if (path / "summary.json").exists()
+        }
+        self.seeds = sorted({name.rpartition("-s")[2] for name in self._paths})
+        self.names = sorted({name.rpartition("-s")[0] for name in self._paths})
+
+    def compared(self, name, keeps_states, cell, install):
+        """Return first and last round's seconds, final loss and ratios, by seed.
+
+        Times faster than LoRA to its losses; 0 where it never gets there.
+        """
+        base = slug(BASE + SMALL) if name.endswith(slug(SMALL)) else BASE
+        found = []
+        for seed in self.seeds:
+            own, to = f"{name}-s{seed}", f"{base}-s{seed}"
+            if not {own, to} <= self._paths.keys():
+                continue
+            losses, seconds = self._curve(own, keeps_states, cell, install)
+            to_losses, to_seconds = self._curve(to, True, cell, install)
+            ratios = [None] * len(AT_ROUNDS)
+            for place, at in enumerate(AT_ROUNDS):
+                if at < len(to_losses):
+                    target = min(to_losses[: at + 1])
+                    base_s = reached_s(to_losses, to_seconds, target)
+                    ratios[place] = base_s / reached_s(losses, seconds, target)
+            first_s, last_s = seconds[1] - seconds[0], seconds[-1] - seconds[-2]
+            found.append((first_s, last_s, losses[-1], ratios))
+        return found
+
+    def _curve(self, name, keeps_states, cell, install):
+        run = Run.open(self._paths[name])
         records = run.records()
-        shared = SHARED if cell != "letter" else []
-        config = merge_overrides(run.config, [*changes, *shared])
         losses = [record["loss_full"] for record in records]
-        curves.append((losses, priced(records, config, install)))
-    (losses, seconds), (base_losses, base_seconds) = curves
-    ratios = []
-    for at in AT_ROUNDS:
-        if at >= len(base_losses):
-            ratios.append(None)
-            continue
-        target = min(base_losses[: at + 1])
-        base_s = reached_s(base_losses, base_seconds, target)
-        own_s = reached_s(losses, seconds, target)
-        ratios.append(base_s / own_s if own_s < math.inf else 1e-9)
-    return seconds[1] - seconds[0], seconds[-1] - seconds[-2], losses[-1], ratios
+        if name.rpartition("-s")[0] in map(slug, BESIDE):
+            return losses, as_run(records, install)
+        shared = SHARED if cell != "letter" else []
+        config = merge_overrides(run.config, [*CELLS[cell], *shared])
+        return losses, priced(records, config, install, keeps_states)
 
 
 def states(asked):
