@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -122,6 +122,15 @@ def model(request: pytest.FixtureRequest) -> transformers.PreTrainedModel:
 def input_ids() -> Tensor:
     generator = torch.Generator().manual_seed(3)
     return torch.randint(3, 96, (2, 11), generator=generator)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Return a folder for a module's runs, with a cache of its own."""
+    folder = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRIMWAVE_CACHE", str(folder / "cache"))
+        yield folder
 
 
 @pytest.fixture

@@ -44,15 +44,6 @@ def slow(*values):
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    patch = pytest.MonkeyPatch()
-    folder = tmp_path_factory.mktemp("export")
-    patch.setenv("TRIMWAVE_CACHE", str(folder / "cache"))
-    yield folder
-    patch.undo()
-
-
-@pytest.fixture(scope="module")
 def benches(home):
     return {
         kind: make_bench(home / kind, kind, CHANGES, **fields)

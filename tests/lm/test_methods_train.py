@@ -88,15 +88,6 @@ CASES = [case(kind, text) for kind in ("llama", "gpt2") for text in TEXTS]
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    """A folder for this module's runs, with a cache of its own."""
-    folder = tmp_path_factory.mktemp("methods")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRIMWAVE_CACHE", str(folder / "cache"))
-        yield folder
-
-
-@pytest.fixture(scope="module")
 def benches(home):
     """A workbench per architecture, and a copy of its numbers."""
     made = {kind: make_bench(home / kind, kind, CHANGES) for kind in ("llama", "gpt2")}

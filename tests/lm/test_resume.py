@@ -55,15 +55,6 @@ COMMAND = "from trimwave.cli.app import main; main()"
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    """A folder for this module's runs, with a cache of its own."""
-    folder = tmp_path_factory.mktemp("resume")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRIMWAVE_CACHE", str(folder / "cache"))
-        yield folder
-
-
-@pytest.fixture(scope="module")
 def bench(home):
     return make_bench(home / "inputs")
 

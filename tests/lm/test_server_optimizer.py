@@ -91,14 +91,6 @@ def test_of_adam_a_scale_of_the_updates_is_forgotten():
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("optimizer")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRIMWAVE_CACHE", str(folder / "cache"))
-        yield folder
-
-
-@pytest.fixture(scope="module")
 def bench(home):
     changes = ["aggregate.server_optimizer=adam", "aggregate.server_learning_rate=0.01"]
     return make_bench(home / "llama", "llama", changes)

@@ -5,7 +5,7 @@ import weakref
 
 import pytest
 import torch
-from tiny_run import clients, held, make_bench, make_server, plan_of
+from tiny_run import changed, clients, held, make_bench, make_server, plan_of
 
 from trimwave.base.errors import InputError
 from trimwave.lm.session import run_method
@@ -18,21 +18,13 @@ STREAMED = "train.stream_prefix=true"
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("streamed")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRIMWAVE_CACHE", str(folder / "cache"))
-        yield folder
-
-
-@pytest.fixture(scope="module")
 def benches(home):
     return {kind: make_bench(home / kind, kind, CHANGES) for kind in ("llama", "gpt2")}
 
 
 def records_of(bench, folder, *changes):
-    config = merge_overrides(bench.config, changes)
-    return run_method(type(bench)(**{**vars(bench), "config": config}), config, folder)
+    bench = changed(bench, *changes)
+    return run_method(bench, bench.config, folder)
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
@@ -61,9 +53,7 @@ def test_a_run_is_the_same(benches, home, kind, text):
 
 def test_no_more_blocks_are_there_than_the_bill_says(benches, monkeypatch):
     """What a prefix yields is let go of as the next comes."""
-    bench = benches["llama"]
-    config = merge_overrides(bench.config, [STREAMED])
-    bench = type(bench)(**{**vars(bench), "config": config})
+    bench = changed(benches["llama"], STREAMED)
     server = make_server(bench, "lora:blocks=1")
     submodel = plan_of(bench, server, "lora:blocks=1").submodels[0]
     assert submodel.streams_prefix
@@ -104,8 +94,7 @@ def test_rows_that_there_is_no_room_for_are_made_each_round(benches, home):
 
 def test_memory_by_hand(benches):
     bench = benches["llama"]
-    config = merge_overrides(bench.config, [STREAMED, "train.state_cache=int8"])
-    costs = type(bench)(**{**vars(bench), "config": config}).costs
+    costs = changed(bench, STREAMED, "train.state_cache=int8").costs
     plain, shape = bench.costs, costs.shape
     top = costs.top_blocks(1, "")
     one, other = (

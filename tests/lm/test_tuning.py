@@ -18,14 +18,6 @@ CHANGES = ["data.num_public=16", "rounds=2", "cell.num_clients=3"]
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tuning")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRIMWAVE_CACHE", str(folder / "cache"))
-        yield folder
-
-
-@pytest.fixture(scope="module")
 def bench(home):
     return make_bench(home / "llama", "llama", CHANGES)
 

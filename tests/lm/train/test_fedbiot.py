@@ -90,6 +90,16 @@ def test_without_dropping_the_emulator_is_the_model(bench, adapter):
     assert dropped.evaluate()["loss_full"] == losses["loss_full"]
 
 
+@pytest.mark.parametrize("download", ["full", "delta"])
+def test_it_is_aligned_with_all_blocks_kept_however_it_comes(bench, adapter, download):
+    method = f"fedbiot:adapter={adapter}:drop=0:initial_steps=1:download={download}"
+    server = make_server(bench, method)
+    submodel = plan_of(bench, server, method).submodels[0]
+    before = copied(server.deliver(submodel).sent)
+    server.align(0)
+    assert not same_tensors(server.deliver(submodel).sent, before)
+
+
 def test_alignment_comes_nearer_and_reaches_the_clients(bench, adapter):
     method = f"fedbiot:adapter={adapter}:initial_steps=20"
     server, shared = make_server(bench, method), state_of(bench)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny_run import clients, held, make_bench, make_server, plan_of
+from tiny_run import changed, clients, held, make_bench, make_server, plan_of
 
 from trimwave.base.errors import InputError
 from trimwave.lm import shape_of, split_model
@@ -30,14 +30,6 @@ METHODS = (
     "fedbiot:initial_steps=1:steps=1",
     "staged:warm_rounds=1:blocks=2",
 )
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("small")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRIMWAVE_CACHE", str(folder / "cache"))
-        yield folder
 
 
 @pytest.fixture(scope="module")
@@ -168,8 +160,7 @@ def test_losses_stay_near(bench, home):
 @pytest.mark.parametrize("bits", [4, 32])
 def test_other_formats_are_refused(bench, bits):
     with pytest.raises(InputError, match="`train.update_bits` must be 8"):
-        config = merge_overrides(bench.config, [f"train.update_bits={bits}"])
-        make_server(type(bench)(**{**vars(bench), "config": config}), "lora")
+        make_server(changed(bench, f"train.update_bits={bits}"), "lora")
 
 
 def test_other_bits_leave_the_wire_as_it_was():
