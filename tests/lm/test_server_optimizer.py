@@ -179,3 +179,13 @@ def test_half_of_the_moments_is_no_state_of_adam(bench, tmp_path, kept):
 def test_numbers_that_cannot_be(bench, change):
     with pytest.raises(InputError, match=f"`aggregate.{change.partition('=')[0]}`"):
         merge_overrides(bench.config, [f"aggregate.{change}"])
+
+
+def test_moments_that_are_cut_off_are_told(bench, tmp_path):
+    server = make_server(bench, "lora")
+    server.aggregate([update(server, 0, 0.1)], 1)
+    server.save(tmp_path)
+    path = tmp_path / "server_optimizer.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(RunError, match=f"{path} is damaged"):
+        server.load(tmp_path)

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from safetensors.torch import load_file
-
 from trimwave.decision.plan import Plan, Scheme
 from trimwave.lm.kit import Kit
 from trimwave.lm.source.fetch import cache_folder
@@ -12,12 +10,12 @@ from trimwave.lm.states.cache import StateCache
 from trimwave.lm.states.files import FOLDER
 from trimwave.lm.surgery.split import SplitModel
 from trimwave.lm.train.client import Client, Update
-from trimwave.lm.wire.tensor_files import save_tensors
+from trimwave.lm.wire.tensor_files import read_tensors, save_tensors
 from trimwave.lm.workbench import Workbench
 from trimwave.recipe.seen import ALL_AS_DRAWN, Seen
 from trimwave.runs.rounds import Exchange, Server
 
-RESIDUAL_FILE = "residuals.safetensors"
+RESIDUAL_FILE = "residual-up.safetensors"
 """In a checkpoint, beside the server's files."""
 
 OnClient = Callable[[int, int, int], None]
@@ -68,7 +66,7 @@ class LocalBackend:
             client.residual.clear()
         if (path := folder / RESIDUAL_FILE).exists():
             by_number = {client.number: client for client in self._clients}
-            for name, value in load_file(path).items():
+            for name, value in read_tensors(path).items():
                 number, _, own = name.partition(".")
                 by_number[int(number)].residual[own] = value
 

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from trimwave.lm.learnt import Learnt, with_learnt
@@ -26,12 +25,12 @@ from trimwave.lm.wire.ledger import (
 )
 from trimwave.lm.wire.package import Wire
 from trimwave.lm.wire.small import crossed
-from trimwave.lm.wire.tensor_files import save_tensors
+from trimwave.lm.wire.tensor_files import read_tensors, save_tensors
 from trimwave.lm.workbench import StoredBlocks, Workbench
 from trimwave.model.submodel import Submodel
 from trimwave.runs.rounds import Delivery
 
-RESIDUAL_FILE = "residual.safetensors"
+RESIDUAL_FILE = "residual-down.safetensors"
 """In a checkpoint: what updates in 8 bits have rounded off on the way down."""
 
 
@@ -159,7 +158,7 @@ class Outbox:
         self._residual.clear()
         if (path := folder / RESIDUAL_FILE).exists():
             device = next(self._split.adapter.parameters()).device
-            self._residual.update(load_file(path, str(device)))
+            self._residual.update(read_tensors(path, str(device)))
 
 
 def _arriving_as(tensors: Tensors, dtype: torch.dtype) -> Tensors:

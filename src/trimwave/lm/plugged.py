@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
@@ -17,7 +16,7 @@ from trimwave.base.errors import RunError
 from trimwave.lm.learnt import factors_of, learnt_files, product
 from trimwave.lm.surgery.blocks import Architecture, architecture_of
 from trimwave.lm.wire.ledger import HEAD, Tensors, entry_of, is_factor
-from trimwave.lm.wire.tensor_files import ALPHA, metadata_of
+from trimwave.lm.wire.tensor_files import ALPHA, metadata_of, read_tensors
 from trimwave.model.submodel import Part
 from trimwave.recipe.config import TrainConfig
 
@@ -28,9 +27,9 @@ def trained_tensors(path: Path) -> Tensors:
     Raises
     ------
     RunError
-        If a name is not one of ours.
+        If the file is damaged, or a name is not one of ours.
     """
-    tensors = load_file(path)
+    tensors = read_tensors(path)
     try:
         for name in tensors:
             entry_of(name)

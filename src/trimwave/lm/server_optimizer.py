@@ -12,12 +12,11 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from trimwave.base.errors import RunError
 from trimwave.lm.wire.ledger import Tensors
-from trimwave.lm.wire.tensor_files import save_tensors
+from trimwave.lm.wire.tensor_files import read_tensors, save_tensors
 from trimwave.recipe.config import AggregateConfig
 
 FILE = "server_optimizer.safetensors"
@@ -97,7 +96,7 @@ class ServerOptimizer:
             )
         self._first, self._second = {}, {}
         kinds = {FIRST: self._first, SECOND: self._second}
-        for full_name, value in load_file(path).items():
+        for full_name, value in read_tensors(path).items():
             which, _, name = full_name.partition(".")
             like = into.get(name)
             if which not in kinds or like is None or like.shape != value.shape:

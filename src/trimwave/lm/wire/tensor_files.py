@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from trimwave.base.errors import RunError
+from trimwave.base.errors import RunError, one_line
+from trimwave.lm.wire.ledger import Tensors
 
 ALPHA = "lora_alpha"
 """In a file's metadata: what the LoRA factors in it are scaled by, times r."""
@@ -23,15 +24,33 @@ def save_tensors(
     path.write_bytes(save(plain, metadata=metadata))
 
 
+def read_tensors(path: Path, device: str = "cpu") -> Tensors:
+    """Read what `save_tensors` wrote.
+
+    Raises
+    ------
+    RunError
+        If it is no such file, or not all of one.
+    """
+    try:
+        tensors: Tensors = load_file(path, device)
+    except (SafetensorError, OSError) as error:
+        raise RunError(
+            f"{path} is damaged: {one_line(error)}. Take a copy of it, or start a new "
+            "run."
+        ) from None
+    return tensors
+
+
 def load_tensors(path: Path, into: dict[str, nn.Parameter]) -> None:
     """Read what `save_tensors` wrote into parameters of the same names.
 
     Raises
     ------
     RunError
-        If the tensors are not those of this model.
+        If the file is damaged, or the tensors are not those of this model.
     """
-    tensors = load_file(path)
+    tensors = read_tensors(path)
     if tensors.keys() != into.keys():
         odd = sorted(tensors.keys() ^ into.keys())[0]
         raise RunError(f"{path} does not fit the model: tensor `{odd}`.")
