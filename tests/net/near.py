@@ -6,9 +6,10 @@ import threading
 
 from tiny_run import make_server
 
-from trimwave.net.device import Device, Settings
+from trimwave.net.device import Device
 from trimwave.net.host import opened
 from trimwave.net.order import Events, Order
+from trimwave.net.settings import Settings
 
 
 class NearPost:

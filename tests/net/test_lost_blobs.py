@@ -12,7 +12,10 @@ from trimwave.base.errors import RunError
 from trimwave.lm.train.client import Client
 from trimwave.net import backend, device, roll
 from trimwave.net.blobs.cache import BlobCache
-from trimwave.net.device import KIT, Device, Settings
+from trimwave.net.device import KIT, Device
+from trimwave.net.settings import Settings
+from trimwave.net.shelf import READS
+from trimwave.net.unpack import files_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*not what its name says")
 
@@ -108,15 +111,15 @@ HARMS = [altered, cut, deleted]
 @pytest.mark.parametrize("harm", HARMS)
 def test_what_is_lost_before_it_is_read_is_fetched_again(one, whole, harm, monkeypatch):
     """All blobs of a round are struck between being fetched and being read."""
-    read, struck = Device._package, []
+    read, struck = device.package_of, []
 
-    def late(self, head, *rest):
-        for digest, _ in [*head["installed"], *head["slices"]]:
+    def late(letter, *rest):
+        for digest, _ in files_of(letter):
             harm(one.cache / digest)
             struck.append(digest)
-        return read(self, head, *rest)
+        return read(letter, *rest)
 
-    monkeypatch.setattr(Device, "_package", late)
+    monkeypatch.setattr(device, "package_of", late)
     assert same_tensors(one.update(), whole)
     assert len(struck) >= 2
 
@@ -184,7 +187,7 @@ def test_a_blob_that_is_lost_over_and_over_is_one_error(one, monkeypatch):
     with pytest.raises(RunError, match="was altered or gone 3 times") as told:
         one.exchange()
     assert "\n" not in str(told.value)
-    assert len(reads) == device.READS
+    assert len(reads) == READS
 
 
 def test_tensors_of_a_device_are_not_those_of_a_file(one):

@@ -16,9 +16,10 @@ from tiny_run import plan_of, run_with, same_tensors, trained_of
 
 from trimwave.base.errors import RunError
 from trimwave.net import backend, roll
-from trimwave.net.device import Device, Settings
+from trimwave.net.device import Device
 from trimwave.net.letter import Letter
 from trimwave.net.post import Lost
+from trimwave.net.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("soon")
 

@@ -135,8 +135,8 @@ def join(
 ) -> None:
     """Be a device of a run: fetch, train on rows that stay here, answer."""
     try:
-        from trimwave.net.device import Settings
         from trimwave.net.serving import join_run, require_security
+        from trimwave.net.settings import Settings
     except ModuleNotFoundError as missing:
         raise MissingExtraError("lm,flower", str(missing.name)) from missing
     from trimwave.runs.folder import locked

@@ -59,7 +59,8 @@ def from_worker(path: str, letter: Letter) -> Letter:
 def _in_this_process(node: Mapping[str, Any], letter: Letter) -> Letter:
     from pathlib import Path
 
-    from trimwave.net.device import Device, Settings
+    from trimwave.net.device import Device
+    from trimwave.net.settings import Settings
 
     name = str(node.get("name", node.get("partition-id", "0")))
     names = ("data", "blobs", "host", "ca")

@@ -4,47 +4,35 @@ It knows nothing of Flower: letters come in and go out. What it has of a run lie
 cache folder, so that a device that was killed goes on with what it had.
 """
 
-import hashlib
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load
-from torch import Tensor
 
 from trimwave.base.errors import InputError, RunError, one_line
 from trimwave.base.stored import disk_errors, read_sealed, write_sealed
-from trimwave.base.units import BITS_PER_BYTE
 from trimwave.lm.data.deal import rows_of_source
 from trimwave.lm.data.encode import Encoded
 from trimwave.lm.kit import Kit
-from trimwave.lm.learnt import Learnt, with_learnt
 from trimwave.lm.source.tokens import load_tokenizer
 from trimwave.lm.states.cache import StateCache
 from trimwave.lm.states.files import FOLDER
-from trimwave.lm.states.prefix import Prefix
-from trimwave.lm.wire.ledger import (
-    Tensors,
-    bare,
-    by_part,
-    parameters_of,
-    where,
-)
-from trimwave.lm.wire.package import AIR_DTYPES
-from trimwave.lm.wire.small import unpacked
+from trimwave.lm.wire.ledger import where
 from trimwave.model.submodel import Submodel
 from trimwave.net.blobs.cache import BlobCache
-from trimwave.net.blobs.fetch import fetch
 from trimwave.net.blobs.probe import measure_uplink
 from trimwave.net.held_speed import held_to
-from trimwave.net.joined import File, Joined, files_to_join
+from trimwave.net.joined import Joined, files_to_join
 from trimwave.net.letter import Letter
 from trimwave.net.profile import free_bytes, measure_device
 from trimwave.net.residuals import Residuals
+from trimwave.net.settings import Settings
+from trimwave.net.shelf import Shelf, Spent
+from trimwave.net.unpack import files_of, package_of
 
 KIT = "kit.json"
 """What the device was told when it joined, in its cache folder."""
@@ -54,50 +42,6 @@ NOT_JOINED = "this device has not joined the run"
 
 FRESH = "fresh_rows"
 """In an answer: rows whose states had to be computed, where states are kept."""
-
-Finished = Callable[[Tensors], Tensors]
-"""Weights of installed blocks, to what finished stages have made of them."""
-
-READS = 3
-"""Tries to read a blob; before each further one it is fetched again."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What this machine's user says of it."""
-
-    name: str
-    """The client's id; a number where clients have none."""
-    cache: Path
-    """Folder of its blobs."""
-    data: str | None = None
-    """Its own rows, a file or a folder; None = the rows that the recipe deals to it."""
-    blobs: str | None = None
-    """Base URL of the file route, where it is not reached as the server says."""
-    host: str = "127.0.0.1"
-    """The server, where its URLs name none."""
-    ca: str | None = None
-    """Certificate that the server's is checked with; None = those of the system."""
-    quota_bytes: int | None = None
-    """Most that blobs may take on the disk; None = what the run keeps."""
-
-
-@dataclass
-class Spent:
-    """Seconds of one letter, what was fetched, and when, on this machine's clock."""
-
-    fetch_s: float = 0.0
-    fetched_bytes: int = 0
-    load_s: float = 0.0
-    train_s: float = 0.0
-    probe_bytes: int = 0
-    probe_s: float = 0.0
-    """What was sent to measure the uplink."""
-    flops: float = 0.0
-    """Counted while it trained, where it is held to a speed."""
-    reached_s: float = field(default_factory=time.monotonic)
-    fetched_at_s: float = 0.0
-    done_s: float = 0.0
 
 
 class Device:
@@ -117,7 +61,7 @@ class Device:
             if head.get("op") == "join":
                 return self._join(head)
             if head.get("op") == "train":
-                return self._train(head, letter.body)
+                return self._train(letter)
             raise InputError(f"unknown letter {head.get('op')!r}")
         except Exception as error:
             said = one_line(error) or type(error).__name__
@@ -130,15 +74,15 @@ class Device:
             return Letter({"error": told, "run": head.get("run")})
 
     def _join(self, head: Mapping[str, Any]) -> Letter:
-        spent = Spent()
-        self._fetch(files_to_join(head), head, spent)
+        shelf = self._shelf(head)
+        shelf.fetch(files_to_join(head))
         with disk_errors(self._settings.cache, "the run is not joined", "join again"):
             write_sealed(self._settings.cache / KIT, head)
-        joined = self._joined(head, spent)
+        joined, spent = self._joined(head, shelf), shelf.spent
         own = joined.own_rows
         profile = measure_device(joined.kit, joined.base)
         spent.probe_bytes, spent.probe_s = measure_uplink(
-            self._route(head), head["token"], self._settings.ca or True
+            shelf.route, head["token"], self._settings.ca or True
         )
         rows = "the rows dealt to it" if own is None else f"{len(own)} rows"
         self._say(
@@ -156,16 +100,13 @@ class Device:
             }
         )
 
-    def _train(self, head: Mapping[str, Any], body: bytes) -> Letter:
-        spent = Spent()
-        joined = self._known(head, spent)
+    def _train(self, letter: Letter) -> Letter:
+        head, shelf = letter.head, self._shelf(letter.head)
+        joined, spent = self._known(head, shelf), shelf.spent
         submodel = Submodel.from_dict(head["submodel"])
-        wanted = [*head["slices"], *head["blobs"], *head["installed"]]
-        wanted += [file for _, *file in head["finished"]]
-        self._fetch(wanted, head, spent)
+        shelf.fetch(files_of(letter))
         started = spent.fetched_at_s = time.monotonic()
-        finished = self._finished(head, joined, spent)
-        package = self._package(head, body, finished, spent)
+        package, prefix = package_of(letter, joined, shelf)
         residuals = Residuals(self._settings.cache)
         client = joined.client(head["number"])
         client.residual.clear()
@@ -173,9 +114,7 @@ class Device:
         spent.load_s = time.monotonic() - started
         started = time.monotonic()
         with held_to(head.get("speed_flops_per_s")) as counted:
-            update = client.fine_tune(
-                package, submodel, head["round"], self._prefix(head, finished, spent)
-            )
+            update = client.fine_tune(package, submodel, head["round"], prefix)
         spent.flops = counted.flops
         spent.done_s = time.monotonic()
         spent.train_s = spent.done_s - started
@@ -201,72 +140,10 @@ class Device:
             client.wire.encode(where(update.delta, submodel.travels_up)),
         )
 
-    def _finished(
-        self, head: Mapping[str, Any], joined: Joined, spent: Spent
-    ) -> Finished:
-        """Return what turns a blob's weights into those that this stage starts from."""
-        arch, bits = joined.base.arch, joined.kit.config.model.bits_per_param
-        names = {bare(name): name for name in parameters_of(joined.base)}
-        stages = [
-            Learnt(
-                tensors=load(self._read(file, head, spent)),
-                lora_alpha=alpha,
-                num_bits=BITS_PER_BYTE * file[1],
-            )
-            for alpha, *file in head["finished"]
-        ]
+    def _shelf(self, head: Mapping[str, Any]) -> Shelf:
+        return Shelf(self._cache, self._settings, head, Spent())
 
-        def merged(tensors: Tensors) -> Tensors:
-            for one in stages:
-                tensors = with_learnt(tensors, one, arch, AIR_DTYPES[bits])
-            return {names.get(name, name): value for name, value in tensors.items()}
-
-        return merged
-
-    def _package(
-        self, head: Mapping[str, Any], body: bytes, finished: Finished, spent: Spent
-    ) -> dict[str, Tensor]:
-        """Return the tensors of a round: the letter's, the blobs', the slices'."""
-        package: dict[str, Tensor] = unpacked(load(body))
-        for file in head["blobs"]:
-            package |= load(self._read(file, head, spent))
-        for file in head["installed"]:
-            package |= finished(load(self._read(file, head, spent)))
-        assert self._run is not None
-        slicer = self._run.slicer
-        slices = [load(self._read(file, head, spent)) for file in head["slices"]]
-        units = {int(block): (g, n) for block, (g, n) in head["units"].items()}
-        return package | slicer.between(slicer.joined(slices), {}, units)
-
-    def _prefix(
-        self, head: Mapping[str, Any], finished: Finished, spent: Spent
-    ) -> Prefix | None:
-        """Return the frozen blocks that run one by one, if there are such.
-
-        The next is fetched and read while one is at work.
-        """
-        files = [(number, file) for number, *file in head["prefix"]]
-        if not files:
-            return None
-
-        def block(number: int, file: File) -> tuple[int, Tensors]:
-            tensors = finished(load(self._read(file, head, spent)))
-            return number, by_part(tensors)[number]
-
-        def blocks() -> Iterator[tuple[int, Tensors]]:
-            with ThreadPoolExecutor(1, "prefix") as pool:
-                coming = pool.submit(block, *files[0])
-                for following in [*files[1:], None]:
-                    one = coming.result()
-                    if following is not None:
-                        coming = pool.submit(block, *following)
-                    yield one
-
-        said = "".join(digest for _, (digest, _) in files)
-        said += "".join(f" {alpha} {digest}" for alpha, digest, _ in head["finished"])
-        return Prefix(hashlib.sha256(said.encode()).digest(), blocks)
-
-    def _known(self, head: Mapping[str, Any], spent: Spent) -> Joined:
+    def _known(self, head: Mapping[str, Any], shelf: Shelf) -> Joined:
         """Return the run a letter is of, also after this process was begun anew."""
         if self._run is None or self._run.id != head["run"]:
             try:
@@ -275,26 +152,25 @@ class Device:
                 told = {}
             if told.get("run") != head["run"]:
                 raise RunError(NOT_JOINED)
-            # Blobs that are lost come from where the server is now.
-            where = {name: head[name] for name in ("route", "urls", "token")}
-            self._joined({**told, **where}, spent)
+            # Blobs that are lost come from where the server is now: the letter's shelf.
+            self._joined(told, shelf)
         assert self._run is not None
         if self._run.stage != head["stage"]:
-            shell = load(self._read(self._run.shell, head, spent))
+            shell = load(shelf.read(self._run.shell))
             self._run = self._run.in_stage(head["stage"], shell)
         return self._run
 
-    def _joined(self, head: Mapping[str, Any], spent: Spent) -> Joined:
+    def _joined(self, head: Mapping[str, Any], shelf: Shelf) -> Joined:
         kits = [Kit.from_dict(one) for one in head["kits"]]
         kit = kits[0]
-        folder = self._tokenizer_folder(head, spent)
+        folder = self._tokenizer_folder(head, shelf)
         tokenizer = load_tokenizer(folder, kit.config.model.name)
         self._run = Joined(
             id=head["run"],
             kits=kits,
             shell=head["shell"],
             stage=0,
-            base=kit.base(load(self._read(head["shell"], head, spent))),
+            base=kit.base(load(shelf.read(head["shell"]))),
             tokenizer=tokenizer,
             own_rows=self._own_rows(kit, tokenizer),
             digests=frozenset(digest for digest, _ in files_to_join(head)),
@@ -302,14 +178,14 @@ class Device:
         )
         return self._run
 
-    def _tokenizer_folder(self, head: Mapping[str, Any], spent: Spent) -> Path:
+    def _tokenizer_folder(self, head: Mapping[str, Any], shelf: Shelf) -> Path:
         folder = self._settings.cache / "tokenizer"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         for name, *file in head["tokenizer"]:
             if Path(name).name != name or name.startswith("."):
                 raise InputError(f"a tokenizer file of the name {name!r}")
-            data = self._read(file, head, spent)
+            data = shelf.read(file)
             with disk_errors(folder, "the run is not joined", "join again"):
                 (folder / name).write_bytes(data)
         return folder
@@ -319,44 +195,3 @@ class Device:
             return None
         data = replace(kit.config.data, source=self._settings.data)
         return rows_of_source(replace(kit.config, data=data), tokenizer)
-
-    def _fetch(
-        self, files: Iterable[File], head: Mapping[str, Any], spent: Spent
-    ) -> None:
-        for digest, num_bytes in files:
-            if self._cache.path(digest) is not None:
-                continue
-            got = fetch(
-                digest,
-                num_bytes,
-                self._urls(head),
-                self._cache,
-                token=head["token"],
-                verify=self._settings.ca or True,
-            )
-            spent.fetch_s += got.ended_s - got.started_s
-            spent.fetched_bytes += got.num_bytes
-
-    def _urls(self, head: Mapping[str, Any]) -> list[str]:
-        """Return where blobs are; the server's own route as this device reaches it."""
-        return [*head.get("urls", []), self._route(head)]
-
-    def _route(self, head: Mapping[str, Any]) -> str:
-        told = str(head["route"]).replace("{host}", self._settings.host)
-        return self._settings.blobs or told
-
-    def _read(self, file: File, head: Mapping[str, Any], spent: Spent) -> bytes:
-        """Return a blob's bytes; one that was altered or deleted is fetched again.
-
-        Never a mapping of its file: whatever happens to that, a model stays what it is.
-        """
-        for attempt in range(READS):
-            if attempt:
-                self._fetch([file], head, spent)
-            data = self._cache.read(file[0])
-            if data is not None:
-                return data
-        raise RunError(
-            f"blob {file[0][:12]} was altered or gone {READS} times before it was "
-            f"read; see what else writes in {self._cache.folder}."
-        )

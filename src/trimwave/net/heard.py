@@ -7,7 +7,8 @@ from typing import Any
 
 from trimwave.base.errors import InputError, one_line, printable
 from trimwave.base.units import BITS_PER_BYTE
-from trimwave.net.device import FRESH, Spent
+from trimwave.net.device import FRESH
+from trimwave.net.shelf import Spent
 
 FEWEST_BYTES = 1 << 18
 """Least that a download must carry for its rate to count."""

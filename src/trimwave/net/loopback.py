@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trimwave.net.device import Settings
 from trimwave.net.host import FOLDER
 from trimwave.net.launch import Server, Superlink, Told, serve
 from trimwave.net.links.links import LOOPBACK, Links, Ports, Reach
 from trimwave.net.nodes import Fleet, Node
 from trimwave.net.order import Order
 from trimwave.net.processes import Processes, free_port, scratch_folder
+from trimwave.net.settings import Settings
 
 
 def run_on_loopback(

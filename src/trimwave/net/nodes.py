@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trimwave.net.device import Settings
 from trimwave.net.processes import Processes, flower_env, free_port
+from trimwave.net.settings import Settings
 from trimwave.net.worker import argv_of
 
 

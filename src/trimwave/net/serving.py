@@ -13,7 +13,6 @@ from typing import Any
 from trimwave.base.errors import InputError
 from trimwave.net import BLOB_PORT, PORT
 from trimwave.net.credentials import Credentials, check_client
-from trimwave.net.device import Settings
 from trimwave.net.host import FOLDER
 from trimwave.net.launch import Server, Superlink, Told, serve
 from trimwave.net.nodes import Node
@@ -21,6 +20,7 @@ from trimwave.net.order import Order
 from trimwave.net.processes import Processes, require_free_port, scratch_folder
 from trimwave.net.refusals import why_refused, why_unreachable
 from trimwave.net.register import register_clients
+from trimwave.net.settings import Settings
 
 WAIT_S = (2.0, 30.0)
 """Between two starts of a SuperNode that ended: at first, and at the most."""

@@ -14,8 +14,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from trimwave.base.signals import stop_alike
-from trimwave.net.device import Device, Settings
+from trimwave.net.device import Device
 from trimwave.net.letter import receive_letter, send_letter
+from trimwave.net.settings import Settings
 
 BACKLOG = 8
 
