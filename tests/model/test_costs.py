@@ -5,7 +5,7 @@ from helpers import letter_costs
 
 from trimwave.base.errors import InputError
 from trimwave.base.units import BITS_PER_BYTE, MIB_BYTES
-from trimwave.model.costs import QUANTISED_BITS
+from trimwave.model.pricing import QUANTISED_BITS
 from trimwave.model.shape import SHAPES
 from trimwave.model.submodel import Submodel
 

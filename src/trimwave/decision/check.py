@@ -14,7 +14,8 @@ import numpy as np
 from trimwave.base.errors import InputError
 from trimwave.base.tolerances import ROUNDING
 from trimwave.decision.plan import Plan, Scheme, Situation
-from trimwave.model.costs import BUT_KEPT, QUANTISED_BITS, Costs
+from trimwave.model.costs import BUT_KEPT, Costs
+from trimwave.model.pricing import QUANTISED_BITS
 from trimwave.model.submodel import LoraTargets, Runs, Submodel, Trained
 
 PER_CLIENT = (

@@ -11,7 +11,8 @@ from trimwave.base.errors import InputError
 from trimwave.decision.plan import Plan, Scheme, Situation
 from trimwave.methods.bands import Bandwidth, fixed_plan
 from trimwave.methods.common import CommonOptions, require_not_negative
-from trimwave.model.costs import QUANTISED_BITS, Costs
+from trimwave.model.costs import Costs
+from trimwave.model.pricing import QUANTISED_BITS
 from trimwave.model.submodel import Submodel
 from trimwave.problem.limits import Limits
 from trimwave.problem.violation import at_least

@@ -14,26 +14,11 @@ from typing import Any
 import numpy as np
 
 from trimwave.base.errors import InputError
-from trimwave.base.units import BITS_PER_BYTE, FloatArray, IntArray
+from trimwave.base.units import IntArray
+from trimwave.model.pricing import Pricing
 from trimwave.model.shape import ModelShape
-from trimwave.model.submodel import (
-    Bill,
-    LoraTargets,
-    Submodel,
-    Trained,
-    num_scales,
-)
-from trimwave.model.tally import Tally, tallies_of
+from trimwave.model.submodel import Bill, LoraTargets, Submodel, Trained
 from trimwave.model.workload import Workload
-
-TRAIN_BYTES_PER_PARAM = 16
-"""What a trained parameter takes: fp32 master, gradient, two Adam moments."""
-
-WEIGHT_BYTES_PER_PARAM = 2
-"""What a parameter takes that only runs."""
-
-QUANTISED_BITS = {4: 4 + 32 / 64, 8: 8 + 32 / 256, 16: 16.0}
-"""Bits per stored weight by number format: blockwise scales in fp32 included."""
 
 BUT_KEPT = attrgetter(
     *(
@@ -185,8 +170,8 @@ class Costs:
 
         `factor_params` is how many LoRA factors a block has, where they train.
         """
-        none = self._bill(self.pruned(0.0, trained), factor_params)
-        whole = self._bill(self.pruned(1.0, trained), factor_params)
+        none = Pricing(self, self.pruned(0.0, trained), factor_params).bill()
+        whole = Pricing(self, self.pruned(1.0, trained), factor_params).bill()
         work = Workload(
             adapter_flops=round(none.step_flops),
             emulator_flops=round(whole.step_flops - none.step_flops),
@@ -244,19 +229,13 @@ class Costs:
     def bill(self, submodel: Submodel) -> Bill:
         """Price a sub-model by the one convention of docs/notation.md.
 
-        Forward through all that is held; from the lowest trained block up the gradient
-        of the input costs a forward again, and so does that of trained weights; LoRA
-        factors cost 6 FLOP per factor and token instead. Where the blocks run on the
-        server, it pays for them, and in every step features go up and down and a
-        gradient goes up.
-
         Raises
         ------
         InputError
             If the sub-model names blocks that the model does not have.
         """
         self._check(submodel)
-        return self._bill(submodel, self._factor_params(submodel))
+        return Pricing(self, submodel, self._factor_params(submodel)).bill()
 
     def learnt_bits(self, before: Submodel, after: Submodel) -> int:
         """Return what whoever joins a stage is sent of the one before, once [bit].
@@ -283,175 +262,16 @@ class Costs:
             first = submodels[places[0]]
             self._check(first)
             kept = np.array([submodels[at].kept_fraction for at in places])
-            priced = self._bill(first, self._factor_params(first), kept)
+            priced = Pricing(self, first, self._factor_params(first)).bill(kept)
             amounts = (getattr(priced, one.name) for one in fields(Bill))
             lists = (np.broadcast_to(one, kept.shape).tolist() for one in amounts)
             for at, *numbers in zip(places, *lists, strict=True):
                 found[at] = Bill(*numbers)
         return [one for one in found if one is not None]
 
-    def _bill(
-        self,
-        submodel: Submodel,
-        factor_params: float,
-        kept_fraction: FloatArray | None = None,
-    ) -> Bill:
-        """Price a sub-model whose blocks have `factor_params` LoRA factors each.
-
-        With `kept_fraction`, [N], in place of its own a bill's numbers are [N] too.
-        """
-        shape, split = self.shape, submodel.runs == "split"
-        tallies = tallies_of(submodel, self.split_index, self.num_blocks)
-        x: Any = submodel.kept_fraction if kept_fraction is None else kept_fraction
-        bits = self.bits_per_param
-        held = tallies.held.blocks(x)
-        installed = tallies.installed.blocks(x)
-        steps = submodel.num_local_steps or self.num_local_steps
-        block_flops, head_flops = self._step_flops(submodel, held, factor_params)
-        features = self.tokens * shape.hidden_size if split else 0
-        # Embeddings and head lie on every device unless they are charged as sent.
-        embedding_bits = shape.embedding_params * bits
-        sends_embeddings = self.send_embeddings and (split or submodel.sends_frozen)
-        head_params = shape.head_lora_params(submodel.lora_rank)
-        factors = factor_params, head_params
-        up_params = self._params(tallies.up, x, factors)
-        up_bits = up_params * bits
-        down_bits = self._params(tallies.down, x, factors) * bits
-        if submodel.update_bits is not None:
-            up_bits = self._small_bits(submodel, tallies.up, factors)
-            down_bits -= self._params(tallies.changed, 1.0, factors) * bits
-            down_bits += self._small_bits(submodel, tallies.changed, factors)
-        down_bits += steps * features * bits
-        return Bill(
-            num_local_steps=steps,
-            step_flops=head_flops if split else block_flops + head_flops,
-            frozen_flops=self._frozen_flops(submodel),
-            server_step_flops=block_flops if split else 0.0,
-            down_bits=down_bits
-            + (embedding_bits if sends_embeddings else 0)
-            + self.overhead_down_bits,
-            up_bits=up_bits + 2 * steps * features * bits + self.overhead_up_bits,
-            memory_bytes=self._memory_bytes(submodel, held, up_params),
-            install_bits=(0 if self.send_embeddings else embedding_bits)
-            + self._stored_bits(submodel, installed, on_air=True),
-        )
-
     def _factor_params(self, submodel: Submodel) -> int:
         """LoRA factors of a block, where they train."""
         return self.shape.lora_params(submodel.lora_rank, submodel.lora_targets)
-
-    def _params(
-        self, tally: Tally, kept_fraction: float, factors: tuple[float, int]
-    ) -> float:
-        """Count the parameters in a tally; embeddings are not of them.
-
-        `factors` are those of a block and those of the head.
-        """
-        of_block, of_head = factors
-        count = tally.blocks(kept_fraction) * self.shape.block_params
-        return count + tally.factors * of_block + (of_head if tally.head else 0)
-
-    def _small_bits(
-        self, submodel: Submodel, tally: Tally, factors: tuple[float, int]
-    ) -> float:
-        """Size of updates in 8 bits, their scales included; blocks are whole."""
-        shape, rank = self.shape, submodel.lora_rank
-        of_block, of_factors, of_head = (
-            sum(map(num_scales, sizes))
-            for sizes in (
-                shape.tensors,
-                shape.lora_tensors(rank, submodel.lora_targets),
-                (rank * shape.hidden_size, rank * shape.vocab_size),
-            )
-        )
-        scales = tally.blocks(1.0) * of_block + tally.factors * of_factors
-        scales += of_head if tally.head else 0
-        return 8 * (self._params(tally, 1.0, factors) + scales)
-
-    def _step_flops(
-        self, submodel: Submodel, held: float, factor_params: float
-    ) -> tuple[float, float]:
-        """FLOPs of a local step in the blocks, and in the LM head."""
-        shape, tokens = self.shape, self.tokens
-        forward = shape.block_forward_flops(self.batch_size, self.seq_len)
-        reached = self.num_blocks - submodel.trained_blocks[0]
-        per_block = (
-            6 * factor_params * tokens if submodel.trained == "lora" else forward
-        )
-        blocks = (held + reached) * forward
-        blocks += per_block * len(submodel.trained_blocks)
-        # Forward through the low-rank terms, and the gradient of their input.
-        blocks += 4 * self._compensation_params(submodel.compensation_rank) * tokens
-        head = self.head_passes * shape.head_forward_flops(1)
-        if submodel.trains_head:
-            head += 6 * shape.head_lora_params(submodel.lora_rank)
-        return blocks, self.head_tokens * head
-
-    def _frozen_flops(self, submodel: Submodel) -> float:
-        """FLOPs of a local step whose result is the same for a row in every round."""
-        if not submodel.caches_states:
-            return 0.0
-        forward = self.shape.block_forward_flops(self.batch_size, self.seq_len)
-        return submodel.trained_blocks[0] * forward
-
-    def _memory_bytes(
-        self, submodel: Submodel, held: float, trained_params: float
-    ) -> float:
-        """Peak memory on the device, b of C3 [byte]."""
-        shape = self.shape
-        need = (
-            TRAIN_BYTES_PER_PARAM * trained_params
-            + WEIGHT_BYTES_PER_PARAM * shape.embedding_params
-            + shape.logit_bytes(1) * self.head_tokens
-        )
-        if submodel.runs == "split":  # features there and back, and a gradient
-            features = self.tokens * shape.hidden_size
-            return need + WEIGHT_BYTES_PER_PARAM * 3 * features
-        reached = self.num_blocks - submodel.trained_blocks[0]
-        activations = shape.activation_bytes(reached, self.batch_size, self.seq_len)
-        in_memory = float(reached) if submodel.streams_prefix else held
-        stored_bits = self._stored_bits(submodel, in_memory, on_air=False)
-        need += stored_bits / BITS_PER_BYTE + activations
-        if not submodel.streams_prefix:
-            return need
-        states_bytes, passing_bytes = self._streamed_bytes(submodel)
-        # Arrays where many are priced at once.
-        most: float = np.maximum(need + states_bytes, passing_bytes)
-        return most
-
-    def _streamed_bytes(self, submodel: Submodel) -> tuple[float, float]:
-        """Return what states of a round take, and the pass that makes them [byte].
-
-        In the pass there are the embedding, the block at work and the one that comes
-        next, and all rows in fp32 with the one at work twice.
-        """
-        shape = self.shape
-        steps = submodel.num_local_steps or self.num_local_steps
-        tokens, kept_as = steps * self.tokens, self.streams_with or "fp32"
-        block_bits = self._stored_bits(submodel, 2.0, on_air=False)
-        passing_bytes = (
-            WEIGHT_BYTES_PER_PARAM * shape.embedding_params
-            + block_bits / BITS_PER_BYTE
-            + shape.state_bytes(tokens + self.seq_len, "fp32")
-        )
-        return shape.state_bytes(tokens, kept_as), passing_bytes
-
-    def _stored_bits(self, submodel: Submodel, blocks: float, on_air: bool) -> float:
-        """Size of so many frozen blocks as a device stores them.
-
-        Where they are not quantised they come as they are on the air, and take
-        `WEIGHT_BYTES_PER_PARAM` in memory.
-        """
-        params = blocks * self.shape.block_params
-        if submodel.weight_bits == 16 and on_air:
-            return params * self.bits_per_param
-        stored = QUANTISED_BITS[submodel.weight_bits] * params
-        terms = 16 * self._compensation_params(submodel.compensation_rank)
-        return stored + terms * (params > 0)
-
-    def _compensation_params(self, rank: int) -> int:
-        """Low-rank terms on every matrix of every block."""
-        return rank * self.num_blocks * sum(map(sum, self.shape.matrix_sizes))
 
     def _check(self, submodel: Submodel) -> None:
         named = {*submodel.trained_blocks, *submodel.shared_blocks}

@@ -1,6 +1,6 @@
 """A sub-model: what one client holds, trains and is sent in a round.
 
-`Submodel` says for itself what happens to each tensor. Prices (`costs.py`) sum sizes
+`Submodel` says for itself what happens to each tensor. Prices (`pricing.py`) sum sizes
 over its rules, and packages (`lm/wire/ledger.py`) filter tensors by them: nothing else
 decides what is sent to a client.
 """
