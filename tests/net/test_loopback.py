@@ -100,6 +100,18 @@ def test_over_flower_as_in_one_process(recipe, here, tmp_path):
     assert "already holds a run" in said(folder)
 
 
+def test_devices_go_from_stage_to_stage(recipe, tmp_path):
+    stages = "--method", "staged:warm_rounds=1:blocks=2", "--rounds", "3"
+    kept = "--set", "train.update_bits=8", "--set", "train.state_cache=fp32"
+    near, far = tmp_path / "near", tmp_path / "far"
+    run("run", recipe, *stages, *kept, "--out", near, folder=near)
+    flower = "--backend", "flower", "--out", far
+    run("run", recipe, *stages, *kept, *flower, folder=far)
+    assert [one["stage"] for one in records_of(far)[1:]] == [0, 1, 1]
+    assert losses(far) == pytest.approx(losses(near), rel=1e-6)
+    assert not processes_of(far)
+
+
 def test_a_killed_run_goes_on_and_ends_alike(recipe, here, tmp_path):
     folder = tmp_path / "far"
     process = start(
