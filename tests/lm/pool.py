@@ -20,7 +20,7 @@ from trimwave.methods import parse_method
 from trimwave.recipe.limits import limits_of
 from trimwave.recipe.recipe import config_from_dict
 from trimwave.recipe.seen import ALL_AS_DRAWN
-from trimwave.runs.rounds import Exchange
+from trimwave.runs.roles import Exchange
 
 
 def start_pool(config):
@@ -31,7 +31,7 @@ def start_pool(config):
 
 
 class PoolBackend:
-    """Trains the clients of a round in a pool's processes; `rounds.Backend`."""
+    """Trains the clients of a round in a pool's processes; `roles.Backend`."""
 
     def __init__(self, server, config, pool):
         self._server, self._config, self._pool = server, config, pool

@@ -15,7 +15,8 @@ from trimwave.recipe.environment import Environment
 from trimwave.recipe.seen import ALL_AS_DRAWN
 from trimwave.runs.best import best_round, has_stopped, why_stopped
 from trimwave.runs.records import Run
-from trimwave.runs.rounds import Exchange, Measured, run_rounds
+from trimwave.runs.roles import Exchange, Measured
+from trimwave.runs.rounds import run_rounds
 
 CONFIG = Config(name="fake", rounds=3, cell=CellConfig(num_clients=2))
 SAMPLES = np.array([10.0, 30.0])

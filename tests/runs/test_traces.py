@@ -16,7 +16,8 @@ from trimwave.recipe.environment import Environment
 from trimwave.recipe.recipe import config_from_dict
 from trimwave.recipe.seen import ALL_AS_DRAWN
 from trimwave.runs.records import Run
-from trimwave.runs.rounds import Exchange, Measured, run_rounds
+from trimwave.runs.roles import Exchange, Measured
+from trimwave.runs.rounds import run_rounds
 
 BAND_HZ = 20e6
 COSTS = Costs(

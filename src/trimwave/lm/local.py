@@ -13,7 +13,7 @@ from trimwave.lm.train.client import Client, Update
 from trimwave.lm.wire.tensor_files import read_tensors, save_tensors
 from trimwave.lm.workbench import Workbench
 from trimwave.recipe.seen import ALL_AS_DRAWN, Seen
-from trimwave.runs.rounds import Exchange, Server
+from trimwave.runs.roles import Exchange, Server
 
 RESIDUAL_FILE = "residual-up.safetensors"
 """In a checkpoint, beside the server's files."""
@@ -24,7 +24,7 @@ take part in the round."""
 
 
 class LocalBackend:
-    """Trains one client after another; implements `rounds.Backend`.
+    """Trains one client after another; implements `roles.Backend`.
 
     It measures no time: what the round takes is the environment's to say.
     """

@@ -28,7 +28,7 @@ from trimwave.lm.wire.small import crossed
 from trimwave.lm.wire.tensor_files import read_tensors, save_tensors
 from trimwave.lm.workbench import StoredBlocks, Workbench
 from trimwave.model.submodel import Submodel
-from trimwave.runs.rounds import Delivery
+from trimwave.runs.roles import Delivery
 
 RESIDUAL_FILE = "residual-down.safetensors"
 """In a checkpoint: what updates in 8 bits have rounded off on the way down."""

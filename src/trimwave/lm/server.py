@@ -37,13 +37,13 @@ from trimwave.lm.wire.tensor_files import (
 )
 from trimwave.lm.workbench import Workbench
 from trimwave.model.submodel import Submodel
-from trimwave.runs.rounds import OWN, Delivery, Measured
+from trimwave.runs.roles import OWN, Delivery, Measured
 
 EMULATOR_FILE = "emulator.safetensors"
 
 
 class LmServer:
-    """A method's own server over a shared workbench; implements `rounds.Server`."""
+    """A method's own server over a shared workbench; implements `roles.Server`."""
 
     def __init__(
         self,

@@ -27,7 +27,8 @@ from trimwave.recipe.environment import Environment
 from trimwave.recipe.recipe import differences
 from trimwave.runs.folder import locked
 from trimwave.runs.records import Run
-from trimwave.runs.rounds import Backend, run_rounds
+from trimwave.runs.roles import Backend
+from trimwave.runs.rounds import run_rounds
 
 BackendOf = Callable[[LmServer, Workbench], AbstractContextManager[Backend]]
 """Opens what runs the plans of a server."""

@@ -1,4 +1,4 @@
-"""The backend over a network: every client in a thread of its own; `rounds.Backend`.
+"""The backend over a network: every client in a thread of its own; `roles.Backend`.
 
 Of the server it needs `deliver`. A round ends when all have answered, or at its
 deadline with a quorum; who has not answered is planned without until it is back.
@@ -30,7 +30,7 @@ from trimwave.net.post import Lost
 from trimwave.net.roll import Roll
 from trimwave.recipe.config import Config
 from trimwave.recipe.seen import Seen
-from trimwave.runs.rounds import Exchange, Server
+from trimwave.runs.roles import Exchange, Server
 
 POLL_S = 0.2
 """Between two questions for an answer; Flower's own take seconds."""

@@ -27,7 +27,7 @@ from trimwave.lm.wire.package import Wire
 from trimwave.lm.wire.slices import Slicer
 from trimwave.model.submodel import Submodel
 from trimwave.net.blobs.store import Blob, BlobStore
-from trimwave.runs.rounds import Delivery
+from trimwave.runs.roles import Delivery
 
 SLICE_BYTES = 8 << 20
 """Size of a slice between shared borders: small against a package, so that little is

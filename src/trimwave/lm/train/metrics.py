@@ -15,7 +15,7 @@ from trimwave.lm.surgery.split import SplitModel
 from trimwave.lm.train.generate import greedy_tokens
 from trimwave.lm.train.tune import precision
 from trimwave.recipe.config import Config
-from trimwave.runs.rounds import Measured
+from trimwave.runs.roles import Measured
 
 BATCH_OPTIONS = 32
 """Labels that are scored side by side."""
