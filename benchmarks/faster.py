@@ -76,7 +76,7 @@ VARIANTS = {
                 f"options.staged={{stages=[{{rounds={warm}}},{{blocks={depth}}}]}}",
             ],
         )
-        for warm in (1, 2, 3)
+        for warm in (1, 2, 3, 4)
         for depth in (12, 6, 3)
         if (warm, depth) != (2, 12)
     },
