@@ -18,6 +18,7 @@ from tiny_run import (
 
 from trimwave.lm.local import LocalBackend
 from trimwave.lm.train.client import Client
+from trimwave.net.letter import Letter
 from trimwave.recipe.recipe import merge_overrides
 
 pytestmark = pytest.mark.usefixtures("soon")
@@ -240,3 +241,34 @@ def test_who_is_begun_anew_in_a_stage_goes_on_with_it(bench, tmp_path):
     assert same_tensors(trained, trained_whole)
     third = fetched_bytes(tmp_path / "parts")[2]
     assert third[0] == third[2] < third[1] / 10
+
+
+def test_what_an_update_took_in_that_never_counted_is_still_left(
+    bench, tmp_path, monkeypatch
+):
+    """In 8 bits: client 0's update of round 2 is lost on the way."""
+    bench = with_keys(bench, "lora", "train.update_bits=8", "net.quorum=0.5")
+    begun = {}
+    fine_tune = Client.fine_tune
+
+    def watch(self, package, submodel, round_index, prefix=None):
+        kept = {name: value.clone() for name, value in self.residual.items()}
+        begun[self.number, round_index] = kept
+        return fine_tune(self, package, submodel, round_index, prefix)
+
+    def harm(node, letter, answer):
+        lost = letter.head.get("round") == 2 and letter.head.get("number") == 0
+        return Letter({**answer.head, "round": 7}, answer.body) if lost else answer
+
+    monkeypatch.setattr(Client, "fine_tune", watch)
+    devices = devices_in(tmp_path, bench.config.cell.num_clients)
+    records, _, _ = over_letters(bench, tmp_path, NearPost(devices, harm), 3)
+    assert [*records[2]["missing"]] == ["0"]
+    over_letters(bench, tmp_path, NearPost(devices), 5)  # a server begun anew
+    assert begun[0, 1] == {} and begun[0, 2]
+    back = min(number for k, number in begun if k == 0 and number > 2)
+    assert same_tensors(begun[0, back], begun[0, 2])
+    assert not same_tensors(begun[1, 3], begun[1, 2])
+    assert not same_tensors(begun[0, back + 1], begun[0, back])
+    files = sorted((tmp_path / "device-0").glob("residual-*"))
+    assert len(files) == 2

@@ -143,7 +143,8 @@ class NetBackend:
             if member is None:
                 return _Answer(why=why or "gone", timing={})
             node = member.node
-            letter = Letter({**head, **self._roll.address(member)}, parcel.body)
+            told = {"counted": member.counted, **self._roll.address(member)}
+            letter = Letter({**head, **told}, parcel.body)
             try:
                 name = self._roll.post.send(node, letter, str(head["round"]))
             except ConnectionError as error:
@@ -254,7 +255,7 @@ class NetBackend:
         counted = {update.client: update for update in admitted.updates}
         self._packer.arrived({k: parcels[k] for k in counted})
         timings = {k: one.timing for k, one in sorted(answers.items())}
-        self._roll.note(plan, counted, missing, timings)
+        self._roll.note(round_index, plan, counted, missing, timings)
         needed, what = self._needed(len(answers))
         if len(counted) < needed:
             why = "; ".join(f"client {k}: {why}" for k, why in sorted(missing.items()))

@@ -110,7 +110,9 @@ class Device:
         residuals = Residuals(self._settings.cache)
         client = joined.client(head["number"])
         client.residual.clear()
-        client.residual.update(residuals.before(joined.key, head["round"]))
+        client.residual.update(
+            residuals.before(joined.key, head["round"], head["counted"])
+        )
         spent.load_s = time.monotonic() - started
         started = time.monotonic()
         with held_to(head.get("speed_flops_per_s")) as counted:
@@ -123,7 +125,7 @@ class Device:
             f"{spent.fetch_s:.1f} s, trained {spent.train_s:.1f} s, loss "
             f"{update.train_loss:.3f}"
         )
-        residuals.keep(joined.key, head["round"], client.residual)
+        residuals.keep(joined.key, head["round"], head["counted"], client.residual)
         self._cache.evict({*head["keep"], *joined.digests})
         device = next(joined.base.adapter.parameters()).device
         return Letter(

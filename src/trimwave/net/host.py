@@ -7,14 +7,14 @@ import tempfile
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save
 
-from trimwave.base.errors import InputError, one_line
+from trimwave.base.errors import InputError, RunError, one_line
 from trimwave.base.stored import write_atomic
 from trimwave.decision.plan import Plan, Scheme
 from trimwave.lm.kit import Kit, shell_tensors
@@ -34,6 +34,7 @@ from trimwave.recipe.config import Config
 from trimwave.recipe.environment import Environment
 from trimwave.recipe.recipe import config_from_dict
 from trimwave.runs.holdings import quota_params
+from trimwave.runs.records import Run
 
 FOLDER = "net"
 """In a run's folder: what a network run needs beside records and checkpoints."""
@@ -125,6 +126,7 @@ def opened(
             dealt=server.num_samples,
             keyed=order.keyed,
             say=lambda line: events.tell("say", line),
+            counted=_counted(Path(order.folder)),
         )
 
         def on_plan(plan: Plan, members: Mapping[int, Member]) -> None:
@@ -172,6 +174,17 @@ def _run_id(path: Path) -> str:
     if not path.exists():
         write_atomic(path, uuid.uuid4().hex.encode())
     return path.read_text()
+
+
+def _counted(folder: Path) -> dict[int, int]:
+    """Return the last round in which an update of each client counted."""
+    found: dict[int, int] = {}
+    with suppress(RunError):  # there are none, or the run is about to say what is wrong
+        for record in Run.open(folder).records():
+            for k, loss in enumerate(record.get("client_train_loss", ())):
+                if loss is not None:
+                    found[k] = record["round"]
+    return found
 
 
 def _join_letter(

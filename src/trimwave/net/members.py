@@ -26,6 +26,8 @@ class Member:
     """Its own rows; None = the rows that the recipe deals to it."""
     measured: dict[str, float] = field(default_factory=dict)
     """Fields of `Cell`, smoothed: what was measured on it."""
+    counted: int = 0
+    """The last round in which an update of it counted; 0 = none did."""
     away: str = ""
     """Why it is not planned with; empty = it is there."""
 

@@ -78,6 +78,8 @@ class Roll:
     keyed: bool
     """Nodes prove who they are by keys, so that a name is bound to one."""
     say: Callable[[str], None]
+    counted: Mapping[int, int] = field(default_factory=dict)
+    """`Member.counted` of a run that goes on."""
     members: dict[int, Member] = field(default_factory=dict)
     _nodes: Mapping[int, str] = field(default_factory=dict)
     _joining: set[int] = field(default_factory=set)
@@ -228,6 +230,7 @@ class Roll:
 
     def note(
         self,
+        round_index: int,
         plan: Plan,
         counted: Mapping[int, object],
         missing: Mapping[int, str],
@@ -244,6 +247,7 @@ class Roll:
                 found["speed_flops_per_s"] = float(plan.flops[k]) / spent["train_s"]
             if memory_bytes := number(spent["memory_bytes"]):
                 found["memory_bytes"] = memory_bytes
+            self.members[k].counted = round_index
             self.members[k].measure(found)
 
     def _told(self, node: int) -> dict[str, Any]:
@@ -281,7 +285,9 @@ class Roll:
             found = {**profile_of(said), **rates_of(spent_of(said))}
             seat = self.seats.seat(name, key if self.keyed else "")
             with self._change:
-                member = self.members.setdefault(seat, Member(seat, name, node, rows))
+                counted = self.counted.get(seat, 0)
+                new = Member(seat, name, node, rows, counted=counted)
+                member = self.members.setdefault(seat, new)
                 if member.node != node:  # else two of one name take turns for ever
                     self._not_before_s[member.node] = float("inf")
                 member.node, member.num_samples = node, rows
