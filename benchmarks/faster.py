@@ -123,16 +123,21 @@ def config_of(variant, asked, seed):
         f"train.num_local_steps={asked.steps}",
         *(asked.set or []),
     ]
+    config = merge_overrides(config, more)
     if variant.endswith(SMALL):
-        more.append(f'cell.clients="{small_clients(asked)}"')
-    return merge_overrides(config, more)
+        table = small_clients(asked, config)
+        config = merge_overrides(config, [f'cell.clients="{table}"'])
+    return config
 
 
-def small_clients(asked):
-    """Write a table of clients of which every third holds the top 12 blocks alone."""
-    config = load_config(find_recipe("best/staged"), ["data.answer_share=0.5"])
-    costs = costs_from(config, shape_named(config.model.name))
-    rule = parse_method(config.method, config.options)
+def small_clients(asked, config):
+    """Write a table of clients of which every third holds the top 12 blocks alone.
+
+    `clock` prices their rounds without it, with the speeds of its cells.
+    """
+    costs = costs_from(config, shape_named(config.model.name), 0.5)
+    staged = load_config(find_recipe("best/staged"), [])
+    rule = parse_method(staged.method, staged.options)
     stages = ask_stages(rule, costs, Limits())
     whole, top = (
         costs.bill(one.scheme.submodel).memory_bytes for one in (stages[0], stages[-1])
@@ -141,7 +146,9 @@ def small_clients(asked):
     rows = [some if k % 3 == 2 else all_of_it for k in range(asked.clients)]
     path = asked.out / f"small-{asked.clients}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(["memory_bytes", *(f"{one:.0f}" for one in rows), ""]))
+    speed = config.cell.base_speed_flops_per_s
+    lines = [f"{one:.0f},{speed:g}" for one in rows]
+    path.write_text("\n".join(["memory_bytes,speed_flops_per_s", *lines, ""]))
     return path.absolute()
 
 
@@ -168,6 +175,13 @@ def train(asked):
                 new_run(config, folder, watch)
             elif len(Run.open(folder).records()) <= asked.rounds:
                 resume_run(folder, lambda begun, config=config: config, watch)
+
+
+def on_cell(config, cell, num_clients):
+    """Return a run's config with the clients of one of the cells."""
+    shared = SHARED if cell != "letter" else []
+    clients = ['cell.clients=""', f"cell.num_clients={num_clients}"]
+    return merge_overrides(config, [*clients, *CELLS[cell], *shared])
 
 
 def priced(records, config, install, keeps_states):
@@ -273,7 +287,7 @@ def clock(asked):
 
 def lines_of(name):
     """Return what is shown of a variant: with its states, and as if none were kept."""
-    keeps = name.startswith(("staged", "top")) and name != slug("lora, small")
+    keeps = name.startswith(("staged", "top"))
     return [(name, True), (name, False)] if keeps else [(name, True)]
 
 
@@ -329,8 +343,7 @@ class Runs:
         losses = [record["loss_full"] for record in records]
         if name.rpartition("-s")[0] in map(slug, BESIDE):
             return losses, as_run(records, install)
-        shared = SHARED if cell != "letter" else []
-        config = merge_overrides(run.config, [*CELLS[cell], *shared])
+        config = on_cell(run.config, cell, len(records[1]["plan"]["flops"]))
         return losses, priced(records, config, install, keeps_states)
 
 

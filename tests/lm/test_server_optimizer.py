@@ -187,5 +187,5 @@ def test_moments_that_are_cut_off_are_told(bench, tmp_path):
     server.save(tmp_path)
     path = tmp_path / "server_optimizer.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(RunError, match=f"{path} is damaged"):
+    with pytest.raises(RunError, match=f"{path} cannot be read"):
         server.load(tmp_path)

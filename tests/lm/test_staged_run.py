@@ -5,12 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny_run import fresh_rows_of, make_bench, make_server
+from tiny_run import changed, fresh_rows_of, make_bench, make_server
 
 from trimwave.base.errors import InputError
+from trimwave.decision.plan import Scheme, Stage
 from trimwave.lm.learnt import learnt_files
+from trimwave.lm.server import LmServer
 from trimwave.lm.session import check_runs, run_method
 from trimwave.lm.states.formats import num_bytes, packed
+from trimwave.lm.train.evaluate import Evaluator
 from trimwave.lm.wire.ledger import (
     entry_of,
     tensors_of,
@@ -19,6 +22,7 @@ from trimwave.lm.wire.ledger import (
 )
 from trimwave.lm.wire.package import Wire
 from trimwave.methods import ask_stages, parse_method
+from trimwave.methods.staged import Staged
 from trimwave.problem.limits import Limits
 from trimwave.recipe.recipe import merge_overrides
 from trimwave.runs.stages import first_step
@@ -234,3 +238,67 @@ def test_a_token_takes_what_the_cache_says(bench):
 def test_tables_that_cannot_be(table, words):
     with pytest.raises(InputError, match=words):
         parse_method("staged", {"staged": table})
+
+
+def trains(costs, blocks, trained="lora", **fields):
+    """Return a sub-model with the base on the device, whose top blocks train."""
+    top = costs.top_blocks(blocks, "")
+    whole = costs.whole(top, trained, shared_blocks=top, sends_frozen=False)
+    return replace(whole, **fields)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+@pytest.mark.parametrize("before", ["full", "lora"])
+@pytest.mark.parametrize("after", ["full", "lora"])
+def test_devices_hold_what_the_server_tests(home, bench, kind, before, after):
+    """Weights or factors, as a rule of the user's own may train them."""
+    own = bench if kind == "llama" else make_bench(home / "devices", kind, CHANGES)
+    first, second = trains(own.costs, 4, before), trains(own.costs, 2, after)
+    server = LmServer(own, Scheme(submodel=first), later=[Scheme(submodel=second)])
+    with torch.no_grad():
+        for value in trained_parameters(server.template).values():
+            value.add_(0.05)
+    loss = server.evaluate()["loss_full"]
+    server.advance()
+    assert server.evaluate()["loss_full"] == pytest.approx(loss, abs=1e-6)
+    delivery = server.deliver(second)
+    held = {**delivery.installed, **delivery.sent}
+    for name, value in tensors_of(server.template).items():
+        assert torch.allclose(held[name].float(), value, atol=2e-3), name
+    (learnt_bits,), planned = server.learnt_bits, own.costs.learnt_bits(first, second)
+    header = learnt_bits - planned
+    assert 0 < header < 8 * 10_000
+
+
+def test_a_head_goes_on_or_is_refused(bench):
+    both = [trains(bench.costs, n, trains_head=True) for n in (4, 2)]
+    first, second = (Scheme(submodel=one) for one in both)
+    server = LmServer(bench, first, later=[second])
+    with torch.no_grad():
+        for value in trained_parameters(server.template).values():
+            value.add_(0.05)
+    loss = server.evaluate()["loss_full"]
+    server.advance()
+    assert server.evaluate()["loss_full"] == pytest.approx(loss, abs=1e-6)
+
+    class Heads(Staged):
+        def run_stages(self, costs, limits):
+            last = Scheme(submodel=trains(bench.costs, 2))
+            return Stage(scheme=first, rounds=1), Stage(scheme=last)
+
+    with pytest.raises(InputError, match="stage 0 of .* trains the LM head, and"):
+        ask_stages(Heads(), bench.costs, Limits())
+
+
+def test_nothing_is_kept_of_emulators_that_are_done_with(bench):
+    clients = Evaluator(bench.client_rows[0], bench.pad_id, bench.config.train)
+    table = "{stages=[{rounds=1},{rounds=1,blocks=3},{rounds=1,blocks=2},{blocks=1}]}"
+    own = replace(
+        changed(bench, f"options.staged={table}"), client_evaluators=3 * (clients,)
+    )
+    server = make_server(own, "staged")
+    for _ in range(3):
+        server.evaluate()
+        server.advance()
+    server.evaluate()
+    assert len(clients._features) == 1

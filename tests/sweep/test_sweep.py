@@ -389,6 +389,20 @@ def test_without_losses_a_stage_ends_by_its_rounds_alone():
     assert [row["stage"] for row in rows] == [0, 0, 0, 1, 1, 1]
 
 
+def test_a_stage_that_nobody_holds_goes_on_without_a_plan():
+    text, costs = (
+        "staged:warm_rounds=2:blocks=1",
+        costs_from(CONFIG, shape_named("gpt2")),
+    )
+    stages = ask_stages(parse_method(text), costs, Limits())
+    whole, top = (costs.bill(one.scheme.submodel).memory_bytes for one in stages)
+    between = (whole + top) / 2
+    config = merge_overrides(CONFIG, [f"cell.memory_bytes=[{between}, {between}]"])
+    rows = plan_draw(config, [text], 4)
+    assert [row["stage"] for row in rows] == [0, 0, 0, 0]
+    assert all(row["status"].startswith("infeasible: C3") for row in rows)
+
+
 def test_a_method_without_its_stages_is_a_status():
     rows = plan_draw(CONFIG, ["staged:blocks=13", "lora"], 2)
     assert "`blocks` of a stage of `staged` must be in [1, 12]" in rows[0]["status"]

@@ -95,8 +95,8 @@ class Scheme:
 class Stage:
     """Rounds of a run in which the same trains; most methods have one, without end.
 
-    Between two stages all that was learnt is merged into the model, which the next one
-    starts from: there is one border for all clients of a stage.
+    Between two stages what the next one does not go on training is merged into the
+    model that it starts from: there is one border for all clients of a stage.
     """
 
     scheme: Scheme

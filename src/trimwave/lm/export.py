@@ -24,7 +24,7 @@ from trimwave.lm.surgery.split import (
     config_for,
     split_model,
 )
-from trimwave.lm.wire.ledger import HEAD
+from trimwave.lm.wire.ledger import HEAD, is_factor
 from trimwave.lm.workbench import build_workbench
 from trimwave.methods import ask_scheme, parse_method
 from trimwave.recipe.limits import limits_of
@@ -118,7 +118,7 @@ def _of_all_stages(chosen: Chosen) -> tuple[dict[str, Tensor], float]:
     Raises
     ------
     InputError
-        If two stages have trained the same places, or in two sizes.
+        If two stages have trained the same places, or with two ranks or alphas.
     """
     tensors: dict[str, Tensor] = {}
     scales: set[tuple[int, float]] = set()
@@ -127,7 +127,8 @@ def _of_all_stages(chosen: Chosen) -> tuple[dict[str, Tensor], float]:
         alpha = alpha_of(path, chosen.config.train)
         ranks = {one.shape[0] for name, one in own.items() if "lora_A" in name}
         scales |= {(rank, alpha) for rank in ranks}
-        if len(scales) > 1 or not own.keys().isdisjoint(tensors):
+        anew = len(scales) > 1 or not own.keys().isdisjoint(tensors)
+        if anew and all(map(is_factor, own)):  # who asks has a word on weights
             raise InputError(
                 f"{chosen.run.folder} trained LoRA factors anew in a later stage, so "
                 "that no one adapter of PEFT is all of it; leave --adapter out for the "

@@ -45,8 +45,8 @@ class Kit:
     """The model's config.json."""
 
     @classmethod
-    def of(cls, bench: Workbench, scheme: Scheme) -> "Kit":
-        """Return the kit of a method's run."""
+    def of(cls, bench: Workbench, scheme: Scheme, stage: int = 0) -> "Kit":
+        """Return the kit of a method's run; only its first stage is aligned."""
         train, lora = bench.config.train, scheme.submodel.trained == "lora"
         data = bench.config.data
         if bench.config.model.head == "answers":  # a device has other rows, or none
@@ -60,7 +60,8 @@ class Kit:
                 aggregate=replace(bench.config.aggregate, noise_seed=0),
             ),
             reference=scheme.submodel,
-            aligned=alignment_of(bench.config.align, scheme.align) is not None,
+            aligned=not stage
+            and alignment_of(bench.config.align, scheme.align) is not None,
             learning_rate=scheme.learning_rate or own,
             pad_id=bench.pad_id,
             model_config=bench.split.shell.config.to_dict(),

@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from trimwave.lm.source.others import quiet_bitsandbytes
 from trimwave.lm.surgery.blocks import Architecture, rebuilt
 from trimwave.lm.surgery.split import SplitModel, block_sources
 from trimwave.lm.wire.ledger import Tensors, bare, entry_of
@@ -78,7 +77,8 @@ def with_learnt(
     stored : mapping
         Values of the air's numbers by name, of which some blocks may be left out.
     learnt : Learnt
-        With its tensors as they arrived.
+        With its tensors as they arrived: LoRA factors, whose products are added, or
+        weights, which take the place of those before.
     air : torch.dtype
         The numbers that a device stores in. A sum has them at once, so that it is the
         same whether all stages are merged together or one after another.
@@ -87,7 +87,9 @@ def with_learnt(
     for name, value in stored.items():
         part, _, path = entry_of(bare(name))
         module, _, own = path.rpartition(".")
-        if own == "weight" and (part, module) in factors:
+        if bare(name) in learnt.tensors:
+            found[name] = learnt.tensors[bare(name)].to(value)
+        elif own == "weight" and (part, module) in factors:
             pair = factors[part, module]
             delta = product(pair, learnt.lora_alpha, arch.has_inputs_first)
             whole = value.float() + delta.to(value.device)
@@ -103,7 +105,7 @@ def save_stages(folder: Path, learnt: Sequence[Learnt]) -> None:
 
 
 def merged(
-    split: SplitModel, original: SplitModel, but: Collection[int] = ()
+    split: SplitModel, original: SplitModel, lora_alpha: float, but: Collection[Part]
 ) -> SplitModel:
     """Return the original model with what was trained in its blocks, all frozen.
 
@@ -114,7 +116,9 @@ def merged(
         weights in their own numbers. Not touched.
     original : SplitModel
         The whole model that it was trained on; what did not change is shared with it.
-    but : collection of int, optional
+    lora_alpha : float
+        Of the factors.
+    but : collection
         Blocks that are left as they were.
     """
     plain = [*original.split_at(0).adapter]
@@ -122,28 +126,25 @@ def merged(
     with torch.no_grad():
         for number, trained in zip(sources, split.adapter, strict=True):
             if number not in but:
-                plain[number] = _merged_block(plain[number], trained)
+                plain[number] = _merged_block(
+                    plain[number], trained, lora_alpha, split.arch.has_inputs_first
+                )
     whole = replace(original.split_at(0), adapter=nn.ModuleList(plain))
     return whole.split_at(original.split_index)
 
 
-def _merged_block(plain: nn.Module, trained: nn.Module) -> nn.Module:
-    with quiet_bitsandbytes():
-        from peft.tuners.lora import LoraLayer
-
-    layers = {
-        path: layer
-        for path, layer in trained.named_modules()
-        if isinstance(layer, LoraLayer)
-    }
-    if not layers:
+def _merged_block(
+    plain: nn.Module, trained: nn.Module, lora_alpha: float, inputs_first: bool
+) -> nn.Module:
+    named = {f"0.{path}": value for path, value in trained.named_parameters()}
+    factors = factors_of(named)
+    if not factors:
         return trained.requires_grad_(False)
-    own = dict(plain.named_parameters())
-    learnt = {}
-    for path, layer in layers.items():
+    own, learnt = dict(plain.named_parameters()), {}
+    for (_, path), pair in factors.items():
         weight = own[f"{path}.weight"]
+        delta = product(pair, lora_alpha, inputs_first)
         learnt[f"{path}.weight"] = nn.Parameter(
-            weight + layer.get_delta_weight("default").to(weight),
-            requires_grad=False,
+            weight + delta.to(weight), requires_grad=False
         )
     return rebuilt(plain, learnt)

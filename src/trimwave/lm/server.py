@@ -36,7 +36,7 @@ from trimwave.lm.wire.tensor_files import (
     save_tensors,
 )
 from trimwave.lm.workbench import Workbench
-from trimwave.model.submodel import Submodel
+from trimwave.model.submodel import Part, Submodel
 from trimwave.runs.roles import OWN, Delivery, Measured
 
 EMULATOR_FILE = "emulator.safetensors"
@@ -104,36 +104,39 @@ class LmServer:
         return tuple(one.num_bits for one in self._learnt)
 
     def advance(self) -> None:
-        """Merge what the next stage does not train, and go on with its scheme."""
-        kept, finished = self._going_on(), self._finished()
-        top = trained_parameters(self._split)
+        """Merge what the next stage does not go on with, and begin that stage."""
+        before, goes_on = trained_parameters(self._split), self._going_on()
+        finished = self._finished()
         learnt = {name: value.detach().clone() for name, value in finished.items()}
+        alpha = self._reference.lora_alpha
         bits = self.bench.config.model.bits_per_param
         self._learnt.append(
             Learnt(
                 tensors=learnt,
-                lora_alpha=self._reference.lora_alpha,
+                lora_alpha=alpha,
                 num_bits=Wire.fitting(learnt, bits).num_bits(learnt) if learnt else 0,
             )
         )
-        self.bench.evaluator.forget(self._original_emulator)
-        self.bench.evaluator.forget(self._reference_emulator)
-        self._original = merged(self._split, self._original, kept)
+        for own in (self.bench.evaluator, *self.bench.client_evaluators):
+            if own:
+                own.forget(self._original_emulator)
+                own.forget(self._reference_emulator)
+        self._original = merged(self._split, self._original, alpha, goes_on)
         self._begin(None)
         with torch.no_grad():
-            for name, value in trained_parameters(self._split).items():
-                if name in top and name not in learnt:
-                    value.copy_(top[name])
+            after = trained_parameters(self._split)
+            for name in before.keys() - learnt.keys():
+                after[name].copy_(before[name])
 
-    def _going_on(self) -> tuple[int, ...]:
-        """Return the blocks whose factors the next stage goes on with."""
+    def _going_on(self) -> tuple[Part, ...]:
+        """Return what the next stage goes on training."""
         return self._reference.going_on(self.schemes[self.stage + 1].submodel)
 
     def _finished(self) -> dict[str, nn.Parameter]:
-        """Return what trains in this stage and not in the next."""
-        kept = self._going_on()
+        """Return what trains in this stage and does not go on in the next."""
+        goes_on = self._going_on()
         trained = trained_parameters(self._split)
-        return where(trained, lambda part, _: part not in kept)
+        return where(trained, lambda part, _: part not in goes_on)
 
     @property
     def num_samples(self) -> FloatArray:

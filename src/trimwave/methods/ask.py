@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import fields, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -46,11 +47,21 @@ def ask_stages(method: Method, costs: Costs, limits: Limits) -> tuple[Stage, ...
     Raises
     ------
     InputError
-        As `ask_scheme`.
+        As `ask_scheme`, or if a stage trains the LM head and the next does not go on
+        with it: the head cannot be merged, since it may be the embedding too.
     """
     if not isinstance(method, HasStages):
         return (Stage(scheme=ask_scheme(method, costs, limits)),)
-    return tuple(method.run_stages(own_costs(method, costs), limits))
+    stages = tuple(method.run_stages(own_costs(method, costs), limits))
+    submodels = [one.scheme.submodel for one in stages]
+    for at, (one, following) in enumerate(pairwise(submodels)):
+        if one.trains_head and "head" not in one.going_on(following):
+            raise InputError(
+                f"stage {at} of {method.label} trains the LM head, and stage {at + 1} "
+                "does not go on with it, in the same rank and alpha; have both train "
+                "it, or none."
+            )
+    return stages
 
 
 def seen_by(method: Method, situation: Situation) -> Situation:

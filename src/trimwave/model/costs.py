@@ -240,11 +240,13 @@ class Costs:
     def learnt_bits(self, before: Submodel, after: Submodel) -> int:
         """Return what whoever joins a stage is sent of the one before, once [bit].
 
-        What LoRA factors have learnt where the stage does not go on with them, without
-        a container's header.
+        What was trained and does not go on, without a container's header.
         """
         finished = {*before.trained_blocks} - {*before.going_on(after)}
-        return len(finished) * self._factor_params(before) * self.bits_per_param
+        params = self.shape.block_params
+        if before.trained == "lora":
+            params = self._factor_params(before)
+        return len(finished) * params * self.bits_per_param
 
     def bills(self, submodels: Sequence[Submodel]) -> list[Bill]:
         """Price many; those that differ in what they keep alone, at once.

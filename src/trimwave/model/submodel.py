@@ -129,11 +129,11 @@ class Submodel:
         frozen_below = 0 < lowest <= min(self.shared_blocks)
         return self.runs == "device" and whole and frozen_below
 
-    def going_on(self, after: "Submodel") -> tuple[int, ...]:
-        """Return the blocks whose factors a later stage goes on with.
+    def going_on(self, after: "Submodel") -> tuple[Part, ...]:
+        """Return the blocks, and the LM head, that the next stage goes on training.
 
-        They are the same in kind, size and place; where they are not, all of a stage's
-        are merged, and those of the next begin anew.
+        What trains is the same in kind, size and place; where it is not, all that a
+        stage has learnt is merged, and that of the next begins anew.
         """
 
         def kind(one: Submodel) -> tuple[object, ...]:
@@ -141,7 +141,9 @@ class Submodel:
 
         if kind(self) != kind(after):
             return ()
-        return tuple(sorted({*self.trained_blocks} & {*after.trained_blocks}))
+        blocks = sorted({*self.trained_blocks} & {*after.trained_blocks})
+        head: tuple[Part, ...] = ("head",)
+        return *blocks, *(head if self.trains_head and after.trains_head else ())
 
     def steps(self, round_index: int, num_local_steps: int) -> range:
         """Return the local steps of a round, numbered over the run from 0.

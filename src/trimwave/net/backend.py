@@ -1,7 +1,8 @@
 """The backend over a network: every client in a thread of its own; `roles.Backend`.
 
-Of the server it needs `deliver`. A round ends when all have answered, or at its
-deadline with a quorum; who has not answered is planned without until it is back.
+Of the server it needs `deliver`, `stage` and `emulator_version`. A round ends when all
+have answered, or at its deadline with a quorum; who has not answered is planned without
+until it is back.
 """
 
 import threading

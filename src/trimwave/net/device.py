@@ -78,7 +78,7 @@ class Device:
         shelf.fetch(files_to_join(head))
         with disk_errors(self._settings.cache, "the run is not joined", "join again"):
             write_sealed(self._settings.cache / KIT, head)
-        joined, spent = self._joined(head, shelf), shelf.spent
+        joined, spent = self._joined(head, 0, shelf), shelf.spent
         own = joined.own_rows
         profile = measure_device(joined.kit, joined.base)
         spent.probe_bytes, spent.probe_s = measure_uplink(
@@ -146,8 +146,9 @@ class Device:
         return Shelf(self._cache, self._settings, head, Spent())
 
     def _known(self, head: Mapping[str, Any], shelf: Shelf) -> Joined:
-        """Return the run a letter is of, also after this process was begun anew."""
-        if self._run is None or self._run.id != head["run"]:
+        """Return the run a letter is of, in its stage; this process may be new."""
+        asked = head["run"], head["stage"]
+        if self._run is None or (self._run.id, self._run.stage) != asked:
             try:
                 told = read_sealed(self._settings.cache / KIT)
             except RunError:  # it is not there, or damaged
@@ -155,23 +156,19 @@ class Device:
             if told.get("run") != head["run"]:
                 raise RunError(NOT_JOINED)
             # Blobs that are lost come from where the server is now: the letter's shelf.
-            self._joined(told, shelf)
+            self._joined(told, head["stage"], shelf)
         assert self._run is not None
-        if self._run.stage != head["stage"]:
-            shell = load(shelf.read(self._run.shell))
-            self._run = self._run.in_stage(head["stage"], shell)
         return self._run
 
-    def _joined(self, head: Mapping[str, Any], shelf: Shelf) -> Joined:
-        kits = [Kit.from_dict(one) for one in head["kits"]]
-        kit = kits[0]
+    def _joined(self, head: Mapping[str, Any], stage: int, shelf: Shelf) -> Joined:
+        """Begin anew with a stage of a run: what it had in memory is of no more use."""
+        kit = Kit.from_dict(head["kits"][stage])
         folder = self._tokenizer_folder(head, shelf)
         tokenizer = load_tokenizer(folder, kit.config.model.name)
         self._run = Joined(
             id=head["run"],
-            kits=kits,
-            shell=head["shell"],
-            stage=0,
+            kit=kit,
+            stage=stage,
             base=kit.base(load(shelf.read(head["shell"]))),
             tokenizer=tokenizer,
             own_rows=self._own_rows(kit, tokenizer),

@@ -200,7 +200,10 @@ def _join_letter(
             if file.is_file()
         ]
     return {
-        "kits": [Kit.of(bench, scheme).to_dict() for scheme in schemes],
+        "kits": [
+            Kit.of(bench, scheme, stage).to_dict()
+            for stage, scheme in enumerate(schemes)
+        ],
         "shell": [shell.digest, shell.num_bytes],
         "tokenizer": files,
     }

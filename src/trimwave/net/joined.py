@@ -1,10 +1,8 @@
 """A run that a device is part of: its model, its rows, itself as a client."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
-
-from torch import Tensor
 
 from trimwave.lm.data.encode import Encoded
 from trimwave.lm.kit import Kit
@@ -28,10 +26,8 @@ class Joined:
     """A run that this device is part of."""
 
     id: str
-    kits: Sequence[Kit]
-    """Of each stage."""
-    shell: File
-    """The blob of what all stages' models have around their blocks."""
+    kit: Kit
+    """Of the stage."""
     stage: int
     base: SplitModel
     """The model of the stage, without weights in its blocks."""
@@ -44,26 +40,9 @@ class Joined:
     _clients: dict[int, Client] = field(default_factory=dict)
 
     @property
-    def kit(self) -> Kit:
-        """How a client of the stage is made up."""
-        return self.kits[self.stage]
-
-    @property
     def key(self) -> str:
         """What is kept from round to round of a stage is known by."""
         return f"{self.id}/{self.stage}"
-
-    def in_stage(self, stage: int, shell: Mapping[str, Tensor]) -> "Joined":
-        """Return the same run in another stage.
-
-        Parameters
-        ----------
-        shell : mapping
-            What the blob of that name holds.
-        """
-        return replace(
-            self, stage=stage, base=self.kits[stage].base(shell), _clients={}
-        )
 
     @property
     def slicer(self) -> Slicer:

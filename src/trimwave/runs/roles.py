@@ -100,7 +100,7 @@ class Server(Protocol):
         """What the end of each finished stage takes on the air [bit]."""
 
     def advance(self) -> None:
-        """Merge what was learnt into the model, and begin the next stage."""
+        """Merge what the next stage does not go on with, and begin that stage."""
 
     @property
     def emulator_version(self) -> int:

@@ -56,8 +56,9 @@ def plan_draw(config: Config, methods: Sequence[str], rounds: int) -> list[Row]:
     """Plan the rounds of the draw that is the config's seed, with every method.
 
     Any emulator size is allowed. What earlier rounds have left on the devices is
-    counted as in a run: slices, states of rows, finished stages. After a round without
-    a plan the next one begins with what the last plan carried. Over a trace in seconds
+    counted as in a run: slices, states of rows, finished stages. A round without a plan
+    leaves nothing and ends no stage; the next one begins with what the last plan
+    carried. Over a trace in seconds
     a round begins when the last one ended, or where there was no plan, with the next
     sample.
     """
@@ -121,17 +122,12 @@ class _Run:
             if stage > stage_of(self._records[-1]):
                 devices.forget()
             row["stage"] = stage
-            there = [False] * config.cell.num_clients
             try:
-                there = self._plan(method, stages, stage, devices, row)
+                self._plan(method, stages, stage, devices, row)
             except InputError as error:
                 row["status"] = _one_line(error)
                 if environment.replay is not None:
                     self._clock_s = environment.replay.next_sample_s(self._clock_s)
-            trained = [0.0 if one else None for one in there]
-            self._records.append(
-                {"round": row["round"], STAGE: stage, "client_train_loss": trained}
-            )
         return rows
 
     def _plan(
@@ -141,8 +137,8 @@ class _Run:
         stage: int,
         devices: Devices,
         row: Row,
-    ) -> list[bool]:
-        """Plan the next round into its row; who takes part, by client.
+    ) -> None:
+        """Plan the next round into its row, and note what it leaves.
 
         Raises
         ------
@@ -168,7 +164,10 @@ class _Run:
         row |= _measures(plan)
         self._clock_s += row["round_s"]
         self._carried = plan.carry
-        return there
+        trained = [0.0 if one else None for one in there]
+        records.append(
+            {"round": row["round"], STAGE: stage, "client_train_loss": trained}
+        )
 
 
 def _by_rounds(stages: Sequence[Stage]) -> list[Stage]:

@@ -36,8 +36,8 @@ def read_tensors(path: Path, device: str = "cpu") -> Tensors:
         tensors: Tensors = load_file(path, device)
     except (SafetensorError, OSError) as error:
         raise RunError(
-            f"{path} is damaged: {one_line(error)}. Take a copy of it, or start a new "
-            "run."
+            f"{path} cannot be read: {one_line(error)}; put a sound copy there, or "
+            "start a new run."
         ) from None
     return tensors
 
