@@ -53,13 +53,24 @@ def whole(bench, home):
     return run(bench, home / "whole"), home / "whole"
 
 
-def advanced(bench):
-    """Return a server in its second stage, whose first has learnt something."""
-    server = make_server(bench, STAGED)
+def taught(server):
+    """Have a server's stage learn something."""
     with torch.no_grad():
         for value in trained_parameters(server.template).values():
             value.add_(0.05)
     return server
+
+
+def same_after_advancing(server):
+    """Have it learn and go on with the next stage: the model stays the same."""
+    before = taught(server).evaluate()["loss_full"]
+    server.advance()
+    assert server.evaluate()["loss_full"] == pytest.approx(before, abs=1e-6)
+
+
+def advanced(bench):
+    """Return a server whose first stage has learnt something."""
+    return taught(make_server(bench, STAGED))
 
 
 def submodels_of(costs, text=STAGED):
@@ -115,12 +126,7 @@ def test_what_does_not_go_on_is_merged_and_the_model_is_the_same(
     config = replace(bench.config, options={"staged": {"stages": stages}})
     server = make_server(replace(bench, config=config), "staged")
     for at, blocks in enumerate(blocks_learnt):
-        with torch.no_grad():
-            for value in trained_parameters(server.template).values():
-                value.add_(0.05)
-        before = server.evaluate()["loss_full"]
-        server.advance()
-        assert server.evaluate()["loss_full"] == pytest.approx(before, abs=1e-6)
+        same_after_advancing(server)
         learnt = server._learnt[at]
         assert {entry_of(name).part for name in learnt.tensors} == blocks
         assert (learnt.num_bits == 0) is (not blocks)
@@ -255,12 +261,7 @@ def test_devices_hold_what_the_server_tests(home, bench, kind, before, after):
     own = bench if kind == "llama" else make_bench(home / "devices", kind, CHANGES)
     first, second = trains(own.costs, 4, before), trains(own.costs, 2, after)
     server = LmServer(own, Scheme(submodel=first), later=[Scheme(submodel=second)])
-    with torch.no_grad():
-        for value in trained_parameters(server.template).values():
-            value.add_(0.05)
-    loss = server.evaluate()["loss_full"]
-    server.advance()
-    assert server.evaluate()["loss_full"] == pytest.approx(loss, abs=1e-6)
+    same_after_advancing(server)
     delivery = server.deliver(second)
     held = {**delivery.installed, **delivery.sent}
     for name, value in tensors_of(server.template).items():
@@ -274,12 +275,7 @@ def test_a_head_goes_on_or_is_refused(bench):
     both = [trains(bench.costs, n, trains_head=True) for n in (4, 2)]
     first, second = (Scheme(submodel=one) for one in both)
     server = LmServer(bench, first, later=[second])
-    with torch.no_grad():
-        for value in trained_parameters(server.template).values():
-            value.add_(0.05)
-    loss = server.evaluate()["loss_full"]
-    server.advance()
-    assert server.evaluate()["loss_full"] == pytest.approx(loss, abs=1e-6)
+    same_after_advancing(server)
 
     class Heads(Staged):
         def run_stages(self, costs, limits):
