@@ -78,7 +78,7 @@ VARIANTS = {
         )
         for warm in (1, 2, 3, 4)
         for depth in (12, 6, 3)
-        if (warm, depth) != (2, 12)
+        if (warm, depth) != (4, 12)
     },
     "staged, 16 bits": ("best/staged", ["train.update_bits=16"]),
     "top 12": ("best/staged", ["method=lora:blocks=12", "options.staged={}"]),
