@@ -79,6 +79,12 @@ def submodels_of(costs, text=STAGED):
     return [stage.scheme.submodel for stage in stages]
 
 
+def test_a_run_that_ends_before_its_last_stage_says_so(bench, whole, home):
+    said = "2 rounds do not reach the last stage of .*; raise `rounds` to 3 or more"
+    with pytest.warns(UserWarning, match=said):
+        run(bench, home / "short", "rounds=2")
+
+
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
 def test_what_is_merged_is_the_same_model(home, bench, kind):
     own = bench if kind == "llama" else make_bench(home / kind, kind, CHANGES)
@@ -155,6 +161,7 @@ def test_the_first_round_of_a_stage_brings_what_the_one_before_has_learnt(bench,
     assert down[2] == down[3] + learnt_bits and down[0] == down[1]
 
 
+@pytest.mark.filterwarnings("ignore:. rounds do not reach the last stage")
 @pytest.mark.parametrize("rounds", [1, 2, 3])
 def test_a_resumed_run_is_the_unbroken_one(bench, whole, home, rounds):
     folder = home / f"broken-{rounds}"
@@ -200,7 +207,7 @@ def test_a_stage_that_nobody_holds_is_refused_before_it_trains(bench):
     config = merge_overrides(
         bench.config, [f'method="{STAGED}"', "cell.memory_bytes=[2e5, 2e5]"]
     )
-    with pytest.raises(InputError, match="C3: no client holds its part"):
+    with pytest.raises(InputError, match="C3: no client holds what stage 0 trains"):
         check_runs(bench, [config])
 
 
@@ -236,8 +243,11 @@ def test_a_token_takes_what_the_cache_says(bench):
     [
         ({"stages": [{}, {"blocks": 1}]}, "stage 0 of `staged` has no end"),
         ({"stages": [{"rounds": 1}], "blocks": 1}, "`blocks` of `staged` is beside"),
-        ({"stages": [{"round": 1}]}, "entry 0` has no option `round`"),
+        ({"stages": [{"round": 1}]}, "entry 0 of option `stages` of `staged` has no"),
         ({"stages": 3}, "is a list of tables"),
+        ({"stages": []}, "is a list without a table; leave it out"),
+        ({"stages": [3]}, "entry 0 of option `stages` of `staged` is no table, got 3"),
+        ({"stages": [{"rounds": 1}, {"blocks": 0}]}, "entry 1 of .*must be positive"),
         ({"blocks": 0}, "`blocks` of `staged` must be positive"),
     ],
 )

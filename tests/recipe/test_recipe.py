@@ -1,5 +1,6 @@
 import ast
 import json
+import tomllib
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from trimwave.recipe.recipe import (
     find_recipe,
     load_config,
 )
+from trimwave.recipe.written import recipe_of
 from trimwave.sweep.one_round import plan_cell
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -355,3 +357,12 @@ def test_a_folder_named_as_a_recipe_is_no_recipe(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "gpt2-medium").mkdir()  # a model that was downloaded
     assert load_config(find_recipe("gpt2-medium")).model.name == "gpt2-medium"
+
+
+def test_a_recipe_that_is_written_is_read_back():
+    """With tables in a list, which come inline."""
+    config = load_config(find_recipe("best/staged"))
+    text = recipe_of(config)
+    again = config_from_dict(tomllib.loads(text), "the recipe")
+    assert again == config
+    assert "stages = [{rounds = 4}, {blocks = 12}]" in text

@@ -29,6 +29,7 @@ from trimwave.runs.folder import locked
 from trimwave.runs.records import Run
 from trimwave.runs.roles import Backend
 from trimwave.runs.rounds import run_rounds
+from trimwave.runs.stages import warn_of_unreached
 
 BackendOf = Callable[[LmServer, Workbench], AbstractContextManager[Backend]]
 """Opens what runs the plans of a server."""
@@ -175,6 +176,7 @@ def _run(
     bench = replace(bench, config=config)
     method = parse_method(config.method, config.options)
     stages = ask_stages(method, bench.costs, environment.limits)
+    warn_of_unreached(stages, config.rounds, config.method)
     scheme, *later = [stage.scheme for stage in stages]
     unpruned = [replace(one.submodel, kept_fraction=1.0) for one in (scheme, *later)]
     if config.train.keeps_states and not any(one.caches_states for one in unpruned):

@@ -2,7 +2,6 @@
 
 import math
 import tempfile
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -84,7 +83,6 @@ def tune(
     for one, (rate, rank) in zip(candidates, grid, strict=True):
         _check_takes(stages_of(one), config.method, rate, rank)
     check_runs(rows, candidates[:1])
-    _warn_of_stages(stages, config)
     tried = []
     own_folder: AbstractContextManager[str] = (
         tempfile.TemporaryDirectory(prefix="trimwave-tune-")
@@ -176,18 +174,6 @@ def _check_takes(
                 f"every stage of `{method}` says its `{key}` itself; leave it out of "
                 "one at least, since it is what is picked."
             )
-
-
-def _warn_of_stages(stages: Sequence[Stage], config: Config) -> None:
-    """Say if the last stage begins after the rounds that are tried."""
-    before = [stage.rounds for stage in stages[:-1] if not stage.least_slope_per_s]
-    needed = 1 + sum(one or 0 for one in before)
-    if config.rounds < needed:
-        warnings.warn(
-            f"{config.rounds} rounds do not reach the last stage of `{config.method}`: "
-            f"what is picked is picked without it; give --rounds {needed} or more.",
-            stacklevel=3,
-        )
 
 
 def _try(

@@ -9,8 +9,12 @@ from trimwave.model.submodel import Bill
 from trimwave.problem.violation import ROUNDING, Violation
 
 
-def holders(situation: Situation, bill: Bill) -> IntArray:
+def holders(
+    situation: Situation, bill: Bill, part: str = "its part of the model"
+) -> IntArray:
     """Return the clients whose memory holds a sub-model, [K'] ascending, C3.
+
+    `part` is what messages call it.
 
     Raises
     ------
@@ -29,7 +33,7 @@ def holders(situation: Situation, bill: Bill) -> IntArray:
                 client=most,
                 shortfall=float(need - have[most]),
                 message=(
-                    f"C3: no client holds its part of the model, {need / 1e9:.3f} GB; "
+                    f"C3: no client holds {part}, {need / 1e9:.3f} GB; "
                     f"client {most} has the most, {have[most] / 1e9:.3f} GB; lower the "
                     "batch size or `train.seq_len`, or add clients with more memory."
                 ),

@@ -53,12 +53,19 @@ def convert_all(
         If there is no such option, its value is wrong, or one without a default is
         missing.
     """
+    return _converted(f"method `{name}`", f"`{name}`", kind, values)
+
+
+def _converted(
+    owner: str, name: str, kind: type[Any], values: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Read options; messages call who has them `owner`, or `name` after "of"."""
     kinds, converted = kinds_of(kind), {}
     for key, value in values.items():
         if key not in kinds:
             hint = nearest(key, kinds) if kinds else "it has none"
-            raise InputError(f"method `{name}` has no option `{key}`; {hint}")
-        converted[key] = _convert(kinds[key], value, f"option `{key}` of `{name}`")
+            raise InputError(f"{owner} has no option `{key}`; {hint}")
+        converted[key] = _convert(kinds[key], value, f"option `{key}` of {name}")
     return converted
 
 
@@ -87,6 +94,17 @@ def _table(kind: Any) -> type[Any] | None:
     return None
 
 
+def _entry(name: str, table: type[Any], values: Any) -> Any:
+    """Read one table of a list of them."""
+    if not isinstance(values, Mapping):
+        raise InputError(f"{name} is no table, got {values!r}.")
+    given = _converted(name, name, table, values)
+    try:
+        return table(**given)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
+
+
 def _convert(kind: Any, value: Any, what: str) -> Any:
     if table := _table(kind):
         if not isinstance(value, list | tuple):
@@ -94,9 +112,10 @@ def _convert(kind: Any, value: Any, what: str) -> Any:
                 f"{what} is a list of tables, written in a recipe as [[options.NAME."
                 f"OPTION]], got {value!r}."
             )
+        if not value:
+            raise InputError(f"{what} is a list without a table; leave it out.")
         return tuple(
-            table(**convert_all(f"{what}, entry {at}", table, one))
-            for at, one in enumerate(value)
+            _entry(f"entry {at} of {what}", table, one) for at, one in enumerate(value)
         )
     if get_origin(kind) is Literal:
         for legal in get_args(kind):

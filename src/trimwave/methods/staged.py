@@ -92,7 +92,7 @@ class Staged(CommonOptions):
                 warnings.warn(
                     "`rounds` and `least_slope_per_s` of the last stage of `staged` "
                     "are without effect: it goes on to the end of the run.",
-                    stacklevel=4,
+                    stacklevel=1,  # one place, so that it is said once
                 )
 
     @property
@@ -131,7 +131,9 @@ class Staged(CommonOptions):
         stage = self.stages_of(situation.costs)[situation.stage]
         submodel = _submodel(situation.costs, stage)
         submodel = replace(submodel, first_step=situation.first_step)
-        able = {*holders(situation, situation.costs.bill(submodel)).tolist()}
+        part = f"what stage {situation.stage} trains"
+        bill = situation.costs.bill(submodel)
+        able = {*holders(situation, bill, part).tolist()}
         given = [
             submodel if k in able else None for k in range(situation.cell.num_clients)
         ]

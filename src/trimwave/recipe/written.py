@@ -34,5 +34,14 @@ def _assignments(tree: Mapping[str, Any], default: Mapping[str, Any]) -> Iterato
             continue
         if isinstance(value, str) and Path(value).is_absolute():
             value = Path(value).name
-        text = json.dumps(value, ensure_ascii=False)
-        yield f"{key} = {text.replace('Infinity', 'inf')}"
+        yield f"{key} = {_value(value)}"
+
+
+def _value(value: Any) -> str:
+    """Return a value in TOML; tables in a list come inline."""
+    if isinstance(value, Mapping):
+        given = [f"{k} = {_value(one)}" for k, one in value.items() if one is not None]
+        return f"{{{', '.join(given)}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_value, value))}]"
+    return json.dumps(value, ensure_ascii=False).replace("Infinity", "inf")

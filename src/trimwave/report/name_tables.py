@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from types import UnionType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 from rich.table import Table
 
@@ -97,7 +97,7 @@ def option_line(option: "Field[Any]") -> str:
 
 def legal_values(kind: Any) -> str:
     """Say what a field of a type may be."""
-    if isinstance(kind, UnionType):
+    if get_origin(kind) in (Union, UnionType):
         return f"{legal_values(get_args(kind)[0])}, or left out"
     if get_origin(kind) is Literal:
         return ", ".join(str(value) for value in get_args(kind))

@@ -41,7 +41,9 @@ def stage_json(stages: Sequence[PlannedStage]) -> dict[str, Any]:
 def _until(stage: Stage, is_last: bool) -> str:
     if is_last:
         return "to the end"
-    found = [] if stage.rounds is None else [f"{stage.rounds} rounds"]
+    found = []
+    if stage.rounds is not None:
+        found = [f"{stage.rounds} round{'s' * (stage.rounds > 1)}"]
     if stage.least_slope_per_s is not None:
         found.append(f"until the loss falls by less than {stage.least_slope_per_s:g}/s")
     return " or ".join(found)

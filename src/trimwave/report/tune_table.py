@@ -39,7 +39,7 @@ def tune_lines(tuned: Tuned) -> list[str]:
     lines = [
         f"picked on {sum(facts['train_rows'])} public rows of "
         f"{len(facts['train_rows'])} clients, tested on {facts['test_rows']} others, "
-        f"{facts['rounds']} rounds, seed {facts['seed']}"
+        f"{facts['rounds']} round{'s' * (facts['rounds'] > 1)}, seed {facts['seed']}"
     ]
     for name in tuned.edges:
         option = "--learning-rates" if name == "learning_rate" else "--ranks"

@@ -1,5 +1,6 @@
 """Which stage a run is in, by its records alone, so that a resumed run knows."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,6 +37,18 @@ def stage_after(records: Sequence[Record], stages: Sequence[Stage]) -> int:
     fell = first["loss_full"] - last["loss_full"]
     least = stage.least_slope_per_s * (last["virtual_s"] - first["virtual_s"])
     return at + 1 if fell < least else at
+
+
+def warn_of_unreached(stages: Sequence[Stage], num_rounds: int, method: str) -> None:
+    """Warn where so many rounds end before the last stage begins."""
+    before = [one.rounds for one in stages[:-1] if not one.least_slope_per_s]
+    needed = 1 + sum(one or 0 for one in before)
+    if num_rounds < needed:
+        warnings.warn(
+            f"{num_rounds} rounds do not reach the last stage of `{method}`; raise "
+            f"`rounds` to {needed} or more.",
+            stacklevel=3,
+        )
 
 
 def rounds_of(records: Sequence[Record], stage: int) -> int:

@@ -35,6 +35,7 @@ from trimwave.problem.problem import Problem
 from trimwave.problem.solution import solve
 from trimwave.recipe.config import Config
 from trimwave.recipe.situation import situate
+from trimwave.runs.stages import warn_of_unreached
 from trimwave.solvers import Exact
 from trimwave.solvers.resource_blocks import BlockGrid
 
@@ -110,6 +111,7 @@ def planned_stages(
     """
     rule, cell, found = parse_method(method, config.options), situation.cell, []
     stages = ask_stages(rule, situation.costs, situation.limits)
+    warn_of_unreached(stages, config.rounds, method)
     keep = config.train.keeps_states
     keeps = [keep and one.scheme.submodel.caches_states for one in stages]
     if len(stages) == 1 and not keeps[0]:
