@@ -33,12 +33,12 @@ from solvers import machine
 from trimwave.api.training import new_run, resume_run
 from trimwave.api.watch import Watch
 from trimwave.decision.bands import best_shares, downlink_alone
+from trimwave.lm.workbench import build_workbench
 from trimwave.methods import ask_stages, parse_method
 from trimwave.problem.latency import RoundLatency
 from trimwave.problem.limits import Limits
 from trimwave.recipe.environment import Environment
 from trimwave.recipe.recipe import find_recipe, load_config, merge_overrides
-from trimwave.recipe.situation import costs_from, shape_named
 from trimwave.report.console import plain_console
 from trimwave.runs.records import Run
 
@@ -133,9 +133,10 @@ def config_of(variant, asked, seed):
 def small_clients(asked, config):
     """Write a table of clients of which every third holds the top 12 blocks alone.
 
-    `clock` prices their rounds without it, with the speeds of its cells.
+    `clock` prices their rounds without it, with the speeds of its cells. What a stage
+    takes depends on how long the rows' answers are, so that they are read.
     """
-    costs = costs_from(config, shape_named(config.model.name), 0.5)
+    costs = build_workbench(config).costs
     staged = load_config(find_recipe("best/staged"), [])
     rule = parse_method(staged.method, staged.options)
     stages = ask_stages(rule, costs, Limits())
