@@ -1,6 +1,6 @@
 """What a stage of a run has learnt: merged into the model, and kept in checkpoints."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from trimwave.lm.surgery.blocks import Architecture, rebuilt
-from trimwave.lm.surgery.split import SplitModel, block_sources
-from trimwave.lm.wire.ledger import Tensors, bare, entry_of
+from trimwave.lm.surgery.split import SplitModel
+from trimwave.lm.wire.ledger import Tensors, bare, by_part, entry_of
 from trimwave.lm.wire.tensor_files import ALPHA, save_tensors
 from trimwave.model.submodel import Part
 
@@ -70,18 +70,18 @@ def product(
 def with_learnt(
     stored: Mapping[str, Tensor], learnt: Learnt, arch: Architecture, air: torch.dtype
 ) -> Tensors:
-    """Return weights as a device stores them once it has merged a finished stage.
+    """Return weights as they are once a finished stage is merged into them.
 
     Parameters
     ----------
     stored : mapping
-        Values of the air's numbers by name, of which some blocks may be left out.
+        Weights by name, of which some blocks may be left out.
     learnt : Learnt
         With its tensors as they arrived: LoRA factors, whose products are added, or
         weights, which take the place of those before.
     air : torch.dtype
-        The numbers that a device stores in. A sum has them at once, so that it is the
-        same whether all stages are merged together or one after another.
+        The numbers that weights are kept in: on a device, the air's. A sum has them at
+        once, so that it is the same whether stages are merged together or in turn.
     """
     factors, found = factors_of(learnt.tensors), dict(stored)
     for name, value in stored.items():
@@ -104,47 +104,22 @@ def save_stages(folder: Path, learnt: Sequence[Learnt]) -> None:
         save_tensors(stage_file(folder, at), one.tensors, said)
 
 
-def merged(
-    split: SplitModel, original: SplitModel, lora_alpha: float, but: Collection[Part]
-) -> SplitModel:
-    """Return the original model with what was trained in its blocks, all frozen.
+def merged(original: SplitModel, learnt: Learnt) -> SplitModel:
+    """Return the whole model with what a stage has learnt in its blocks, all frozen.
 
-    Parameters
-    ----------
-    split : SplitModel
-        What was trained: weights, or LoRA factors, whose products are added to the
-        weights in their own numbers. Not touched.
-    original : SplitModel
-        The whole model that it was trained on; what did not change is shared with it.
-    lora_alpha : float
-        Of the factors.
-    but : collection
-        Blocks that are left as they were.
+    Not touched; what did not change is shared with it.
     """
     plain = [*original.split_at(0).adapter]
-    sources = block_sources(split.adapter, split.arch)
-    with torch.no_grad():
-        for number, trained in zip(sources, split.adapter, strict=True):
-            if number not in but:
-                plain[number] = _merged_block(
-                    plain[number], trained, lora_alpha, split.arch.has_inputs_first
-                )
+    parts = {entry_of(name).part for name in learnt.tensors}
+    before = {
+        f"{number}.{path}": value.detach()
+        for number, block in enumerate(plain)
+        if number in parts
+        for path, value in block.named_parameters()
+    }
+    after = with_learnt(before, learnt, original.arch, torch.float32)
+    for part, block in by_part(after).items():
+        weights = {path: nn.Parameter(one, False) for path, one in block.items()}
+        plain[int(part)] = rebuilt(plain[int(part)], weights)
     whole = replace(original.split_at(0), adapter=nn.ModuleList(plain))
     return whole.split_at(original.split_index)
-
-
-def _merged_block(
-    plain: nn.Module, trained: nn.Module, lora_alpha: float, inputs_first: bool
-) -> nn.Module:
-    named = {f"0.{path}": value for path, value in trained.named_parameters()}
-    factors = factors_of(named)
-    if not factors:
-        return trained.requires_grad_(False)
-    own, learnt = dict(plain.named_parameters()), {}
-    for (_, path), pair in factors.items():
-        weight = own[f"{path}.weight"]
-        delta = product(pair, lora_alpha, inputs_first)
-        learnt[f"{path}.weight"] = nn.Parameter(
-            weight + delta.to(weight), requires_grad=False
-        )
-    return rebuilt(plain, learnt)

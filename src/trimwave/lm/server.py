@@ -36,7 +36,7 @@ from trimwave.lm.wire.tensor_files import (
     save_tensors,
 )
 from trimwave.lm.workbench import Workbench
-from trimwave.model.submodel import Part, Submodel
+from trimwave.model.submodel import Submodel
 from trimwave.runs.roles import OWN, Delivery, Measured
 
 EMULATOR_FILE = "emulator.safetensors"
@@ -105,36 +105,29 @@ class LmServer:
 
     def advance(self) -> None:
         """Merge what the next stage does not go on with, and begin that stage."""
-        before, goes_on = trained_parameters(self._split), self._going_on()
-        finished = self._finished()
-        learnt = {name: value.detach().clone() for name, value in finished.items()}
-        alpha = self._reference.lora_alpha
+        before, finished = trained_parameters(self._split), self._finished()
+        tensors = {name: value.detach().clone() for name, value in finished.items()}
         bits = self.bench.config.model.bits_per_param
-        self._learnt.append(
-            Learnt(
-                tensors=learnt,
-                lora_alpha=alpha,
-                num_bits=Wire.fitting(learnt, bits).num_bits(learnt) if learnt else 0,
-            )
+        learnt = Learnt(
+            tensors=tensors,
+            lora_alpha=self._reference.lora_alpha,
+            num_bits=Wire.fitting(tensors, bits).num_bits(tensors) if tensors else 0,
         )
+        self._learnt.append(learnt)
         for own in (self.bench.evaluator, *self.bench.client_evaluators):
             if own:
                 own.forget(self._original_emulator)
                 own.forget(self._reference_emulator)
-        self._original = merged(self._split, self._original, alpha, goes_on)
+        self._original = merged(self._original, learnt)
         self._begin(None)
         with torch.no_grad():
             after = trained_parameters(self._split)
-            for name in before.keys() - learnt.keys():
+            for name in before.keys() - tensors.keys():
                 after[name].copy_(before[name])
-
-    def _going_on(self) -> tuple[Part, ...]:
-        """Return what the next stage goes on training."""
-        return self._reference.going_on(self.schemes[self.stage + 1].submodel)
 
     def _finished(self) -> dict[str, nn.Parameter]:
         """Return what trains in this stage and does not go on in the next."""
-        goes_on = self._going_on()
+        goes_on = self._reference.going_on(self.schemes[self.stage + 1].submodel)
         trained = trained_parameters(self._split)
         return where(trained, lambda part, _: part not in goes_on)
 

@@ -161,17 +161,21 @@ class Device:
         return self._run
 
     def _joined(self, head: Mapping[str, Any], stage: int, shelf: Shelf) -> Joined:
-        """Begin anew with a stage of a run: what it had in memory is of no more use."""
+        """Begin with a stage of a run; of another one of it the rows stay."""
         kit = Kit.from_dict(head["kits"][stage])
-        folder = self._tokenizer_folder(head, shelf)
-        tokenizer = load_tokenizer(folder, kit.config.model.name)
+        if self._run is not None and self._run.id == head["run"]:
+            tokenizer, own_rows = self._run.tokenizer, self._run.own_rows
+        else:
+            folder = self._tokenizer_folder(head, shelf)
+            tokenizer = load_tokenizer(folder, kit.config.model.name)
+            own_rows = self._own_rows(kit, tokenizer)
         self._run = Joined(
             id=head["run"],
             kit=kit,
             stage=stage,
             base=kit.base(load(shelf.read(head["shell"]))),
             tokenizer=tokenizer,
-            own_rows=self._own_rows(kit, tokenizer),
+            own_rows=own_rows,
             digests=frozenset(digest for digest, _ in files_to_join(head)),
             states=StateCache.of(kit.config.train, self._settings.cache / FOLDER),
         )

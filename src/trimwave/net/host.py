@@ -7,7 +7,7 @@ import tempfile
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from trimwave.net.roll import Address, Roll
 from trimwave.recipe.config import Config
 from trimwave.recipe.environment import Environment
 from trimwave.recipe.recipe import config_from_dict
+from trimwave.runs.counted import last_counted
 from trimwave.runs.holdings import quota_params
 from trimwave.runs.records import Run
 
@@ -178,13 +179,11 @@ def _run_id(path: Path) -> str:
 
 def _counted(folder: Path) -> dict[int, int]:
     """Return the last round in which an update of each client counted."""
-    found: dict[int, int] = {}
-    with suppress(RunError):  # there are none, or the run is about to say what is wrong
-        for record in Run.open(folder).records():
-            for k, loss in enumerate(record.get("client_train_loss", ())):
-                if loss is not None:
-                    found[k] = record["round"]
-    return found
+    try:
+        last = last_counted(Run.open(folder).records())
+    except RunError:  # there are none, or the run is about to say what is wrong
+        return {}
+    return {k: record["round"] for k, record in last.items()}
 
 
 def _join_letter(

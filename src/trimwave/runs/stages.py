@@ -8,6 +8,7 @@ import numpy as np
 
 from trimwave.base.units import FloatArray
 from trimwave.decision.plan import Stage
+from trimwave.runs.counted import last_counted
 
 STAGE = "stage"
 """In a record of a run with several stages: which one the round was of, from 0."""
@@ -91,9 +92,7 @@ def owed_bits(
     if not stage:
         return None
     merged = np.zeros(num_clients, dtype=np.int64)
-    for record in records:
-        for k, loss in enumerate(record.get("client_train_loss", ())):
-            if loss is not None:
-                merged[k] = stage_of(record)
+    for k, record in last_counted(records).items():
+        merged[k] = stage_of(record)
     lacking = [float(sum(learnt_bits[have:stage])) for have in merged.tolist()]
     return np.array(lacking)
