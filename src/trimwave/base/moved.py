@@ -31,7 +31,7 @@ MODULES = {
     "lm.files": "lm.data.files",
     "lm.importance": "lm.surgery.importance",
     "lm.models": "lm.source.models",
-    "lm.package": "lm.wire.package and lm.wire.ledger",
+    "lm.package": "lm.wire.package, lm.wire.receive and lm.wire.ledger",
     "lm.proximal": "lm.train.proximal",
     "lm.prune": "lm.surgery.prune and lm.surgery.ranking",
     "lm.pruned_model": "lm.surgery.pruned_model",

@@ -16,7 +16,7 @@ from trimwave.lm.data.encode import collate
 from trimwave.lm.surgery.split import block_sources
 from trimwave.lm.train.align import Aligner, distillation_loss
 from trimwave.lm.wire.ledger import is_factor
-from trimwave.lm.wire.package import receive
+from trimwave.lm.wire.receive import receive
 from trimwave.methods.fedbiot import kept_blocks
 
 UNALIGNED = "initial_steps=0:steps=0"

@@ -11,7 +11,8 @@ from trimwave.base.errors import InputError
 from trimwave.lm import prune_emulator, random_scores, rank_units, split_model
 from trimwave.lm.train.tune import add_lora, head_with_lora
 from trimwave.lm.wire.ledger import tensors_of, trained_parameters
-from trimwave.lm.wire.package import AIR_DTYPES, Wire, receive
+from trimwave.lm.wire.package import AIR_DTYPES, Wire
+from trimwave.lm.wire.receive import receive
 from trimwave.problem.limits import Limits
 
 RUNS = [

@@ -19,7 +19,7 @@ from trimwave.lm.states.formats import Format, Packed, num_bytes, packed, unpack
 from trimwave.lm.states.frozen import Digests, bytes_of
 from trimwave.lm.states.prefix import Prefix
 from trimwave.lm.surgery.split import SplitModel
-from trimwave.lm.wire.package import received_block
+from trimwave.lm.wire.receive import received_block
 from trimwave.recipe.config import TrainConfig
 
 LAYOUT = 1

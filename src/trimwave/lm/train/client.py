@@ -17,7 +17,8 @@ from trimwave.lm.train.air import Crossings, over_the_air
 from trimwave.lm.train.proximal import proximal_term
 from trimwave.lm.train.tune import fine_tune, precision
 from trimwave.lm.wire.ledger import Tensors, trained_parameters, where
-from trimwave.lm.wire.package import Wire, receive
+from trimwave.lm.wire.package import Wire
+from trimwave.lm.wire.receive import receive
 from trimwave.model.submodel import Submodel
 from trimwave.recipe.config import TrainConfig
 
