@@ -252,7 +252,9 @@ def test_only_a_run_over_a_network_reads_how_it_goes():
 def test_a_comparison_may_run_any_method():
     changes = ("options.ubfp.adapter=lora", "train.lora_rank=4", "align.batch_size=3")
     assert told("compare", *changes) == {}
-    assert list(told("compare", "method=ubfp").values()) == [["method"]]
+    found = told("compare", "method=ubfp", also=["methods"])
+    assert list(found.values()) == [["method"]]
+    assert told("compare", "method=ubfp") == {}  # it is one of those compared
     assert told("compare", recipe=("method=ubfp",)) == {}
 
 
@@ -264,7 +266,7 @@ def test_a_recipe_serves_several_commands():
             "on a plan, which trains nothing": ["rounds", "data.max_tokens"]
         }
         assert told(command, "data.client_sizes=[1]", "data.num_train=9") == {}
-    assert told("sweep", "name=mine", "method=lora") == {
+    assert told("sweep", "name=mine", "method=lora", also=["methods"]) == {
         "here, where `methods` says which": ["method"]
     }
 

@@ -11,7 +11,7 @@ from trimwave.methods import ALL, label_of
 from trimwave.recipe.config import Config
 from trimwave.recipe.recipe import merge_overrides
 from trimwave.report import closing
-from trimwave.runs.comparison import method_texts, run_name
+from trimwave.runs.comparison import method_texts, methods_of, run_name
 from trimwave.runs.records import Run
 
 METHODS = "jcpba,jcpba:adapter=lora"
@@ -258,6 +258,20 @@ def test_no_two_methods_share_a_folder():
     assert len({run_name(config) for config in configs}) == len(ALL)
     odd = Config(method="deft:groups=-3:download=delta/ x", seed=2)
     assert run_name(odd) == "deft-groups--3-download-delta--x-s2"
+
+
+@pytest.mark.parametrize(
+    ("own", "compared"),
+    [
+        ("jcpba", ("jcpba", "ubfp")),
+        ("ubfp", ("ubfp", "jcpba")),
+        ("jcpba:solver=bcd", ("jcpba:solver=bcd", "ubfp")),
+        ("staged", ("staged", "jcpba", "ubfp")),
+    ],
+)
+def test_a_recipes_own_method_is_compared_unless_others_are_named(own, compared):
+    assert methods_of(Config(method=own), None) == compared
+    assert methods_of(Config(method=own), "lora,deft") == ("lora", "deft")
 
 
 def test_methods_as_a_recipe_with_options_has_them():

@@ -104,7 +104,8 @@ def compare(
     recipe, out, progress, changes
         As of `run`.
     methods : str or sequence, optional
-        ``"all"``, names between commas, or a list as `run` takes one; jcpba and ubfp.
+        ``"all"``, names between commas, or a list as `run` takes one; left out, the
+        recipe's own, jcpba and ubfp.
     seeds : int, optional
         Seeds per method, from the recipe's `seed` on; 1.
     resume : path, optional
@@ -135,7 +136,7 @@ def compare(
         done = resume_comparison(folder, further, watch)
     else:
         read = read_recipe(recipe, changes)
-        read.warn_of_idle("compare", read.config)
+        read.warn_of_idle("compare", read.config, [] if texts is None else ["methods"])
         asked = runs.Comparison.of(read.config, texts, seeds)
         done = new_comparison(asked, _path(out), watch)
     return Comparison(results=done.results, folder=done.folder, config=done.config)

@@ -16,10 +16,13 @@ Overrides = Annotated[
         help="Change a setting of the recipe (trimwave settings).",
     ),
 ]
-METHODS_HELP = (
-    "Either all, or several between commas, each NAME[:OPTION=VALUE] or, your own, "
-    "MODULE:CLASS"
-)
+Methods = Annotated[
+    str | None,
+    typer.Option(
+        help="Either all, or several between commas, each NAME[:OPTION=VALUE] or, your "
+        "own, MODULE:CLASS; default the recipe's own, jcpba and ubfp."
+    ),
+]
 METHOD_HELP = (
     "The method, NAME[:OPTION=VALUE] or, your own, MODULE:CLASS; default the recipe's."
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 from rich.console import Console
 
-from trimwave.cli.options import METHODS_HELP, Overrides, Recipe, Seed
+from trimwave.cli.options import Methods, Overrides, Recipe, Seed
 from trimwave.report.aligned import legend, wrapped
 from trimwave.report.console import plain_console, stopped_hint
 
@@ -165,7 +165,7 @@ def sweep(
         list[str] | None,
         typer.Option(metavar="KEY=V1,V2", help="Values of a key; a TOML array too."),
     ] = None,
-    methods: Annotated[str, typer.Option(help=f"{METHODS_HELP}.")] = "jcpba,ubfp",
+    methods: Methods = None,
     draws: Annotated[int, typer.Option(help="Seeds per point, from `seed` on.")] = 20,
     rounds: Annotated[int, typer.Option(help="Rounds per draw.")] = 1,
     jobs: Annotated[
@@ -180,18 +180,19 @@ def sweep(
     """Plan a grid of cells without training, over the cores, to Parquet."""
     from trimwave.cli import arguments
     from trimwave.report import sweep_table as report
-    from trimwave.runs.comparison import method_texts
+    from trimwave.runs.comparison import methods_of
     from trimwave.runs.folder import new_folder, quoted
     from trimwave.sweep.grid import Sweep, parse_vary
     from trimwave.sweep.sweep import read_rows, run_sweep
 
     changes, varied = arguments.overrides(set_, {"seed": seed}), parse_vary(vary or ())
     config = arguments.load(recipe, changes)
-    arguments.warn_of_idle("sweep", recipe, changes, config, list(varied))
+    also = [*varied, *([] if methods is None else ["methods"])]
+    arguments.warn_of_idle("sweep", recipe, changes, config, also)
     asked = Sweep(
         config=config,
         vary=varied,
-        methods=method_texts(methods, config.options),
+        methods=methods_of(config, methods),
         draws=draws,
         rounds=rounds,
     )

@@ -8,8 +8,8 @@ import typer
 
 from trimwave.cli.options import (
     METHOD_HELP,
-    METHODS_HELP,
     Data,
+    Methods,
     Model,
     Out,
     Overrides,
@@ -87,9 +87,7 @@ def begin(
 
 def compare(
     recipe: Recipe = "default",
-    methods: Annotated[
-        str | None, typer.Option(help=f"{METHODS_HELP}; default jcpba,ubfp.")
-    ] = None,
+    methods: Methods = None,
     seeds: Annotated[
         int | None, typer.Option(help="Seeds per method, from `seed` on; default 1.")
     ] = None,
@@ -120,5 +118,6 @@ def compare(
         resume_comparison(folder, further, watch)
     else:
         config = arguments.load(recipe, changes)
-        arguments.warn_of_idle("compare", recipe, changes, config)
+        also = [] if methods is None else ["methods"]
+        arguments.warn_of_idle("compare", recipe, changes, config, also)
         new_comparison(Comparison.of(config, methods, seeds), out, watch)

@@ -85,7 +85,8 @@ def idle_keys(
     config : Config
         All settings.
     named : collection of str
-        Keys that the command line names, such as ``data.partition``.
+        Keys that the command line names, such as ``data.partition``; ``methods``
+        where it says which are compared.
     in_recipe : collection of str
         Keys that the user's own recipe names.
     """
@@ -93,7 +94,7 @@ def idle_keys(
     told: set[str] = set()
     written = [*dict.fromkeys([*named, *in_recipe])]
     for rules, keys in (
-        (_unread_by(command, config), list(named)),
+        (_unread_by(command, config, named), list(named)),
         (_beside_fleet(command, config), written),
         (_beside_trace(config, written), written),
         (_over_no_network(command, config), written),
@@ -112,7 +113,9 @@ def _matches(key: str, idle: str) -> bool:
     return key.startswith(idle) if idle.endswith(".") else key == idle
 
 
-def _unread_by(command: Command, config: Config) -> Iterator[Idle]:
+def _unread_by(
+    command: Command, config: Config, named: Collection[str]
+) -> Iterator[Idle]:
     if command in ("plan", "sweep"):
         for key in NO_TRAINING:
             if (command, key) == ("sweep", "name"):  # its folder's
@@ -122,7 +125,7 @@ def _unread_by(command: Command, config: Config) -> Iterator[Idle]:
     if command == "measure":
         for key in NOT_MEASURED:
             yield key, "on a measurement, which plans and trains nothing"
-    if command in ("compare", "sweep"):
+    if command in SEVERAL and "methods" in named:
         yield "method", "here, where `methods` says which"
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from trimwave.base.errors import InputError, MissingExtraError, RunError
 from trimwave.base.stored import disk_errors, read_sealed, write_sealed
-from trimwave.methods import ALL, METHODS, label_of, parse_method
+from trimwave.methods import ALL, METHODS, label_of, name_of, parse_method
 from trimwave.recipe.config import Config
 from trimwave.recipe.recipe import config_from_dict
 from trimwave.runs.best import has_stopped
@@ -25,12 +25,27 @@ from trimwave.runs.records import Run
 
 FILE = "compare.json"
 
-DEFAULT_METHODS = "jcpba,ubfp"
+BESIDE_OWN = ("jcpba", "ubfp")
+"""What a recipe's own method is compared with where nobody says more."""
 
 Records = Sequence[dict[str, Any]]
 
 RunAll = Callable[[Mapping[Path, Config], Sequence[Path]], Mapping[Path, Records]]
 """Runs configs of one seed, beside runs that the folder has already."""
+
+
+def methods_of(config: Config, asked: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return the methods that are compared: those asked for, or the recipe's and two.
+
+    Raises
+    ------
+    InputError
+        As `method_texts`.
+    """
+    if asked is None:
+        own = name_of(config.method)
+        asked = [config.method, *(one for one in BESIDE_OWN if one != own)]
+    return method_texts(asked, config.options)
 
 
 def method_texts(
@@ -100,9 +115,7 @@ class Comparison:
             raise InputError(f"`seeds` must be at least 1, got {number}.")
         return cls(
             config=config,
-            methods=method_texts(
-                DEFAULT_METHODS if methods is None else methods, config.options
-            ),
+            methods=methods_of(config, methods),
             seeds=tuple(range(config.seed, config.seed + number)),
         )
 
