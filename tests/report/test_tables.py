@@ -38,6 +38,8 @@ def test_who_is_left_out_is_shown(lora_plan):
     situation, plan = lora_plan
     rows = shown(plan)
     assert rows[3] == ["1", "not", "scheduled"]
+    small = shown(replace(plan, binding=("-", "memory", "-")))
+    assert small[3] == ["1", "memory"]
     assert rows[2][:2] == ["0", "0.000"]
     assert rows[2][8] == f"{plan.memory_bytes[0] / 1e9:.2f}"
     lines = plan_lines(situation, plan)

@@ -10,7 +10,6 @@ import numpy as np
 from trimwave.analysis import Selection
 from trimwave.base.units import BITS_PER_BYTE, MIB_BYTES, FloatArray, IntArray
 from trimwave.decision.plan import Plan, Situation
-from trimwave.decision.present import ABSENT
 from trimwave.report.aligned import aligned, narrow
 
 MOST_ROWS = 20
@@ -129,11 +128,14 @@ def _cells(plan: Plan, clients: IntArray, digits: int) -> dict[str, list[str]]:
             _cell(title, one, digits) if taken else ""
             for one, taken in zip(values[clients].tolist(), chosen, strict=True)
         ]
-    columns["held by"] = [
-        plan.binding[k] if taken or plan.binding[k] == ABSENT else "not scheduled"
-        for k, taken in zip(at, chosen, strict=True)
-    ]
+    columns["held by"] = [_held_by(plan, k) for k in at]
     return columns
+
+
+def _held_by(plan: Plan, client: int) -> str:
+    """Return what holds a client's pruning, or why it takes no part."""
+    bound = plan.binding[client]
+    return bound if plan.scheduled[client] or bound != "-" else "not scheduled"
 
 
 def _who(
@@ -187,10 +189,7 @@ def plan_lines(
 
 def _left_out(plan: Plan) -> str:
     """Say what the table does not show of many clients."""
-    chosen = zip(plan.binding, plan.scheduled.tolist(), strict=True)
-    counts = Counter(
-        name if taken or name == ABSENT else "not scheduled" for name, taken in chosen
-    )
+    counts = Counter(_held_by(plan, client) for client in range(plan.num_clients))
     names = {"-": "nothing"}
     held = ", ".join(
         f"{names.get(one, one)} {number}" for one, number in counts.most_common()
