@@ -4,7 +4,8 @@ import pytest
 import trimwave as tw
 from trimwave.api.recipes import read_recipe
 from trimwave.recipe.config import Config
-from trimwave.recipe.recipe import find_recipe, load_config, merge_overrides, nested
+from trimwave.recipe.overrides import nested
+from trimwave.recipe.recipe import find_recipe, load_config, merge_overrides
 
 WANTED = merge_overrides(
     load_config(find_recipe("default")), ["rounds=3", "cell.num_clients=4"]

@@ -10,7 +10,8 @@ from trimwave.base.errors import InfeasibleError
 from trimwave.methods import parse_method
 from trimwave.problem.solution import solve
 from trimwave.recipe.config import Config
-from trimwave.recipe.recipe import nested, with_changes
+from trimwave.recipe.overrides import nested
+from trimwave.recipe.recipe import with_changes
 from trimwave.recipe.situation import situate
 from trimwave.solvers import Exact
 from trimwave.sweep.one_round import served_cell

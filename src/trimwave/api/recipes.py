@@ -8,11 +8,11 @@ from typing import Any
 from trimwave.base.errors import InputError
 from trimwave.recipe.config import Config
 from trimwave.recipe.idle import Command, keys_of, warn_of_keys
+from trimwave.recipe.overrides import nested
 from trimwave.recipe.recipe import (
     find_recipe,
     is_ours,
     load_config,
-    nested,
     with_changes,
     written_keys,
 )

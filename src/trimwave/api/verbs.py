@@ -23,7 +23,8 @@ from trimwave.methods import Method, ask_plan, label_of, parse_method, text_of
 from trimwave.recipe.config import Config
 from trimwave.recipe.idle import keys_of
 from trimwave.recipe.limits import limits_of
-from trimwave.recipe.recipe import nested, with_changes
+from trimwave.recipe.overrides import nested
+from trimwave.recipe.recipe import with_changes
 from trimwave.recipe.situation import costs_from, shape_named
 from trimwave.report.console import plain_console
 from trimwave.runs import comparison as runs

@@ -9,11 +9,11 @@ from trimwave.base.table import TABLE_SUFFIXES, is_table_name
 from trimwave.methods import parse_method
 from trimwave.recipe.config import Config
 from trimwave.recipe.idle import Command, keys_of, warn_of_keys
+from trimwave.recipe.overrides import parse_overrides
 from trimwave.recipe.recipe import (
     find_recipe,
     load_config,
     merge_overrides,
-    parse_overrides,
     written_keys,
 )
 from trimwave.runs.records import check_continues

@@ -1,35 +1,28 @@
 """Recipes: TOML files and `key=value` overrides into a `Config`, checked key by key."""
 
 import os
-import re
 import tomllib
 import warnings
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import fields, is_dataclass
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, get_args, get_origin
-
-import numpy as np
+from typing import Any
 
 from trimwave.base.decode import read_text
 from trimwave.base.errors import InputError, nearest, printable
-from trimwave.base.quantity import LARGEST_WHOLE
 from trimwave.base.table import is_table_name
 from trimwave.recipe.config import Config
 from trimwave.recipe.fleet import counted
 from trimwave.recipe.idle import keys_of
-from trimwave.recipe.layers import lay_over, leave_out_counts, merge
+from trimwave.recipe.layers import lay_over, leave_out_counts
+from trimwave.recipe.overrides import parse_override, parse_overrides
 from trimwave.recipe.owned import with_owners
 from trimwave.recipe.paths import absolute_paths, check_paths
+from trimwave.recipe.typed import build
 
 PACKAGE_FOLDER = Path(__file__).parents[1]
 FOLDERS = (PACKAGE_FOLDER / "recipes", PACKAGE_FOLDER.parents[1] / "recipes")
 """Where a recipe is looked up by name: the installed wheel, or the checkout."""
-
-KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
-"""How types are called in messages."""
 
 
 def find_recipe(name: str) -> Path:
@@ -104,7 +97,7 @@ def written_keys(path: Path, overrides: Sequence[str]) -> tuple[list[str], list[
     InputError
         As `load_config`.
     """
-    named = [key for text in overrides for key in keys_of(_parse_override(text))]
+    named = [key for text in overrides for key in keys_of(parse_override(text))]
     own = [
         key
         for recipe, tree in _chain(path, ())
@@ -190,155 +183,9 @@ def with_changes(
 
 def config_from_dict(tree: Mapping[str, Any], where: str) -> Config:
     """Build a config from a nested dict; `where` names the source in errors."""
-    config: Config = _build(Config, tree, where, "")
+    config: Config = build(Config, tree, where)
     is_written = "num_clients" in tree.get("cell", {})
     return with_owners(counted(config, is_written, where), is_written, where)
-
-
-def _parse_override(text: str) -> dict[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise InputError(f"--set takes key=value, got {text!r}.")
-    if not text.isascii() and text != text.encode(errors="replace").decode():
-        raise InputError(f"--set {printable(text)}: holds bytes that are no UTF-8.")
-    parsed = parse_value(value)
-    return nested({key.strip(): parsed})
-
-
-def nested(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a dict of dotted keys as a nested one, its paths made absolute.
-
-    A part that holds dots itself stands in quotes: ``options."a.b:Rule".rate``. Paths
-    are relative to the working directory.
-    """
-    tree: dict[str, Any] = {}
-    for key, value in changes.items():
-        value = _plain(value)
-        for part in reversed(re.findall(r'"[^"]*"|[^.]+|(?<=\.)(?=\.|$)', key)):
-            value = {part.strip('"'): value}
-        merge(tree, value)
-    return absolute_paths(tree, Path())
-
-
-def _plain(value: Any) -> Any:
-    """Return numbers and arrays of NumPy as Python's, also in dicts and lists."""
-    if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(map(_plain, value))
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
-
-
-def parse_value(text: str) -> Any:
-    """Read a TOML value; a bare word is a string, so that shells need no quotes."""
-    try:
-        parsed = tomllib.loads(f"value = {text}")
-    except (ValueError, RecursionError):
-        return text
-    return parsed["value"] if len(parsed) == 1 else text
-
-
-def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
-    """Return ``a.b=value`` overrides as one tree.
-
-    Raises
-    ------
-    InputError
-        If one is no key with a value.
-    """
-    tree: dict[str, Any] = {}
-    for override in overrides:
-        merge(tree, _parse_override(override))
-    return tree
-
-
-def _build(cls: type[Any], tree: Mapping[str, Any], where: str, prefix: str) -> Any:
-    known = {item.name: item for item in fields(cls)}
-    values = {}
-    for key, value in tree.items():
-        if key not in known:
-            raise InputError(
-                f"{where}: unknown key `{prefix}{printable(key)}`; "
-                f"{nearest(key, known)}"
-            )
-        kind = known[key].type
-        if is_dataclass(kind):
-            if not isinstance(value, Mapping):
-                first = fields(kind)[0].name
-                raise InputError(
-                    f"{where}: `{prefix}{key}` must be a table, got {value!r}; name "
-                    f"its key, as `{prefix}{key}.{first}`."
-                )
-            values[key] = _build(kind, value, where, f"{prefix}{key}.")  # type: ignore[arg-type]
-        elif get_origin(kind) is dict:
-            values[key] = _tables(value, f"{where}: `{prefix}{key}`")
-        else:
-            values[key] = _convert(kind, value, f"{where}: `{prefix}{key}`")
-    return cls(**values)
-
-
-def _is_option(value: Any) -> bool:
-    """Whether an option may be this: a plain value, or a list of tables of such."""
-    if not isinstance(value, list):
-        return not isinstance(value, Mapping)
-    return bool(value) and all(
-        isinstance(one, Mapping)
-        and not any(isinstance(item, Mapping | list) for item in one.values())
-        for one in value
-    )
-
-
-def _tables(value: Any, where: str) -> dict[str, dict[str, Any]]:
-    """Check tables of plain values, or of lists of such tables.
-
-    The methods know what the keys may be.
-    """
-    if not isinstance(value, Mapping):
-        raise InputError(f"{where} must be a table of tables, got {value!r}.")
-    for name, table in value.items():
-        if not (isinstance(table, Mapping) and all(map(_is_option, table.values()))):
-            raise InputError(
-                f"{where}: `{name}` must be a table of options, got {table!r}."
-            )
-    return {name: dict(table) for name, table in value.items()}
-
-
-def _convert(kind: Any, value: Any, where: str) -> Any:
-    """Check one value against its field's type; integers pass for floats."""
-    if get_origin(kind) is Literal:
-        if not any(value == one and type(value) is type(one) for one in get_args(kind)):
-            legal = ", ".join(str(item) for item in get_args(kind))
-            raise InputError(f"{where} must be one of {legal}, got {value!r}.")
-        return value
-    if get_origin(kind) is tuple:
-        return _convert_tuple(kind, value, where)
-    if isinstance(kind, UnionType):
-        return None if value is None else _convert(get_args(kind)[0], value, where)
-    if kind is float and type(value) is int:
-        try:
-            return float(value)
-        except OverflowError:
-            raise InputError(f"{where} has too many digits for a number.") from None
-    if type(value) is int and kind is int and abs(value) > LARGEST_WHOLE:
-        raise InputError(f"{where} must be at most 2^53, got {value:.3g}.")
-    if type(value) is not kind:
-        raise InputError(f"{where} must be {KINDS[kind]}, got {value!r}.")
-    if kind is float and value != value:
-        raise InputError(f"{where} must be a number, got nan.")
-    return value
-
-
-def _convert_tuple(kind: Any, value: Any, where: str) -> tuple[Any, ...]:
-    items = get_args(kind)
-    if not isinstance(value, list | tuple):
-        raise InputError(f"{where} must be a list, got {value!r}.")
-    if items[-1] is Ellipsis:
-        return tuple(_convert(items[0], item, where) for item in value)
-    if len(value) != len(items):
-        raise InputError(f"{where} must have {len(items)} values, got {value!r}.")
-    return tuple(
-        _convert(item, one, where) for item, one in zip(items, value, strict=True)
-    )
 
 
 def _same_file(before: Any, after: Any) -> bool:

@@ -10,7 +10,8 @@ from typing import Any
 from trimwave.base.errors import InputError, printable
 from trimwave.methods import parse_method
 from trimwave.recipe.config import Config
-from trimwave.recipe.recipe import merge_overrides, parse_value
+from trimwave.recipe.overrides import parse_value
+from trimwave.recipe.recipe import merge_overrides
 from trimwave.recipe.situation import shape_named
 
 OTHERWISE = {"method": "--methods", "rounds": "--rounds", "seed": "--seed and --draws"}
