@@ -109,7 +109,8 @@ def test_stages_that_say_the_rate_themselves(bench):
     with pytest.raises(InputError, match="every stage of `staged` says its `learning_"):
         tune(bench, with_stages(bench, OWN), (1e-4, 1e-2), ())
     one = [{"rounds": 1}, OWN[1]]
-    first, second = tune(bench, with_stages(bench, one), (1e-4, 1e-2), ()).tried
+    with pytest.warns(UserWarning, match="say their `learning_rate` .* grid: 1.$"):
+        first, second = tune(bench, with_stages(bench, one), (1e-4, 1e-2), ()).tried
     assert first.losses != second.losses
 
 

@@ -2,6 +2,7 @@
 
 import math
 import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -43,7 +44,8 @@ def tune(
 
     The clients' own rows are not trained on, nor the test rows tested on: public rows
     take both places, and those that are tested on are not aligned on. Seed, rows and
-    their order are the same for all. Warns if so few rounds do not reach every stage.
+    their order are the same for all. Warns if so few rounds do not reach every stage,
+    and of stages that say themselves what is to be picked.
 
     Parameters
     ----------
@@ -80,8 +82,7 @@ def tune(
     own_rank = submodel.lora_rank if submodel.trained == "lora" else None
     grid = [*product(rates or RATES[submodel.trained], ranks or (own_rank,))]
     candidates = [_candidate(config, name, rate, rank) for rate, rank in grid]
-    for one, (rate, rank) in zip(candidates, grid, strict=True):
-        _check_takes(stages_of(one), config.method, rate, rank)
+    _check_takes([*map(stages_of, candidates)], grid, config.method)
     check_runs(rows, candidates[:1])
     tried = []
     own_folder: AbstractContextManager[str] = (
@@ -153,27 +154,51 @@ def _candidate(config: Config, name: str, rate: float, rank: int | None) -> Conf
 
 
 def _check_takes(
-    stages: Sequence[Stage], method: str, rate: float, rank: int | None
+    tried: Sequence[Sequence[Stage]],
+    grid: Sequence[tuple[float, int | None]],
+    method: str,
 ) -> None:
-    """Refuse a grid all of whose runs would be the same.
+    """Refuse a grid that no stage listens to, and warn of stages that do not.
+
+    Parameters
+    ----------
+    tried : sequence
+        The stages at each point of the grid.
+    grid : sequence
+        Step size and rank of each.
 
     Raises
     ------
     InputError
-        If no stage trains with what is to be tried.
+        If all runs would be the same.
     """
-    schemes = [stage.scheme for stage in stages]
-    taken = {
-        "learning_rate": rate in [one.learning_rate for one in schemes],
-        "lora_rank": rank is None
-        or rank in [one.submodel.lora_rank for one in schemes],
+    asked: dict[str, list[float | None]] = {
+        "learning_rate": [rate for rate, _ in grid],
     }
-    for key, is_taken in taken.items():
-        if not is_taken:
+    if grid[0][1] is not None:
+        asked["lora_rank"] = [rank for _, rank in grid]
+    for key, values in asked.items():
+        own = []
+        for at, stages in enumerate(zip(*tried, strict=True)):
+            found = [_tried_of(stage, key) for stage in stages]
+            own += [str(at)] if found != values else []
+        if len(own) == len(tried[0]):
             raise InputError(
                 f"every stage of `{method}` says its `{key}` itself; leave it out of "
                 "one at least, since it is what is picked."
             )
+        if own:
+            warnings.warn(
+                f"these stages of `{method}` say their `{key}` themselves and keep it "
+                f"at each point of the grid: {', '.join(own)}.",
+                stacklevel=3,
+            )
+
+
+def _tried_of(stage: Stage, key: str) -> float | None:
+    """Return what a stage trains with of what is picked."""
+    scheme = stage.scheme
+    return scheme.learning_rate if key == "learning_rate" else scheme.submodel.lora_rank
 
 
 def _try(

@@ -120,8 +120,8 @@ def build_workbench(
     model, tokenizer, model_facts = load_model(
         config.model.name, revision=config.model.revision
     )
-    adapter_blocks = config.model.adapter_blocks
-    split = split_model(model, model.config.num_hidden_layers - adapter_blocks)
+    at = model.config.num_hidden_layers - config.model.adapter_blocks
+    split = split_model(model, at, config.model.name)
     split.adapter.requires_grad_(False)  # each server trains copies
     _move(split, pick_device(config.train.device))
     say(f"rows {config.data.source}")

@@ -178,7 +178,9 @@ class SplitModel:
         return output.last_hidden_state
 
 
-def split_model(model: PreTrainedModel, split_index: int) -> SplitModel:
+def split_model(
+    model: PreTrainedModel, split_index: int, name: str | None = None
+) -> SplitModel:
     """Split a Hugging Face causal LM; its parameters are shared, not copied.
 
     Afterwards the adapter's parameters require gradients and no others do.
@@ -189,6 +191,8 @@ def split_model(model: PreTrainedModel, split_index: int) -> SplitModel:
         A causal LM of a known architecture.
     split_index : int
         Blocks below it are the emulator.
+    name : str, optional
+        What errors call the model; by default its type.
 
     Raises
     ------
@@ -196,7 +200,7 @@ def split_model(model: PreTrainedModel, split_index: int) -> SplitModel:
         If the architecture is not known, a side would be empty, or the model holds
         other tensors than its config says.
     """
-    arch, shape = architecture_of(model), shape_of(model)
+    arch, shape = architecture_of(model), shape_of(model, name)
     _check_tensors(model, shape)
     blocks = model.get_submodule(f"{arch.base}.{arch.blocks}")
     assert isinstance(blocks, nn.ModuleList)
