@@ -9,6 +9,8 @@ from tiny_run import changed, clients, held, make_bench, make_server, plan_of
 
 from trimwave.base.errors import InputError
 from trimwave.lm.session import run_method
+from trimwave.lm.states.cache import States
+from trimwave.lm.states.files import delete_states
 from trimwave.lm.states.prefix import Prefix
 from trimwave.lm.train.client import Client
 from trimwave.recipe.recipe import merge_overrides
@@ -90,6 +92,29 @@ def test_rows_that_there_is_no_room_for_are_made_each_round(benches, home):
         benches["llama"], home / "none", STREAMED, room, 'method="lora:blocks=1"'
     )
     assert [one["loss_full"] for one in kept] == [one["loss_full"] for one in none]
+
+
+def test_files_that_go_while_a_round_is_at_work(benches, home, monkeypatch):
+    """Their rows were found ahead, and the frozen blocks are gone by then."""
+    disk = ("train.state_memory_bytes=0", "train.state_disk_bytes=1e8")
+    monkeypatch.setenv("TRIMWAVE_CACHE", str(home / "goes"))
+    bench = changed(benches["llama"], STREAMED, *disk)
+    server = make_server(bench, "lora:blocks=1")
+    submodel = plan_of(bench, server, "lora:blocks=1").submodels[0]
+    client, package = clients(server)[0], held(server, submodel)
+    whole = client.fine_tune(package, submodel, 1).train_loss
+    features, counts = States.features, []
+
+    def one_goes(self, batch):
+        counts.append(delete_states(home / "goes" / "states")[0])
+        return features(self, batch)
+
+    monkeypatch.setattr(States, "features", one_goes)
+    assert client.fine_tune(package, submodel, 1).train_loss == whole
+    assert counts == [6, 0, 0]
+    monkeypatch.setattr(States, "features", features)
+    again = client.fine_tune(package, submodel, 1)
+    assert (again.train_loss, again.fresh_rows) == (whole, 6)
 
 
 def test_memory_by_hand(benches):

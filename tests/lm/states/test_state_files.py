@@ -8,6 +8,7 @@ import warnings
 
 import pytest
 
+from trimwave.base import stored
 from trimwave.lm.states import files
 from trimwave.lm.states.files import (
     SEAL_BYTES,
@@ -103,6 +104,60 @@ def test_of_the_users_own_files_none_is_touched(tmp_path):
     assert delete_states(tmp_path) == (2, SIZE + 12)
     assert lying(tmp_path) == {"notes.txt"}
     assert delete_states(tmp_path / "absent") == (0, 0)
+
+
+def test_what_another_process_deletes_makes_room(tmp_path):
+    states = filled(tmp_path, 5, quota=3 * SIZE)
+    assert delete_states(tmp_path) == (3, 3 * SIZE)
+    for index in range(5):  # as rows are asked for
+        assert states.read(KEYS[index]) is None
+        states.write(KEYS[index], content(index))
+    assert lying(tmp_path) == {*KEYS[:3]}
+    assert states.used_bytes == 3 * SIZE
+
+
+@pytest.mark.parametrize("reads", [False, True])
+def test_what_another_process_wrote_since_is_counted_once(tmp_path, reads):
+    states = StateFolder(tmp_path, 3 * SIZE)
+    filled(tmp_path, 2)
+    for index in range(2):
+        assert not reads or states.read(KEYS[index]) == content(index)
+        states.write(KEYS[index], content(index))
+    assert states.used_bytes == 2 * SIZE
+    for index in range(2, 5):
+        states.write(KEYS[index], content(index))
+    assert lying(tmp_path) == {*KEYS[:3]}
+
+
+@pytest.mark.parametrize("gone", ["draft", "folder"])
+def test_what_goes_while_it_is_written_is_written_again(tmp_path, monkeypatch, gone):
+    states, replace = filled(tmp_path / "states", 1), os.replace
+
+    def deleted_first(draft, path):
+        monkeypatch.setattr(stored.os, "replace", replace)
+        delete_states(tmp_path / "states")
+        if gone == "folder":
+            (tmp_path / "states").rmdir()
+        replace(draft, path)
+
+    monkeypatch.setattr(stored.os, "replace", deleted_first)
+    states.write(KEYS[1], content(1))
+    states.write(KEYS[2], content(2))
+    assert lying(tmp_path / "states") == {*KEYS[1:3]}
+
+
+def test_files_that_go_while_they_are_listed(tmp_path, monkeypatch):
+    filled(tmp_path, 3)
+    status = files.Path.stat
+
+    def gone(path, **how):
+        if path.name == KEYS[1]:
+            raise FileNotFoundError(path)
+        return status(path, **how)
+
+    monkeypatch.setattr(files.Path, "stat", gone)
+    assert StateFolder(tmp_path, 10**6).used_bytes == 2 * SIZE
+    assert kept_states(tmp_path) == (2, 2 * SIZE)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+import transformers
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -158,7 +159,8 @@ class States:
     computed: set[str] = field(default_factory=set)
     """Keys of the rows that had to be computed."""
     _ahead: dict[str, Packed] = field(default_factory=dict)
-    """States that were made ahead of the steps, also where there was no room."""
+    """States that are there ahead of the steps, also where there was no room: of all
+    rows of a round whose frozen blocks are gone by then."""
 
     def make_ahead(self, rows: Iterable[Tensor], prefix: Prefix) -> None:
         """Make the states that rows lack, block by block over all of them.
@@ -172,11 +174,10 @@ class States:
         """
         device = next(self.split.adapter.parameters()).device
         lacking = {self._key(row, device.type): row for row in rows}
-        lacking = {
-            key: row
-            for key, row in lacking.items()
-            if self.cache.get(self.frozen, key) is None
-        }
+        for key in [*lacking]:  # held until the round ends: a file can go meanwhile
+            if (found := self.cache.get(self.frozen, key)) is not None:
+                self._ahead[key] = found
+                del lacking[key]
         if not lacking:
             return
         hidden = {
@@ -233,6 +234,7 @@ class States:
         One row at a time: beside others its last bits would depend on which those are,
         and a resumed run, which has kept nothing, would not be the unbroken one.
         """
+        assert not (rows and self._ahead), "no frozen blocks to compute rows with"
         return {
             key: self._kept(key, self.split.features(row[None].to(device)))
             for key, row in rows.items()
@@ -249,8 +251,10 @@ class States:
         """Return the digest of all that a kept state depends on."""
         half = torch.is_autocast_enabled(device)
         numbers = torch.get_autocast_dtype(device) if half else torch.float32
-        # Other versions add in another order.
-        how = (LAYOUT, self.cache.kept_as, device, numbers, torch.__version__)
+        # Other versions, and other ways to attend, add in another order.
+        versions = torch.__version__, transformers.__version__
+        attends = getattr(self.split.shell.config, "_attn_implementation", None)
+        how = (LAYOUT, self.cache.kept_as, device, numbers, *versions, attends)
         digest = hashlib.sha256(repr(how).encode() + self.frozen)
         digest.update(bytes_of(row))
         return digest.hexdigest()

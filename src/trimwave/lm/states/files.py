@@ -4,8 +4,10 @@ A state can be turned back into the row's text, so such a folder is as private a
 rows themselves. Losing it costs time alone: whatever the disk refuses, a run goes on.
 """
 
+import contextlib
 import errno
 import hashlib
+import os
 import re
 import stat
 import warnings
@@ -44,25 +46,27 @@ class StateFolder:
 
     def __init__(self, folder: Path, quota_bytes: int) -> None:
         self.folder, self.quota_bytes = folder, quota_bytes
+        self.used_bytes = 0
+        """Of the files that are counted here."""
         self._warned, self._writes = False, True
         self._earlier: dict[str, int] = {}
         self._own: dict[str, int] = {}
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if stat.S_IMODE(folder.stat().st_mode) != 0o700:
-                folder.chmod(0o700)
-            found = [(path, path.stat()) for path in _files(folder)]
-            for path, about in sorted(found, key=lambda one: one[1].st_mtime_ns):
-                self._earlier[path.name] = about.st_size
+            self._make()
+            found = sorted(_files(folder), key=lambda one: one[1].st_mtime_ns)
         except OSError as error:
             self._refused(error)
-        self.used_bytes = sum(self._earlier.values())
+            return
+        for path, about in found:
+            self._earlier[path.name] = about.st_size
+            self.used_bytes += about.st_size
 
     def read(self, key: str) -> bytes | None:
         """Return what was written under a key, None where it is not there unaltered."""
         try:
             data = (self.folder / key).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
+            self._uncount(key)  # another process deleted it
             return None
         except OSError as error:
             self._warn(error, "read")
@@ -70,8 +74,7 @@ class StateFolder:
         content = data[SEAL_BYTES:]
         if data[:SEAL_BYTES] != _seal(key, content):
             return None
-        self._earlier.pop(key, None)
-        self._own[key] = len(data)
+        self._count(key, len(data))
         return content
 
     def write(self, key: str, content: bytes) -> None:
@@ -80,16 +83,12 @@ class StateFolder:
         if not self._writes or size > self.quota_bytes:
             return
         try:
-            path = self.folder / key
-            if path.exists():  # altered, or of another process just now
-                self._drop(key, path.stat().st_size)
+            self._drop(key)  # altered, or of another process just now
             while self._earlier and self.used_bytes + size > self.quota_bytes:
-                oldest = next(iter(self._earlier))
-                self._drop(oldest, self._earlier[oldest])
+                self._drop(next(iter(self._earlier)))
             if self.used_bytes + size <= self.quota_bytes:
-                write_atomic(path, _seal(key, content) + content, 0o600)
-                self._own[key] = size
-                self.used_bytes += size
+                self._write(key, _seal(key, content) + content)
+                self._count(key, size)
         except OSError as error:
             self._refused(error)
 
@@ -99,11 +98,32 @@ class StateFolder:
             if key in self._own:
                 self._earlier[key] = self._own.pop(key)
 
-    def _drop(self, key: str, size: int) -> None:
+    def _make(self) -> None:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if stat.S_IMODE(self.folder.stat().st_mode) != 0o700:
+            self.folder.chmod(0o700)
+
+    def _write(self, key: str, data: bytes) -> None:
+        """Write a file, once more where another process deletes it half written."""
+        try:
+            write_atomic(self.folder / key, data, 0o600)
+        except FileNotFoundError:
+            self._make()
+            write_atomic(self.folder / key, data, 0o600)
+
+    def _count(self, key: str, size: int) -> None:
+        """Count a file for one that this process asked for."""
+        self._uncount(key)
+        self._own[key] = size
+        self.used_bytes += size
+
+    def _uncount(self, key: str) -> None:
+        known = self._earlier.pop(key, 0) or self._own.pop(key, 0)
+        self.used_bytes -= known
+
+    def _drop(self, key: str) -> None:
         (self.folder / key).unlink(missing_ok=True)
-        self._earlier.pop(key, None)
-        self._own.pop(key, None)
-        self.used_bytes -= size
+        self._uncount(key)
 
     def _refused(self, error: OSError) -> None:
         self._writes = False
@@ -124,7 +144,7 @@ class StateFolder:
 
 def kept_states(folder: Path) -> tuple[int, int]:
     """Return how many files of states lie in a folder, and what they take [byte]."""
-    sizes = [path.stat().st_size for path in _files(folder)]
+    sizes = [about.st_size for _, about in _files(folder)]
     return len(sizes), sum(sizes)
 
 
@@ -138,18 +158,21 @@ def delete_states(folder: Path) -> tuple[int, int]:
     count, num_bytes : int
         Files that are gone, and what they took [byte].
     """
-    count, taken = kept_states(folder)
-    for path in _files(folder):
+    sizes = []
+    for path, about in _files(folder):
         path.unlink(missing_ok=True)
-    return count, taken
+        sizes.append(about.st_size)
+    return len(sizes), sum(sizes)
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def _files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
     """Yield the files of states, and what is left of some that were being written."""
-    if folder.is_dir():
-        for path in [*folder.iterdir()]:
-            if NAME.fullmatch(path.name) or DRAFT.fullmatch(path.name):
-                yield path
+    if not folder.is_dir():
+        return
+    for path in [*folder.iterdir()]:
+        if NAME.fullmatch(path.name) or DRAFT.fullmatch(path.name):
+            with contextlib.suppress(FileNotFoundError):  # another process is at work
+                yield path, path.stat()
 
 
 def _seal(key: str, content: bytes) -> bytes:
