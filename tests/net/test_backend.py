@@ -100,6 +100,18 @@ def test_what_is_held_is_not_sent_again(bench, tmp_path, quota):
     assert json.dumps(here) == json.dumps(records)
 
 
+@pytest.mark.parametrize("method", ["deft", "fedbiot:adapter=full:download=delta"])
+def test_in_8_bits_what_others_train_comes_in_8_bits_too(bench, tmp_path, method):
+    bench = with_keys(bench, method, "train.update_bits=8")
+    far, trained_far, post = over_letters(bench, tmp_path / "far")
+    here, trained_here = in_one_process(bench, tmp_path / "here")
+    assert json.dumps(far) == json.dumps(here)
+    assert same_tensors(trained_far, trained_here)
+    assert fetched_bytes(tmp_path / "far")[1] == [0, 0, 0]  # else in 16, as blobs
+    sent = {8 * len(letter.body) for _, letter in post.sent if letter.body}
+    assert sent == {*far[1]["plan"]["down_bits"], *far[2]["plan"]["down_bits"]}
+
+
 def test_nothing_is_kept_where_the_recipe_says_so(bench, tmp_path):
     records, _, _ = over_letters(with_keys(bench, "ubfp"), tmp_path)
     assert "held_params" not in records[1]

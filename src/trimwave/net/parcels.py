@@ -50,7 +50,8 @@ class Parcel:
     prefix: Sequence[tuple[int, Blob]]
     """Of the installed blocks, those that run before the steps, one by one."""
     body: bytes
-    """What the client trains, as it arrives, in safetensors."""
+    """What the client trains, as it arrives, in safetensors; in 8 bits what others
+    train too."""
     expected: Mapping[str, tuple[Any, Any]]
     """Shape and type of each tensor of its update."""
     finished: Sequence[tuple[Blob, float]]
@@ -166,7 +167,10 @@ class Packer:
             self.kept.clear()
             self.version = version
         trained = where(delivery.sent, submodel.trains)
-        frozen = {n: one for n, one in delivery.sent.items() if n not in trained}
+        small = submodel.update_bits is not None
+        # In 8 bits also what others train: a blob would bring it in 16.
+        changing = where(delivery.sent, submodel.changes) if small else trained
+        frozen = {n: one for n, one in delivery.sent.items() if n not in changing}
         slices: list[Blob] = []
         kept = self.kept.get(client, {})
         if submodel.is_sliced:
@@ -187,15 +191,14 @@ class Packer:
             installed.append(blob)
             if submodel.streams_prefix and int(str(part)) < submodel.trained_blocks[0]:
                 prefix.append((int(str(part)), blob))
-        small = submodel.update_bits is not None
-        wire = Wire.fitting(trained, self.bits_per_param, trained if small else ())
+        wire = Wire.fitting(changing, self.bits_per_param, changing if small else ())
         arriving = torch.float32 if small else wire.dtype
         sent_up = where(trained, submodel.travels_up)
         return Parcel(
             slices=slices,
             units=self._units(submodel.emulator_params) if slices else {},
             blobs=[self._part(part, own) for part, own in sorted_parts(frozen)],
-            body=wire.encode(trained),
+            body=wire.encode(changing),
             expected={name: (one.shape, arriving) for name, one in sent_up.items()},
             prefix=prefix,
             finished=[
