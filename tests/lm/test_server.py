@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny_run import clients, held, make_server, plan_of
+from tiny_run import METHODS, clients, held, make_server, plan_of
 
 from trimwave.lm.data.encode import Encoder
 from trimwave.lm.data.tasks import load_task
@@ -15,6 +15,7 @@ from trimwave.lm.train.evaluate import Evaluator
 from trimwave.lm.wire.ledger import tensors_of, trained_parameters
 from trimwave.model.submodel import Submodel
 from trimwave.model.tally import forget_tallies
+from trimwave.runs.alignment import is_aligned_after
 
 SIZES = "data.client_sizes=[3, 5, 16]"
 
@@ -144,6 +145,19 @@ def test_alignment_of_nothing_warns(make):
     before = server.evaluate()
     server.align(0)
     assert server.evaluate() == before
+
+
+@pytest.mark.filterwarnings("ignore:.*`.align.` has no effect")
+@pytest.mark.parametrize("method", METHODS[:5])
+def test_when_it_aligns_follows_from_the_recipe_alone(make, method):
+    bench = make("align.every_rounds=2", "align.steps=1", "align.batch_size=2")
+    server = make_server(bench, method)
+    for number in range(5):
+        before = server.emulator_version
+        server.align(number)
+        changes = server.emulator_version != before
+        align = bench.config.align
+        assert is_aligned_after(align, server.scheme, number) == changes
 
 
 @pytest.mark.parametrize("bits", [16, 32])

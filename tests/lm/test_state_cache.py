@@ -21,6 +21,7 @@ from tiny_run import (
 from trimwave.decision.plan import Scheme
 from trimwave.lm.local import LocalBackend
 from trimwave.lm.server import LmServer
+from trimwave.lm.session import run_method
 from trimwave.lm.states import files
 
 ROUNDS = 4
@@ -204,6 +205,20 @@ def test_after_an_alignment_nothing_is_stale(make, tmp_path):
     assert fresh == [4, 4, 0, 4]
     for one, other in zip(plain, kept, strict=True):
         assert one["loss_full"] == pytest.approx(other["loss_full"], rel=1e-5)
+
+
+def test_a_resumed_run_has_the_clock_of_an_unbroken_one(make, tmp_path):
+    """Whichever rounds were aligned after."""
+    align = ("align.every_rounds=2", "align.steps=1", "align.batch_size=2")
+    bench = with_states(changed(make(), *UNPRUNED, *align, f'method="{WHOLE}"'))
+    whole = run_method(bench, bench.config, tmp_path / "whole")
+    flops = [one["total_flops"] for one in whole[1:]]
+    assert flops[0] == flops[1] == flops[2] == flops[3]  # an epoch has two rounds
+    shorter = replace(bench.config, rounds=3)
+    run_method(bench, shorter, tmp_path / "parts")
+    parts = run_method(bench, bench.config, tmp_path / "parts", resume=True)
+    assert [one["total_flops"] for one in parts[1:]] == flops
+    assert [one["virtual_s"] for one in parts] == [one["virtual_s"] for one in whole]
 
 
 def test_where_some_are_pruned_the_others_keep_their_states(make):

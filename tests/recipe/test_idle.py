@@ -266,6 +266,9 @@ def test_a_recipe_serves_several_commands():
             "on a plan, which trains nothing": ["rounds", "data.max_tokens"]
         }
         assert told(command, "data.client_sizes=[1]", "data.num_train=9") == {}
+    later = ("cell.cache_bytes=1e9", "align.every_rounds=2", "align.steps=3")
+    assert told("sweep", *later) == {}  # what lies on devices in later rounds
+    assert told("plan", *later) != {}
     assert told("sweep", "name=mine", "method=lora", also=["methods"]) == {
         "here, where `methods` says which": ["method"]
     }

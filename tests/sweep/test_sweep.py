@@ -379,6 +379,14 @@ def test_a_slice_that_is_held_is_planned_once():
     assert second["down_bytes"] == first["down_bytes"]
 
 
+def test_an_emulator_that_is_aligned_is_planned_anew():
+    keeps = merge_overrides(
+        CONFIG, ["cell.cache_bytes=1e9", "radio.fading=none", "align.every_rounds=2"]
+    )
+    down = [row["down_bytes"] for row in plan_draw(keeps, ["ubfp"], 5)]
+    assert down[0] == down[2] == down[4] > down[1] == down[3]
+
+
 def test_without_losses_a_stage_ends_by_its_rounds_alone():
     table = (
         "[{rounds=3,least_slope_per_s=0.1},{blocks=2,least_slope_per_s=0.1},{blocks=1}]"

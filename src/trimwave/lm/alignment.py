@@ -4,19 +4,20 @@ import warnings
 from typing import Any
 
 from trimwave.decision.plan import Scheme
-from trimwave.lm.train.align import Aligner, alignment_of
+from trimwave.lm.train.align import Aligner
 from trimwave.lm.workbench import Workbench
 from trimwave.model.submodel import Submodel
 from trimwave.recipe.limits import limits_of
+from trimwave.runs.alignment import alignment_of, has_emulator
 
 
 def aligner_of(bench: Workbench, scheme: Scheme) -> Aligner | None:
     """Return what aligns the emulator, or None where nothing does."""
-    config = alignment_of(bench.config.align, scheme.align)
+    config = alignment_of(bench.config.align, scheme)
     if config is None:
         return None
     reference = scheme.submodel
-    if not reference.trained_blocks[0] or reference.is_installed_whole:
+    if not has_emulator(reference):
         warnings.warn(
             "`[align]` has no effect: this method has no emulator to align.",
             stacklevel=3,

@@ -17,7 +17,6 @@ from trimwave.lm.data.encode import Encoded
 from trimwave.lm.states.cache import StateCache
 from trimwave.lm.surgery.split import SplitModel, split_model
 from trimwave.lm.template import template_of
-from trimwave.lm.train.align import alignment_of
 from trimwave.lm.train.client import Client
 from trimwave.lm.train.tune import pick_device
 from trimwave.lm.wire.ledger import Tensors, parameters_of, where
@@ -26,6 +25,7 @@ from trimwave.lm.workbench import Workbench
 from trimwave.model.submodel import Submodel
 from trimwave.recipe.config import Config
 from trimwave.recipe.recipe import config_from_dict
+from trimwave.runs.alignment import alignment_of, has_emulator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,8 @@ class Kit:
             ),
             reference=scheme.submodel,
             aligned=not stage
-            and alignment_of(bench.config.align, scheme.align) is not None,
+            and has_emulator(scheme.submodel)
+            and alignment_of(bench.config.align, scheme) is not None,
             learning_rate=scheme.learning_rate or own,
             pad_id=bench.pad_id,
             model_config=bench.split.shell.config.to_dict(),

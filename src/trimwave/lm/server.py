@@ -37,6 +37,7 @@ from trimwave.lm.wire.tensor_files import (
 )
 from trimwave.lm.workbench import Workbench
 from trimwave.model.submodel import Submodel
+from trimwave.runs.alignment import steps_after
 from trimwave.runs.roles import OWN, Delivery, Measured
 
 EMULATOR_FILE = "emulator.safetensors"
@@ -183,7 +184,7 @@ class LmServer:
 
     def align(self, round_index: int) -> None:
         """Distil the full model into the emulator if that is due after this round."""
-        steps = self._aligner.steps_after(round_index) if self._aligner else 0
+        steps = steps_after(self._aligner.config, round_index) if self._aligner else 0
         if self._aligner and steps:
             self._aligner.align(self._split, self.full_model, steps)
             self._emulator_changed()

@@ -37,6 +37,9 @@ NO_TRAINING = (
 )
 """What planning never reads, but for `READ_OF_OWNED`."""
 
+READ_BY_SWEEPS = ("name", "align.", "cell.cache_bytes")
+"""What a sweep reads of it: its folder's name, what lies on devices in later rounds."""
+
 READ_OF_OWNED = ("data.source", "data.partition", "data.columns")
 """What planning reads where the rows say whose they are."""
 
@@ -118,7 +121,7 @@ def _unread_by(
 ) -> Iterator[Idle]:
     if command in ("plan", "sweep"):
         for key in NO_TRAINING:
-            if (command, key) == ("sweep", "name"):  # its folder's
+            if command == "sweep" and key in READ_BY_SWEEPS:
                 continue
             if not (config.data.is_owned and key in READ_OF_OWNED):
                 yield key, "on a plan, which trains nothing"

@@ -8,8 +8,9 @@ from trimwave.base.units import FloatArray
 from trimwave.decision.plan import Plan, Stage
 from trimwave.model.costs import Costs
 from trimwave.model.submodel import Submodel
-from trimwave.recipe.config import Config
+from trimwave.recipe.config import AlignConfig, Config
 from trimwave.recipe.seen import Seen
+from trimwave.runs.alignment import is_aligned_after
 from trimwave.runs.holdings import HELD, Holdings, quota_params
 from trimwave.runs.stages import first_step, owed_bits, stage_of
 from trimwave.runs.states import KnownStates
@@ -25,6 +26,8 @@ class Devices:
     """Of the run."""
     num_local_steps: int
     """M."""
+    align: AlignConfig
+    """The recipe's alignment."""
     holdings: Holdings
     states: KnownStates
     has_recalled: bool = False
@@ -45,6 +48,7 @@ class Devices:
         return cls(
             stages=stages,
             num_local_steps=config.train.num_local_steps,
+            align=config.align,
             holdings=holdings,
             states=KnownStates.of(config, costs),
         )
@@ -101,7 +105,9 @@ class Devices:
         num_samples: FloatArray,
         answered: Sequence[bool],
     ) -> None:
-        """Count what the clients of a round have now.
+        """Count what the clients of a round have after it.
+
+        That is nothing of an emulator that is aligned then.
 
         Parameters
         ----------
@@ -115,6 +121,8 @@ class Devices:
         self.holdings.keep(plan, answered)
         submodel = self._submodel(records, stage)
         self.states.keep(submodel, len(records), num_samples, answered)
+        if self._is_aligned_after(len(records), stage):
+            self.forget()
 
     def record(self) -> dict[str, Any]:
         """Return what a round's record has of it."""
@@ -135,3 +143,10 @@ class Devices:
                 answered = [loss is not None for loss in record["client_train_loss"]]
                 submodel = self._submodel(records[:number], stage)
                 self.states.keep(submodel, number, num_samples, answered)
+                if self._is_aligned_after(number, stage):
+                    self.states.forget()
+
+    def _is_aligned_after(self, round_index: int, stage: int) -> bool:
+        """Whether the emulator is another one after a round; later stages have none."""
+        scheme = self.stages[stage].scheme
+        return not stage and is_aligned_after(self.align, scheme, round_index)

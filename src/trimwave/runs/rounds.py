@@ -104,10 +104,7 @@ def run_rounds(
         aggregated = server.aggregate(exchange.updates, number)
         answered = [loss is not None for loss in exchange.train_loss]
         devices.keep(plan, records, stage, samples, answered)
-        version = server.emulator_version
         server.align(number)
-        if server.emulator_version != version:
-            devices.forget()
         record = _record(number, clock, plan, exchange, server.evaluate())
         record |= {**aggregated, **devices.record()}
         record |= {STAGE: stage} if len(stages) > 1 else {}

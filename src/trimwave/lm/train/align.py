@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from trimwave.base.streams import stream
 from trimwave.cell.partition import batch_indices
-from trimwave.decision.plan import Alignment
 from trimwave.lm.data.encode import IGNORED, Encoded, collate
 from trimwave.lm.surgery.importance import masked
 from trimwave.lm.surgery.ranking import KeptSet, Ranking
@@ -43,14 +42,6 @@ class Aligner:
     """Emulator sizes to draw from, in parameters."""
     steps_done: int = 0
     """Steps so far, which decide the next batches."""
-
-    def steps_after(self, round_index: int) -> int:
-        """How many steps are due after a round; 0 is before the first."""
-        config = self.config
-        if round_index == 0:
-            return config.initial_steps
-        due = config.every_rounds and not round_index % config.every_rounds
-        return config.steps if due else 0
 
     def align(
         self, student: SplitModel, teacher: SplitModel, num_steps: int
@@ -112,15 +103,6 @@ class Aligner:
         return distillation_loss(
             student, teacher, features, input_ids, labels, self.config.kl_weight
         )
-
-
-def alignment_of(recipe: AlignConfig, own: Alignment | None) -> AlignConfig | None:
-    """Return the method's alignment with the recipe's optimiser, or else the recipe's.
-
-    None where neither has any steps.
-    """
-    config = recipe if own is None else replace(recipe, **vars(own))
-    return config if config.initial_steps or config.every_rounds else None
 
 
 def aligned_parameters(student: SplitModel) -> dict[str, nn.Parameter]:
