@@ -5,7 +5,15 @@ import weakref
 
 import pytest
 import torch
-from tiny_run import changed, clients, held, make_bench, make_server, plan_of
+from tiny_run import (
+    changed,
+    clients,
+    fresh_rows_of,
+    held,
+    make_bench,
+    make_server,
+    plan_of,
+)
 
 from trimwave.base.errors import InputError
 from trimwave.lm.session import run_method
@@ -92,6 +100,27 @@ def test_rows_that_there_is_no_room_for_are_made_each_round(benches, home):
         benches["llama"], home / "none", STREAMED, room, 'method="lora:blocks=1"'
     )
     assert [one["loss_full"] for one in kept] == [one["loss_full"] for one in none]
+
+
+@pytest.mark.parametrize(("room", "later"), [("1", 8), ("1e9", 0)])
+def test_a_row_is_charged_once_a_round_however_often_it_is_met(
+    benches, home, room, later
+):
+    steps = ("train.num_local_steps=10", "train.batch_size=4")  # five epochs a round
+    of_room = (f"train.state_memory_bytes={room}", 'method="lora:blocks=1"', "rounds=2")
+    bench = changed(benches["llama"], STREAMED, *steps, *of_room)
+    folder = home / f"charged-{room}"
+    records = run_method(bench, bench.config, folder)
+    server = make_server(bench, "lora:blocks=1")
+    bill = bench.costs.bill(plan_of(bench, server, "lora:blocks=1").submodels[0])
+    of_row = bill.frozen_flops / 4
+    charged = [
+        (flops - 10 * (bill.step_flops - bill.frozen_flops)) / of_row
+        for record in records[1:]
+        for flops in record["plan"]["flops"]
+    ]
+    assert charged == pytest.approx([8] * 3 + [later] * 3)
+    assert fresh_rows_of(folder) == [[8] * 3, [later] * 3]
 
 
 def test_files_that_go_while_a_round_is_at_work(benches, home, monkeypatch):

@@ -78,13 +78,15 @@ class KnownStates:
         -------
         [K] or None
             Of all rows of all steps: one that is met twice goes through the frozen
-            blocks once. None where no states are kept.
+            blocks once, as all do that are streamed through them before the steps.
+            None where no states are kept.
         """
-        if not (self.most_rows and submodel.caches_states):
+        ahead = submodel.streams_prefix
+        if not (submodel.caches_states and (ahead or self.most_rows)):
             return None
         steps = len(submodel.steps(round_index, self.num_local_steps))
         fresh = [
-            len({*met} - self.rows[k]) + self._again(met, k)
+            len({*met} - self.rows[k]) + (0 if ahead else self._again(met, k))
             for k, met in self._met(submodel, round_index, num_samples)
         ]
         return np.array(fresh) / (steps * self.batch_size)
