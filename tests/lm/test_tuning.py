@@ -3,6 +3,7 @@
 import sys
 import tomllib
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tiny_run import changed, make_bench, make_config, write_toml
@@ -112,6 +113,37 @@ def test_stages_that_say_the_rate_themselves(bench):
     with pytest.warns(UserWarning, match="say their `learning_rate` .* grid: 1.$"):
         first, second = tune(bench, with_stages(bench, one), (1e-4, 1e-2), ()).tried
     assert first.losses != second.losses
+
+
+def memory_for(bench, rank):
+    costs = replace(bench.costs, lora_rank=rank)
+    whole = costs.whole(costs.all_blocks, "lora", sends_frozen=False)
+    return costs.bill(whole).memory_bytes
+
+
+UNUSUAL = pytest.mark.filterwarnings("ignore:.*unusual in")  # as the model is small
+
+
+@UNUSUAL
+def test_a_rank_that_does_not_fit_is_refused_before_any_trains(bench):
+    between = (memory_for(bench, 4) + memory_for(bench, 64)) / 2
+    memory, tried = f"cell.memory_bytes=[{between}, {between}]", []
+    with pytest.raises(InputError, match="--ranks: of rank 64, .* C3"):
+        tuned(bench, memory, rates=(1e-3,), ranks=(4, 64), on_tried=tried.append)
+    assert tried == []
+
+
+@UNUSUAL
+def test_ranks_that_fewer_clients_hold_are_told(bench):
+    """With one of a rank sitting out, the ranks are of other runs."""
+    most = memory_for(bench, 64)
+    path = Path(bench.config.data.source).parent / "memory.csv"
+    rows = [f"{0.99 * most:.0f},1e9", f"{2 * most:.0f},1e9", f"{2 * most:.0f},1e9"]
+    path.write_text("\n".join(["memory_bytes,speed_flops_per_s", *rows]))
+    changes = (f'cell.clients="{path}"', "options.staged.warm_rounds=1")
+    told = "3, 3 with rank 4; 2, 3 with rank 64"
+    with pytest.warns(UserWarning, match=f"take part are {told}"):
+        tuned(bench, *changes, method="staged:blocks=1", rates=(1e-3,), ranks=(4, 64))
 
 
 @pytest.mark.parametrize(("warm", "warns"), [(1, False), (2, True)])

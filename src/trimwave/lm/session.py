@@ -12,7 +12,7 @@ import torch
 
 from trimwave.base.errors import InputError, RunError
 from trimwave.base.provenance import hardware_and_versions
-from trimwave.decision.plan import Scheme
+from trimwave.decision.plan import Plan, Scheme
 from trimwave.lm.aggregate import check_senders
 from trimwave.lm.local import LocalBackend, OnClient, clients_of
 from trimwave.lm.noise import noise_seed
@@ -61,25 +61,37 @@ def check_runs(bench: Workbench, configs: Iterable[Config]) -> None:
         If a plan quantises and bitsandbytes is not installed.
     """
     for config in configs:
-        method = parse_method(config.method, config.options)
-        environment = Environment.from_config(config)
-        try:
-            stages = ask_stages(method, bench.costs, environment.limits)
-            situation = environment.situation(
-                0, bench.costs, bench.num_samples, clock_s=environment.start_s(0.0)
-            )
-            plans = [
-                ask_plan(method, replace(situation, stage=at), stage.scheme)
-                for at, stage in enumerate(stages)
-            ]
-            for plan in plans:
-                check_senders(config.aggregate, plan.submodels)
-        except InputError as error:
-            raise InputError(f"method `{config.method}`: {error}") from error
+        plans = first_plans(bench, config)
         if any(
             one and one.weight_bits < 16 for plan in plans for one in plan.submodels
         ):
             quantiser()
+
+
+def first_plans(bench: Workbench, config: Config) -> list[Plan]:
+    """Plan the first round as if it were of each of a run's stages.
+
+    Raises
+    ------
+    InputError
+        As `check_runs`.
+    """
+    method = parse_method(config.method, config.options)
+    environment = Environment.from_config(config)
+    try:
+        stages = ask_stages(method, bench.costs, environment.limits)
+        situation = environment.situation(
+            0, bench.costs, bench.num_samples, clock_s=environment.start_s(0.0)
+        )
+        plans = [
+            ask_plan(method, replace(situation, stage=at), stage.scheme)
+            for at, stage in enumerate(stages)
+        ]
+        for plan in plans:
+            check_senders(config.aggregate, plan.submodels)
+    except InputError as error:
+        raise InputError(f"method `{config.method}`: {error}") from error
+    return plans
 
 
 def check_beside(bench: Workbench, folders: Iterable[Path]) -> None:

@@ -3,7 +3,7 @@
 import math
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import product
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from trimwave.base.errors import DivergedError, InputError
 from trimwave.decision.plan import Stage
-from trimwave.lm.session import check_runs, run_method
+from trimwave.lm.session import check_runs, first_plans, run_method
 from trimwave.lm.train.evaluate import Evaluator
 from trimwave.lm.workbench import Workbench
 from trimwave.methods import ask_stages, name_of, parse_method
@@ -45,7 +45,8 @@ def tune(
     The clients' own rows are not trained on, nor the test rows tested on: public rows
     take both places, and those that are tested on are not aligned on. Seed, rows and
     their order are the same for all. Warns if so few rounds do not reach every stage,
-    and of stages that say themselves what is to be picked.
+    of stages that say themselves what is to be picked, and where fewer clients can hold
+    what a larger rank takes.
 
     Parameters
     ----------
@@ -66,7 +67,8 @@ def tune(
     ------
     InputError
         If public rows are too few, a rank is asked for where weights train, every
-        stage says itself what is to be picked, or the method cannot be run.
+        stage says itself what is to be picked, or the method cannot be run at some
+        point.
     """
     name = name_of(config.method)
     limits = limits_of(config)
@@ -84,6 +86,8 @@ def tune(
     candidates = [_candidate(config, name, rate, rank) for rate, rank in grid]
     _check_takes([*map(stages_of, candidates)], grid, config.method)
     check_runs(rows, candidates[:1])
+    by_rank = {rank: one for one, (_, rank) in zip(candidates, grid, strict=True)}
+    _check_ranks(rows, by_rank)
     tried = []
     own_folder: AbstractContextManager[str] = (
         tempfile.TemporaryDirectory(prefix="trimwave-tune-")
@@ -193,6 +197,33 @@ def _check_takes(
                 f"at each point of the grid: {', '.join(own)}.",
                 stacklevel=3,
             )
+
+
+def _check_ranks(rows: Workbench, ranks: Mapping[int | None, Config]) -> None:
+    """Refuse ranks that do not fit, before any trains; warn where some take part less.
+
+    Raises
+    ------
+    InputError
+        Naming the rank.
+    """
+    there = {}
+    for rank, config in ranks.items():
+        try:
+            plans = first_plans(rows, config)
+        except InputError as error:
+            raise InputError(f"--ranks: of rank {rank}, {error}") from error
+        there[rank] = [int(plan.scheduled.sum()) for plan in plans]
+    if len({tuple(one) for one in there.values()}) > 1:
+        said = "; ".join(
+            f"{', '.join(map(str, counts))} with rank {rank}"
+            for rank, counts in there.items()
+        )
+        warnings.warn(
+            f"ranks compare unlike runs: the clients that take part are {said} (one "
+            "number a stage); leave the larger out, or raise `cell.memory_bytes`.",
+            stacklevel=3,
+        )
 
 
 def _tried_of(stage: Stage, key: str) -> float | None:
