@@ -207,6 +207,30 @@ def test_after_an_alignment_nothing_is_stale(make, tmp_path):
         assert one["loss_full"] == pytest.approx(other["loss_full"], rel=1e-5)
 
 
+STREAMED = "train.stream_prefix=true"
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "told"),
+    [
+        ("lora:blocks=1", (STREAMED,), None),
+        (WHOLE, UNPRUNED, None),
+        (WHOLE, (*UNPRUNED, STREAMED), "stream_prefix"),
+        (WHOLE, ("limits.beta_min=0",), None),  # who has a good link is not pruned
+        (WHOLE, (), "state_cache"),
+        ("lora", (STREAMED,), "state_cache"),
+    ],
+)
+def test_what_no_client_can_keep_is_told(make, tmp_path, method, changes, told):
+    keeps = "train.state_cache=fp32"
+    bench = changed(make("rounds=1"), f'method="{method}"', keeps, *changes)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        run_method(bench, bench.config, tmp_path / "run")
+    said = [str(one.message) for one in found if "has no effect" in str(one.message)]
+    assert [one.split("`")[1] for one in said] == ([f"train.{told}"] if told else [])
+
+
 def test_a_resumed_run_has_the_clock_of_an_unbroken_one(make, tmp_path):
     """Whichever rounds were aligned after."""
     align = ("align.every_rounds=2", "align.steps=1", "align.batch_size=2")

@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -190,13 +190,7 @@ def _run(
     stages = ask_stages(method, bench.costs, environment.limits)
     warn_of_unreached(stages, config.rounds, config.method)
     scheme, *later = [stage.scheme for stage in stages]
-    unpruned = [replace(one.submodel, kept_fraction=1.0) for one in (scheme, *later)]
-    if config.train.keeps_states and not any(one.caches_states for one in unpruned):
-        warnings.warn(
-            f"`train.state_cache` has no effect on `{config.method}`: no client has "
-            "whole blocks that stay as they are below those that train.",
-            stacklevel=3,
-        )
+    _warn_of_idle_states(config, [scheme, *later], 1 - environment.limits.beta_min)
     server = LmServer(bench, scheme, noise_seed(run, config.aggregate), later)
     with backend_of(server, bench) as opened:
         return run_rounds(
@@ -209,6 +203,35 @@ def _run(
             patience=config.train.patience,
             keep_all=config.train.keep_checkpoints == "all",
             on_record=on_record,
+        )
+
+
+def _warn_of_idle_states(
+    config: Config, schemes: Sequence[Scheme], most_kept: float
+) -> None:
+    """Warn where no client can keep states, or stream what they are made with.
+
+    `most_kept` is the largest part of the emulator that pruning leaves, by C4.
+    """
+    submodels = [one.submodel for one in schemes]
+    largest = [
+        replace(one, kept_fraction=max(one.kept_fraction, most_kept))
+        for one in submodels
+    ]
+    whole = "has whole blocks that stay as they are below those that train"
+    if config.train.keeps_states and not any(one.caches_states for one in largest):
+        warnings.warn(
+            f"`train.state_cache` has no effect on `{config.method}`: no client "
+            f"{whole}.",
+            stacklevel=4,
+        )
+    elif config.train.stream_prefix and not any(
+        one.streams_prefix for one in submodels
+    ):
+        warnings.warn(
+            f"`train.stream_prefix` has no effect on `{config.method}`: what its "
+            "clients have below the blocks that train is sent in every round.",
+            stacklevel=4,
         )
 
 
