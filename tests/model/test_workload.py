@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from helpers import LETTER_COSTS, letter_costs, make_situation
@@ -123,6 +125,18 @@ def test_unpruned_memory(batch_size, gigabytes):
     activations = 2 * 256 * (34 * 1024 + 5 * 16 * 256) + 12 * 256 * 50_257
     assert total == weights + batch_size * activations
     assert work.emulator_memory_bytes == 2 * 22 * BLOCK
+
+
+def test_memory_is_of_a_peak():
+    """What is rounded off stays in fp32; a batch may have answers alone."""
+    costs, blocks = LETTER_COSTS, (22, 23)
+    need = costs.bill(costs.whole(blocks, "full", shared_blocks=blocks)).memory_bytes
+    small = replace(costs, update_bits=8)
+    found = small.bill(small.whole(blocks, "full", shared_blocks=blocks)).memory_bytes
+    assert found - need == 4 * 2 * BLOCK
+    answers = replace(costs, head_share=0.25)
+    bill = answers.bill(answers.whole(blocks, "full", shared_blocks=blocks))
+    assert bill.memory_bytes == need
 
 
 @pytest.mark.parametrize(

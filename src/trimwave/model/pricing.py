@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 TRAIN_BYTES_PER_PARAM = 16
 """What a trained parameter takes: fp32 master, gradient, two Adam moments."""
 
+RESIDUAL_BYTES_PER_PARAM = 4
+"""What updates in 8 bits keep on the device of each parameter, in fp32."""
+
 WEIGHT_BYTES_PER_PARAM = 2
 """What a parameter takes that only runs."""
 
@@ -135,10 +138,13 @@ class Pricing:
     def _memory_bytes(self, held: float, trained_params: float) -> float:
         """Peak memory on the device, b of C3 [byte]."""
         costs, submodel, shape = self.costs, self.submodel, self.costs.shape
+        small = submodel.update_bits is not None
+        per_param = TRAIN_BYTES_PER_PARAM + small * RESIDUAL_BYTES_PER_PARAM
+        # Logits at all positions: some batch has more answer tokens than the mean.
         need = (
-            TRAIN_BYTES_PER_PARAM * trained_params
+            per_param * trained_params
             + WEIGHT_BYTES_PER_PARAM * shape.embedding_params
-            + shape.logit_bytes(1) * costs.head_tokens
+            + shape.logit_bytes(1) * costs.tokens
         )
         if submodel.runs == "split":  # features there and back, and a gradient
             features = costs.tokens * shape.hidden_size
