@@ -100,7 +100,10 @@ def test_what_is_held_is_not_sent_again(bench, tmp_path, quota):
     assert json.dumps(here) == json.dumps(records)
 
 
-@pytest.mark.parametrize("method", ["deft", "fedbiot:adapter=full:download=delta"])
+DELTA = "fedbiot:initial_steps=1:steps=1:adapter=full:download=delta"
+
+
+@pytest.mark.parametrize("method", ["deft", DELTA])
 def test_in_8_bits_what_others_train_comes_in_8_bits_too(bench, tmp_path, method):
     bench = with_keys(bench, method, "train.update_bits=8")
     far, trained_far, post = over_letters(bench, tmp_path / "far")
