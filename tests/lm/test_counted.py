@@ -1,10 +1,13 @@
 """What a bill charges a round's steps, against what PyTorch counts of them."""
 
+from dataclasses import replace
+
 import pytest
 from tiny_run import clients, held, make_bench, make_server, plan_of
 from torch.utils.flop_counter import FlopCounterMode
 
 from trimwave.lm.data.encode import answer_share
+from trimwave.recipe.recipe import merge_overrides
 
 LARGE = {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 16}
 """Wide for the attention's own products, which PyTorch counts in another way; deep for
@@ -51,3 +54,5 @@ def test_the_share_of_answers_is_that_of_the_labels(bench):
     answers = sum(len(row.input_ids) - row.answer_start for row in rows)
     assert answer_share(rows) == answers / (27 * len(rows))
     assert bench.costs.head_share == answer_share(rows) < 1
+    said = merge_overrides(bench.config, ["data.answer_share=1"])
+    assert replace(bench, config=said).costs.head_share == answer_share(rows)

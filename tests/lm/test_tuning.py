@@ -3,6 +3,7 @@
 import sys
 import tomllib
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from tiny_run import changed, make_bench, make_config, write_toml
 
 from trimwave.base.errors import InputError
 from trimwave.cli import app as cli
-from trimwave.lm.tuning import public_bench, tune
+from trimwave.lm import tuning
+from trimwave.lm.tuning import RANKS, RATES, public_bench, tune
 from trimwave.recipe.recipe import config_from_dict, load_config, merge_overrides
 from trimwave.report.tune_table import tune_table, tune_toml
 from trimwave.runs.tuned import Tried, Tuned
@@ -111,7 +113,7 @@ def test_stages_that_say_the_rate_themselves(bench):
         tune(bench, with_stages(bench, OWN), (1e-4, 1e-2), ())
     one = [{"rounds": 1}, OWN[1]]
     with pytest.warns(UserWarning, match="say their `learning_rate` .* grid: 1.$"):
-        first, second = tune(bench, with_stages(bench, one), (1e-4, 1e-2), ()).tried
+        first, second = tune(bench, with_stages(bench, one), (1e-4, 1e-2), (2,)).tried
     assert first.losses != second.losses
 
 
@@ -119,6 +121,47 @@ def memory_for(bench, rank):
     costs = replace(bench.costs, lora_rank=rank)
     whole = costs.whole(costs.all_blocks, "lora", sends_frozen=False)
     return costs.bill(whole).memory_bytes
+
+
+def points_of(bench, monkeypatch, config):
+    """Return the grid of a method, and for how many rounds, without training it."""
+    rounds = set()
+
+    def tried(rows, one, rate, rank, folder):
+        rounds.add(one.rounds)
+        return Tried(learning_rate=rate, lora_rank=rank, losses=(1.0,), diverged=False)
+
+    monkeypatch.setattr(tuning, "_try", tried)
+    found = tune(bench, config, (), ())
+    assert rounds == {found.facts["rounds"]}
+    points = [(one.learning_rate, one.lora_rank) for one in found.tried]
+    return points, found.facts["rounds"]
+
+
+@pytest.mark.parametrize(
+    ("method", "ranks", "rounds"),
+    [
+        ("lora", RANKS, 2),
+        ("lora:blocks=1", RANKS, 2),
+        ("jcpba:adapter=lora", RANKS, 2),
+        ("staged:warm_rounds=3:blocks=1", RANKS, 5),
+        ("lora:lora_rank=2", (None,), 2),
+        ("jcpba", (None,), 2),
+    ],
+)
+def test_the_grid_is_the_same_for_every_method(
+    bench, monkeypatch, method, ranks, rounds
+):
+    config = merge_overrides(bench.config, [f'method="{method}"'])
+    rates = RATES["full" if method == "jcpba" else "lora"]
+    grid = [*product(rates, ranks)]
+    assert points_of(bench, monkeypatch, config) == (grid, rounds)
+
+
+def test_a_rank_that_every_stage_says_is_kept(bench, monkeypatch):
+    own = [{"rounds": 2, "lora_rank": 2}, {"blocks": 1, "lora_rank": 3}]
+    grid = [*product(RATES["lora"], (None,))]
+    assert points_of(bench, monkeypatch, with_stages(bench, own)) == (grid, 4)
 
 
 UNUSUAL = pytest.mark.filterwarnings("ignore:.*unusual in")  # as the model is small
@@ -149,7 +192,7 @@ def test_ranks_that_fewer_clients_hold_are_told(bench):
 @pytest.mark.parametrize(("warm", "warns"), [(1, False), (2, True)])
 def test_a_stage_that_is_not_reached_is_told(bench, recwarn, warm, warns):
     config = with_stages(bench, [{"rounds": warm}, {"blocks": 2}])
-    tune(bench, config, (1e-3,), ())
+    tune(bench, config, (1e-3,), (2,), 2)
     said = [str(one.message) for one in recwarn if "last stage" in str(one.message)]
     assert bool(said) == warns and all("`rounds` to 3 or more" in one for one in said)
 

@@ -249,6 +249,13 @@ def test_only_a_run_over_a_network_reads_how_it_goes():
     assert list(told("serve", "align.steps=3").values()) == [["align.steps"]]
 
 
+def test_a_run_counts_what_a_plan_has_to_be_told():
+    changes = ("model.head=answers", "data.answer_share=0.5")
+    why = "on a run, which counts it in its rows"
+    assert told("run", *changes) == {why: ["data.answer_share"]}
+    assert told("run", recipe=changes) == told("plan", *changes) == {}
+
+
 def test_a_comparison_may_run_any_method():
     changes = ("options.ubfp.adapter=lora", "train.lora_rank=4", "align.batch_size=3")
     assert told("compare", *changes) == {}

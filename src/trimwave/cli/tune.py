@@ -29,9 +29,17 @@ def tune(
     ] = None,
     ranks: Annotated[
         str | None,
-        typer.Option(metavar="R1,R2", help="LoRA ranks; default the recipe's own."),
+        typer.Option(
+            metavar="R1,R2",
+            help="LoRA ranks; default 4 and 16, or what the method itself says.",
+        ),
     ] = None,
-    rounds: Annotated[int, typer.Option(help="Rounds that each is tried for.")] = 2,
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            help="Rounds that each is tried for; default 2, of stages 2 of the last."
+        ),
+    ] = None,
     write: Annotated[
         Path | None, typer.Option(help="File to write, a recipe over this one.")
     ] = None,
@@ -46,7 +54,7 @@ def tune(
     from trimwave.recipe.environment import Environment
     from trimwave.recipe.recipe import find_recipe, is_ours
 
-    if rounds < 1:
+    if rounds is not None and rounds < 1:
         raise InputError(f"--rounds must be at least 1, got {rounds}.")
     if write is not None and write.exists():
         raise InputError(f"--write {write} is there already; name another file.")
@@ -57,7 +65,7 @@ def tune(
     if out is not None and out.exists() and any(out.iterdir()):
         raise InputError(f"--out {out} is not empty; name another folder.")
     named = {"method": method, "model.name": model, "data.source": data, "seed": seed}
-    changes = arguments.overrides(set_, {**named, "rounds": rounds})
+    changes = arguments.overrides(set_, named)
     config = arguments.load(recipe, changes)
     arguments.warn_of_idle("run", recipe, changes, config)
     Environment.from_config(config)  # before a model is fetched
@@ -83,7 +91,7 @@ def tune(
         say(f"learning rate {tried.learning_rate:g}{rank}: {end}")
 
     bench = build_workbench(config, say)
-    tuned = tune(bench, config, rates, sizes, out, told)
+    tuned = tune(bench, config, rates, sizes, rounds, out, told)
     print("\n".join(["", *report.tune_table(tuned, console.width), ""]))
     for line in legend(report.MEANINGS, console.width):
         console.print(line, soft_wrap=True, style="dim")

@@ -17,6 +17,7 @@ from trimwave.lm.workbench import Workbench
 from trimwave.methods import ask_stages, name_of, parse_method
 from trimwave.recipe.config import Config
 from trimwave.recipe.limits import limits_of
+from trimwave.runs.stages import rounds_to_reach_all
 from trimwave.runs.tuned import Tried, Tuned
 
 RATES = {
@@ -24,6 +25,12 @@ RATES = {
     "full": (1e-5, 3e-5, 1e-4, 3e-4, 1e-3),
 }
 """Step sizes that are tried where nobody says which, by what trains."""
+
+RANKS = (4, 16)
+"""LoRA ranks that are tried where nobody says which."""
+
+FEWEST_ROUNDS = 2
+"""Rounds of a method's last stage, or of one without stages, where nobody says more."""
 
 TEST_PART = 0.25
 """Part of the public rows that is tested on; the others are trained on."""
@@ -37,6 +44,7 @@ def tune(
     config: Config,
     rates: Sequence[float],
     ranks: Sequence[int],
+    rounds: int | None = None,
     folder: Path | None = None,
     on_tried: Callable[[Tried], None] = lambda tried: None,
 ) -> Tuned:
@@ -53,11 +61,13 @@ def tune(
     bench : Workbench
         Of the recipe.
     config : Config
-        The recipe, with the method and as many rounds as each is tried for.
+        The recipe, with the method; its `rounds` are not read.
     rates : sequence of float
         AdamW step sizes; empty = those of `RATES`.
     ranks : sequence of int
-        LoRA ranks; empty = the method's own.
+        LoRA ranks; empty = those of `RANKS`, but where the method says its own.
+    rounds : int, optional
+        How many each is tried for; None = `FEWEST_ROUNDS` of the last stage.
     folder : Path, optional
         Keeps a folder for each run; else nothing is kept.
     on_tried : callable
@@ -78,11 +88,14 @@ def tune(
         return ask_stages(parse_method(one.method, one.options), rows.costs, limits)
 
     stages = stages_of(config)
+    least = rounds_to_reach_all(stages) - 1 + FEWEST_ROUNDS
+    config = replace(config, rounds=least if rounds is None else rounds)
     submodel = stages[0].scheme.submodel
     if ranks and submodel.trained != "lora":
         raise InputError(f"--ranks: `{config.method}` trains weights, no LoRA factors.")
-    own_rank = submodel.lora_rank if submodel.trained == "lora" else None
-    grid = [*product(rates or RATES[submodel.trained], ranks or (own_rank,))]
+    if not ranks and submodel.trained == "lora" and _takes_rank(config, stages_of):
+        ranks = RANKS
+    grid = [*product(rates or RATES[submodel.trained], ranks or (None,))]
     candidates = [_candidate(config, name, rate, rank) for rate, rank in grid]
     _check_takes([*map(stages_of, candidates)], grid, config.method)
     check_runs(rows, candidates[:1])
@@ -155,6 +168,19 @@ def _candidate(config: Config, name: str, rate: float, rank: int | None) -> Conf
                 "what is picked."
             )
     return one
+
+
+def _takes_rank(config: Config, stages_of: Callable[[Config], Sequence[Stage]]) -> bool:
+    """Whether any stage has the rank that it is given, and not one of its own."""
+    name = name_of(config.method)
+    try:
+        found = [stages_of(_candidate(config, name, 1.0, rank)) for rank in RANKS]
+    except InputError:  # said when the grid is made, if it is not of the rank
+        return False
+    return any(
+        one.scheme.submodel.lora_rank != other.scheme.submodel.lora_rank
+        for one, other in zip(*found, strict=True)
+    )
 
 
 def _check_takes(

@@ -125,6 +125,8 @@ def _unread_by(
                 continue
             if not (config.data.is_owned and key in READ_OF_OWNED):
                 yield key, "on a plan, which trains nothing"
+    if command in ("run", "serve", "compare") and config.model.head == "answers":
+        yield "data.answer_share", "on a run, which counts it in its rows"
     if command == "measure":
         for key in NOT_MEASURED:
             yield key, "on a measurement, which plans and trains nothing"

@@ -101,7 +101,7 @@ def _head_share(config: Config, counted_share: float | None) -> float:
     """Return the part of the positions that the LM head is charged at."""
     if config.model.head == "all":
         return 1.0
-    share = config.data.answer_share or counted_share
+    share = config.data.answer_share if counted_share is None else counted_share
     if share is None:
         raise InputError(
             "`model.head` = answers is charged by the part of a row's tokens that are "

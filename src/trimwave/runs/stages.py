@@ -42,14 +42,19 @@ def stage_after(records: Sequence[Record], stages: Sequence[Stage]) -> int:
 
 def warn_of_unreached(stages: Sequence[Stage], num_rounds: int, method: str) -> None:
     """Warn where so many rounds end before the last stage begins."""
-    before = [one.rounds for one in stages[:-1] if not one.least_slope_per_s]
-    needed = 1 + sum(one or 0 for one in before)
+    needed = rounds_to_reach_all(stages)
     if num_rounds < needed:
         warnings.warn(
             f"{num_rounds} rounds do not reach the last stage of `{method}`; raise "
             f"`rounds` to {needed} or more.",
             stacklevel=3,
         )
+
+
+def rounds_to_reach_all(stages: Sequence[Stage]) -> int:
+    """Return which round is the last stage's first; a slope may end one at once."""
+    before = [one.rounds for one in stages[:-1] if not one.least_slope_per_s]
+    return 1 + sum(one or 0 for one in before)
 
 
 def rounds_of(records: Sequence[Record], stage: int) -> int:

@@ -13,7 +13,7 @@ class Tried:
 
     learning_rate: float
     lora_rank: int | None
-    """r; None where weights train."""
+    """r; None where it is not picked."""
     losses: tuple[float, ...]
     """Test loss of the full model before the first round and after each; those before
     it diverged, where it did."""
