@@ -12,7 +12,9 @@ from trimwave.decision.plan import Scheme, Stage
 from trimwave.lm.learnt import learnt_files
 from trimwave.lm.server import LmServer
 from trimwave.lm.session import check_runs, run_method
+from trimwave.lm.states.files import delete_states
 from trimwave.lm.states.formats import num_bytes, packed
+from trimwave.lm.train.client import Update
 from trimwave.lm.train.evaluate import Evaluator
 from trimwave.lm.wire.ledger import (
     entry_of,
@@ -21,6 +23,7 @@ from trimwave.lm.wire.ledger import (
     where,
 )
 from trimwave.lm.wire.package import Wire
+from trimwave.lm.wire.tensor_files import read_tensors
 from trimwave.methods import ask_stages, parse_method
 from trimwave.methods.staged import Staged
 from trimwave.problem.limits import Limits
@@ -229,6 +232,77 @@ def test_a_state_is_charged_once_and_computed_once(bench, home):
         assert record["plan"]["flops"] == np.rint(flops).tolist()
     assert cached[4]["total_flops"] < plain[4]["total_flops"]
     assert cached[2]["total_flops"] == plain[2]["total_flops"]
+
+
+NARROWER = (
+    "options.staged={stages=[{rounds=1,blocks=3},{rounds=1,blocks=2},{blocks=1}]}"
+)
+ON_DISK = ("train.state_memory_bytes=0", "train.state_disk_bytes=1e8")
+"""States outlive the stage, and the process."""
+
+
+def test_nothing_is_stale_after_a_stage(bench, home, monkeypatch):
+    """Each has other frozen blocks, the same rows, and the files of all before it."""
+    plain = run(bench, home / "off", NARROWER, method="staged")
+    monkeypatch.setenv("TRIMWAVE_CACHE", str(home / "stale"))
+    keeps = (NARROWER, "train.state_cache=fp32", *ON_DISK)
+    cached = run(bench, home / "on-disk", *keeps, method="staged")
+    again = run(bench, home / "on-disk-again", *keeps, method="staged")
+    for one, *others in zip(plain, cached, again, strict=True):
+        assert [other["loss_full"] for other in others] == pytest.approx(
+            2 * [one["loss_full"]], abs=1e-5
+        )
+    assert fresh_rows_of(home / "on-disk-again") == 4 * [[0, 0, 0]]
+    assert all(map(all, fresh_rows_of(home / "on-disk")[:3]))
+
+
+def test_a_resumed_run_finds_no_stale_states(bench, home, monkeypatch):
+    monkeypatch.setenv("TRIMWAVE_CACHE", str(home / "resumed"))
+    small = ("train.update_bits=8", "aggregate.server_optimizer=adam")
+    step = "aggregate.server_learning_rate=1e-2"
+    keeps = (NARROWER, "train.state_cache=bf16", *ON_DISK, *small, step)
+    folders = [home / name for name in ("states-whole", "states-parts")]
+    run(bench, folders[0], *keeps, method="staged")
+    delete_states(home / "resumed" / "states")
+    with pytest.warns(UserWarning, match="do not reach the last stage"):
+        run(bench, folders[1], *keeps, "rounds=2", method="staged")
+    run(bench, folders[1], *keeps, resume=True, method="staged")
+    for name in "rounds.jsonl", "checkpoints/round-0004/adapter.safetensors":
+        one, other = ((folder / name).read_bytes() for folder in folders)
+        assert one == other
+
+
+def test_a_stage_ends_as_the_loss_falls_too_slowly(bench, home):
+    """In a run too, and in one that is resumed just then."""
+    table = "options.staged={stages=[{least_slope_per_s=1e9},{blocks=2}]}"
+    records = run(bench, home / "slope", table, method="staged")
+    assert [one["stage"] for one in records[1:]] == [0, 0, 1, 1]
+    run(bench, home / "slope-parts", table, "rounds=2", method="staged")
+    run(bench, home / "slope-parts", table, resume=True, method="staged")
+    texts = [home / one / "rounds.jsonl" for one in ("slope", "slope-parts")]
+    assert texts[0].read_bytes() == texts[1].read_bytes()
+
+
+def test_what_is_of_a_stage_alone_ends_with_it(bench, tmp_path):
+    """Moments of the server's optimiser, and what 8 bits left of earlier rounds."""
+    changes = ("aggregate.server_optimizer=adam", "train.update_bits=8")
+    server = make_server(changed(bench, *changes), STAGED)
+    submodel, kept = server.scheme.submodel, []
+    server.deliver(submodel)
+    trained = trained_parameters(server.template)
+    delta = {name: torch.full_like(value, 0.01) for name, value in trained.items()}
+    one = Update(client=0, delta=delta, train_loss=1.0, num_samples=1)
+    server.aggregate([one], 1)
+    for stage in range(2):
+        folder = tmp_path / str(stage)
+        folder.mkdir()
+        server.save(folder)
+        rest = (folder / "residual-down.safetensors").exists()
+        moments = read_tensors(folder / "server_optimizer.safetensors", "cpu")
+        kept.append((rest, any(value.any() for value in moments.values())))
+        if not stage:
+            server.advance()
+    assert kept == [(True, True), (False, False)]
 
 
 def test_a_token_takes_what_the_cache_says(bench):

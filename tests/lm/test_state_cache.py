@@ -1,6 +1,9 @@
 """Runs that keep the states of rows: the same losses, and each row computed once."""
 
+import errno
+import json
 import os
+import shutil
 import warnings
 from dataclasses import replace
 from functools import partial
@@ -23,6 +26,8 @@ from trimwave.lm.local import LocalBackend
 from trimwave.lm.server import LmServer
 from trimwave.lm.session import run_method
 from trimwave.lm.states import files
+from trimwave.lm.workbench import build_workbench
+from trimwave.recipe.recipe import merge_overrides
 
 ROUNDS = 4
 """Of 4 rows a client each: two epochs of its 8 rows."""
@@ -121,8 +126,45 @@ def test_a_run_finds_on_the_disk_what_another_left(make, tmp_path, kept_as):
     assert {oct(path.stat().st_mode)[-3:] for path in folder.iterdir()} == {"600"}
 
 
+def test_another_tokenizer_finds_none_of_them(make, tmp_path):
+    """The same model and the same texts, in other tokens."""
+    fields = {"state_memory_bytes": 0, "state_disk_bytes": 1e9}
+    bench = with_states(make(), **fields)
+    trained_over(bench)
+    model = tmp_path / "other"
+    shutil.copytree(bench.config.model.name, model)
+    path = model / "tokenizer.json"
+    plain = json.loads(path.read_text())
+    vocab = plain["model"]["vocab"]
+    swapped = {"0": vocab["1"], "1": vocab["0"]}  # of the digits in the rows
+    plain["model"]["vocab"] = {**vocab, **swapped}
+    path.write_text(json.dumps(plain))
+    other = build_workbench(merge_overrides(bench.config, [f'model.name="{model}"']))
+    off = changed(other, "train.state_cache=off")
+    losses, fresh, _ = trained_over(other)
+    torch.testing.assert_close(losses, trained_over(off)[0], rtol=1e-5, atol=0)
+    rows = [row.input_ids.tolist() for rows in bench.client_rows for row in rows]
+    same = [
+        sum(row.input_ids.tolist() in rows for row in own) for own in other.client_rows
+    ]
+    computed = [sum(one[k] for one in fresh) for k in range(3)]
+    assert computed == [8 - count for count in same] and sum(same) < 24
+
+
+def test_a_row_that_two_clients_have_is_computed_once(make):
+    bench = with_states(make())
+    shared = replace(bench, client_rows=3 * (bench.client_rows[0],))
+    _, fresh, _ = trained_over(shared, rounds=range(1, 3))
+    alone = trained_over(bench, rounds=range(1, 3))[1]
+    assert [one[0] for one in alone] == [4, 4]
+    assert sum(map(sum, fresh)) == 8
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
 @pytest.mark.parametrize("when", ["at once", "after some"])
-def test_a_disk_that_fills_slows_the_run_and_breaks_nothing(make, monkeypatch, when):
+def test_a_disk_that_refuses_slows_the_run_and_breaks_nothing(
+    make, monkeypatch, when, number
+):
     bench = make()
     plain, _, _ = trained_over(bench)
     write, written = files.write_atomic, []
@@ -130,12 +172,12 @@ def test_a_disk_that_fills_slows_the_run_and_breaks_nothing(make, monkeypatch, w
     def fills(path, content, mode):
         written.append(path)
         if when == "at once" or len(written) > 10:
-            raise OSError(28, os.strerror(28))
+            raise OSError(number, os.strerror(number))
         write(path, content, mode)
 
     monkeypatch.setattr(files, "write_atomic", fills)
     fields = {"state_memory_bytes": 0, "state_disk_bytes": 1e9}
-    with pytest.warns(UserWarning, match="free some space") as told:
+    with pytest.warns(UserWarning, match="cannot be written to") as told:
         losses, fresh, _ = trained_over(with_states(bench, **fields))
     assert len(told) == 1
     torch.testing.assert_close(losses, plain, rtol=1e-5, atol=0)
