@@ -18,6 +18,38 @@ def test_a_cell_is_planned(trimwave, cell):
     assert "C5 mean beta 0.5000 of 0.5000, tight" in out
 
 
+STAGED = (
+    *("plan", "best/staged", "--set", "data.answer_share=0.4"),
+    *("--set", "train.stream_prefix=true"),
+)
+
+
+def test_stages_are_planned_each(trimwave):
+    code, out, _ = trimwave(*STAGED)
+    first, second = json.loads(trimwave(*STAGED, "--json")[1])["stages"]
+    assert code == 0
+    assert (first["trained_blocks"], second["trained_blocks"]) == (30, 12)
+    assert (first["rounds"], second["rounds"]) == (4, None)
+    assert first["scheduled"] == second["scheduled"] == 8 * [True]
+    # SmolLM2's blocks: queries and outputs 576 to 576, keys and values to 192, three
+    # matrices of 576 and 1536; factors of rank 4 in 16 bits, of 18 blocks.
+    ends = 2 * (576 + 576) + 2 * (576 + 192) + 3 * (576 + 1536)
+    assert (first["learnt_bytes"], second["learnt_bytes"]) == (0, 18 * 4 * ends * 2)
+    assert first["latency_states_kept_s"] is None
+    latencies = [one["latency_s"] for one in (first, second)]
+    assert latencies[0] > latencies[1] > second["latency_states_kept_s"]
+    assert first["first_pass_s"] is None
+    in_turn_s, side_by_side_s = second["first_pass_s"].values()
+    plan = json.loads(trimwave(*STAGED, "--json")[1])
+    assert plan["install_s"] <= side_by_side_s < in_turn_s
+    # The pass is what rounds with kept states do without, of the slowest client.
+    passes_s = in_turn_s - plan["install_s"]
+    assert passes_s == pytest.approx(
+        latencies[1] - second["latency_states_kept_s"], rel=0.01
+    )
+    assert "for who joins here, the base and" in " ".join(out.split())
+
+
 def test_a_recipe_is_planned(trimwave):
     code, out, _ = trimwave("plan", "gpt2-medium", "--solver", "bcd")
     assert code == 0

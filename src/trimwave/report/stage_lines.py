@@ -12,7 +12,7 @@ def stage_lines(stages: Sequence[PlannedStage]) -> list[str]:
     """Return a line per stage."""
     return [
         f"stage {at}, {_until(one.stage, at + 1 == len(stages))}: "
-        f"{_what(one.stage)} train{_times(one)}{_away(one.plan)}"
+        f"{_what(one.stage)} train{_times(one, at)}{_away(one.plan)}"
         for at, one in enumerate(stages)
     ]
 
@@ -55,7 +55,7 @@ def _what(stage: Stage) -> str:
     return f"blocks {first} to {last}" if first < last else f"block {first}"
 
 
-def _times(one: PlannedStage) -> str:
+def _times(one: PlannedStage, number: int) -> str:
     times = f", a round takes {one.plan.latency_s:.6g} s"
     if one.kept is not None:
         times += (
@@ -66,8 +66,9 @@ def _times(one: PlannedStage) -> str:
         mib = one.learnt_bits / BITS_PER_BYTE / 2**20
         times += f", its first one brings {mib:.3g} MiB of the stage before"
     if one.first_pass is not None:
+        joins = "for who joins here, " if number else ""  # others have the base
         times += (
-            f"; the base and a round's rows through it, block by block: "
+            f"; {joins}the base and a round's rows through it, block by block: "
             f"{one.first_pass.in_turn_s:.6g} s in turn, "
             f"{one.first_pass.side_by_side_s:.6g} s side by side"
         )
