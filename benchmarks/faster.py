@@ -14,7 +14,7 @@ methods plan by their cell, so that they are shown on the one that they were tra
 In `, small` every third client cannot hold the whole model while it trains.
 
 `states` counts bytes and hits of kept states. `trainer` times local training beside the
-`Trainer` of transformers with PEFT's LoRA, on the same rows, in one process.
+`Trainer` of transformers with PEFT's LoRA, on the same rows, a process each.
 """
 
 import argparse

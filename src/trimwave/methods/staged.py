@@ -14,8 +14,8 @@ from trimwave.model.submodel import LoraTargets, Submodel
 from trimwave.problem.limits import Limits
 
 WARM_ROUNDS, TOP_SHARE = 2, 0.4
-"""What is taken where the recipe says nothing: on GSM8K rounds on the top 12 of 30
-blocks went on where two rounds on all had come to (docs/faster.md)."""
+"""What is taken where the recipe says nothing. How long to warm depends on the task:
+one round was enough on topics, four were better on GSM8K (docs/faster.md)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
