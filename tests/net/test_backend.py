@@ -18,7 +18,9 @@ from tiny_run import (
 
 from trimwave.lm.local import LocalBackend
 from trimwave.lm.train.client import Client
+from trimwave.methods import ask_stages, parse_method
 from trimwave.net.letter import Letter
+from trimwave.problem.limits import Limits
 from trimwave.recipe.recipe import merge_overrides
 
 pytestmark = pytest.mark.usefixtures("soon")
@@ -256,6 +258,37 @@ def test_who_is_begun_anew_in_a_stage_goes_on_with_it(bench, tmp_path):
     assert same_tensors(trained, trained_whole)
     third = fetched_bytes(tmp_path / "parts")[2]
     assert third[0] == third[2] < third[1] / 10
+
+
+@pytest.mark.filterwarnings("ignore:.*unusual in")  # the model is small
+def test_who_joins_late_fetches_what_all_stages_have_learnt(bench, tmp_path):
+    bench = with_keys(bench, "staged", *STAGES, "net.measured=off")
+    rule = parse_method("staged", bench.config.options)
+    stages = ask_stages(rule, bench.costs, Limits())
+    *others, last = (
+        bench.costs.bill(one.scheme.submodel).memory_bytes for one in stages
+    )
+    table = tmp_path / "clients.csv"
+    rows = [2 * max(others), 2 * max(others), (last + min(others)) / 2]
+    lines = [f"{one:.0f},1e9" for one in rows]
+    table.write_text("\n".join(["memory_bytes,speed_flops_per_s", *lines]))
+    bench = with_keys(bench, "staged", *STAGES, f'cell.clients="{table}"')
+    far, _, _ = over_letters(bench, tmp_path / "far", num_rounds=4)
+    scheduled = [one["plan"]["scheduled"] for one in far[1:]]
+    assert scheduled == [[True, True, False]] * 2 + [[True] * 3] * 2
+    here, _ = in_one_process(bench, tmp_path / "here", num_rounds=4)
+    assert json.dumps(far) == json.dumps(here)
+    plan = far[3]["plan"]
+    owed = [
+        (down - up) // 8
+        for down, up in zip(plan["down_bits"], plan["up_bits"], strict=True)
+    ]
+    fetched = json.loads(
+        (tmp_path / "far" / "timing.jsonl").read_text().splitlines()[3]
+    )["clients"]
+    first = fetched_bytes(tmp_path / "far")[0]
+    assert owed[0] == owed[1] == fetched["0"]["fetched_bytes"] < owed[2]
+    assert fetched["2"]["fetched_bytes"] == first[0] + owed[2]
 
 
 def test_what_an_update_took_in_that_never_counted_is_still_left(
