@@ -16,6 +16,7 @@ LARGE = {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 16}
 """Wide for the attention's own products, which PyTorch counts in another way; deep for
 the lowest trained block, whose input needs no gradient and is charged for one."""
 
+SLOW = pytest.mark.slow
 ALL = "lora_rank=4:lora_targets=all_linear"
 METHODS = (
     "lora",
@@ -63,7 +64,14 @@ STATES = {
 
 
 @pytest.mark.parametrize(
-    ("kept", "blocks"), [*((kept, 10) for kept in STATES), ("states", 1)]
+    ("kept", "blocks"),
+    [
+        ("states", 10),
+        ("streamed, 8 bits", 10),
+        ("states", 1),
+        pytest.param("streamed", 10, marks=SLOW),
+        pytest.param("states, 8 bits", 10, marks=SLOW),
+    ],
 )
 def test_frozen_blocks_are_charged_for_rows_without_states(bench, kept, blocks):
     """Of one block alone the gradient of its input weighs most: it is not computed."""
@@ -107,16 +115,25 @@ def streamed(client, package, submodel):
 
 
 TOP = f"lora:blocks=4:{ALL}"
+IN_8_BITS = ("train.update_bits=8",)
 PEAKS = [
-    *((text, ()) for text in METHODS),
-    *((TOP, changes) for changes in ((), ("train.update_bits=8",), *STATES.values())),
+    (f"lora:{ALL}", ()),
+    ("jcpba", ()),
+    (TOP, ()),
     (f"staged:warm_rounds=1:blocks=4:{ALL}", STATES["streamed, 8 bits"]),
-    ("deft", ("train.update_bits=8",)),
+]
+OTHER_PEAKS = [
+    *((text, ()) for text in METHODS),
+    *((TOP, changes) for changes in (IN_8_BITS, *STATES.values())),
+    ("deft", IN_8_BITS),
     ("fedbiot:initial_steps=1:steps=1", ()),
 ]
 
 
-@pytest.mark.parametrize(("text", "changes"), PEAKS)
+@pytest.mark.parametrize(
+    ("text", "changes"),
+    [*PEAKS, *(pytest.param(*one, marks=SLOW) for one in OTHER_PEAKS)],
+)
 def test_peak_memory_is_what_is_allocated(bench, tmp_path, text, changes):
     """C3 has weights and activations in 16 bits; here both are in 32.
 
