@@ -29,9 +29,17 @@ def test_they_are_counted_and_deleted(trimwave, cache):
     assert trimwave("states")[1].endswith(": 0 states, 0.0 MB\n")
 
 
-def test_another_folder_is_named(trimwave, cache, tmp_path):
-    code, out, _ = trimwave("states", tmp_path / "device" / FOLDER, "--delete")
+@pytest.mark.parametrize("named", ["the cache", "its states"])
+def test_another_folder_is_named(trimwave, cache, tmp_path, named):
+    (tmp_path / "device").mkdir()
+    code, out, _ = trimwave("states", tmp_path / "device", "--delete")
     assert code == 0 and ": 0 states deleted" in out
     assert (cache / KEYS[0]).exists()
-    code, out, _ = trimwave("states", cache, "--delete")
-    assert code == 0 and ": 2 states deleted" in out
+    folder = cache if named == "its states" else cache.parent
+    code, out, _ = trimwave("states", folder, "--delete")
+    assert code == 0 and f"{cache}: 2 states deleted" in out
+
+
+def test_a_folder_that_is_not_there_has_not_lost_its_states(refused, tmp_path):
+    said = refused("states", tmp_path / "typo", "--delete")
+    assert f"there is no folder {tmp_path / 'typo'}" in said

@@ -323,6 +323,7 @@ def test_a_token_takes_what_the_cache_says(bench):
         ({"stages": [3]}, "entry 0 of option `stages` of `staged` is no table, got 3"),
         ({"stages": [{"rounds": 1}, {"blocks": 0}]}, "entry 1 of .*must be positive"),
         ({"blocks": 0}, "`blocks` of `staged` must be positive"),
+        ({"stages": [{"least_slope_per_s": -1}]}, "`least_slope_per_s` of .*at least"),
     ],
 )
 def test_tables_that_cannot_be(table, words):

@@ -122,8 +122,8 @@ def test_an_empty_recipe_is_the_defaults(empty):
         ({"train": {"adapter": "lora"}}, "unknown key `train.adapter`"),
         ({"options": 3}, "`options` must be a table of tables, got 3"),
         ({"options": {"jcpba": 3}}, "`options`: `jcpba` must be a table of options"),
-        ({"options": {"jcpba": {"x": {}}}}, "`jcpba` must be a table of options"),
-        ({"options": {"jcpba": {"x": [1]}}}, "`jcpba` must be a table of options"),
+        ({"options": {"jcpba": {"x": {}}}}, "`jcpba.x` must be a plain value or a"),
+        ({"options": {"jcpba": {"x": [1]}}}, r"tables, each \[\[options.jcpba.x\]\]"),
     ],
 )
 def test_a_wrong_recipe_names_the_key(tree, message):

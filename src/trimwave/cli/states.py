@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from trimwave.base.errors import MissingExtraError
+from trimwave.base.errors import InputError, MissingExtraError
 from trimwave.base.stored import disk_errors
 from trimwave.report.console import plain_console
 
@@ -13,7 +13,9 @@ from trimwave.report.console import plain_console
 def states(
     folder: Annotated[
         Path | None,
-        typer.Argument(help="Their folder; this user's cache if left out."),
+        typer.Argument(
+            help="A device's cache (--cache of join); this user's if left out."
+        ),
     ] = None,
     delete: Annotated[bool, typer.Option("--delete", help="Delete them all.")] = False,
 ) -> None:
@@ -26,7 +28,10 @@ def states(
         from trimwave.lm.states.files import FOLDER, delete_states, kept_states
     except ModuleNotFoundError as missing:
         raise MissingExtraError("lm", str(missing.name)) from missing
-    folder = folder or cache_folder() / FOLDER
+    cache = folder or cache_folder()
+    if folder is not None and not folder.is_dir():
+        raise InputError(f"there is no folder {folder}; name a cache, or its states.")
+    folder = cache if cache.name == FOLDER else cache / FOLDER
     with disk_errors(folder, "some states may be left", "try again"):
         count, taken = delete_states(folder) if delete else kept_states(folder)
     what = "states deleted" if delete else "states"

@@ -98,9 +98,9 @@ def tune(
     grid = [*product(rates or RATES[submodel.trained], ranks or (None,))]
     candidates = [_candidate(config, name, rate, rank) for rate, rank in grid]
     _check_takes([*map(stages_of, candidates)], grid, config.method)
-    check_runs(rows, candidates[:1])
     by_rank = {rank: one for one, (_, rank) in zip(candidates, grid, strict=True)}
     _check_ranks(rows, by_rank)
+    check_runs(rows, candidates[:1])
     tried = []
     own_folder: AbstractContextManager[str] = (
         tempfile.TemporaryDirectory(prefix="trimwave-tune-")
@@ -238,7 +238,8 @@ def _check_ranks(rows: Workbench, ranks: Mapping[int | None, Config]) -> None:
         try:
             plans = first_plans(rows, config)
         except InputError as error:
-            raise InputError(f"--ranks: of rank {rank}, {error}") from error
+            which = "" if rank is None else f"--ranks: of rank {rank}, "
+            raise InputError(f"{which}{error}") from error
         there[rank] = [int(plan.scheduled.sum()) for plan in plans]
     if len({tuple(one) for one in there.values()}) > 1:
         said = "; ".join(

@@ -7,7 +7,12 @@ from typing import Literal
 from trimwave.base.errors import InputError
 from trimwave.decision.plan import Plan, Scheme, Situation, Stage
 from trimwave.methods.bands import Bandwidth, fixed_plan
-from trimwave.methods.common import CommonOptions, own_costs, require_positive
+from trimwave.methods.common import (
+    CommonOptions,
+    own_costs,
+    require_not_negative,
+    require_positive,
+)
 from trimwave.methods.memory import holders
 from trimwave.model.costs import Costs
 from trimwave.model.submodel import LoraTargets, Submodel
@@ -48,6 +53,8 @@ class StageOptions:
             *("lora_rank", "lora_alpha"),
         )
         require_positive("staged", self, *names)
+        if self.least_slope_per_s is not None:
+            require_not_negative("staged", self, "least_slope_per_s")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -73,10 +73,16 @@ def _tables(value: Any, where: str) -> dict[str, dict[str, Any]]:
     if not isinstance(value, Mapping):
         raise InputError(f"{where} must be a table of tables, got {value!r}.")
     for name, table in value.items():
-        if not (isinstance(table, Mapping) and all(map(_is_option, table.values()))):
+        if not isinstance(table, Mapping):
             raise InputError(
                 f"{where}: `{name}` must be a table of options, got {table!r}."
             )
+        for key, option in table.items():
+            if not _is_option(option):
+                raise InputError(
+                    f"{where}: `{name}.{key}` must be a plain value or a list of "
+                    f"tables, each [[options.{name}.{key}]], got {option!r}."
+                )
     return {name: dict(table) for name, table in value.items()}
 
 

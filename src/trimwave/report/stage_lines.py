@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from trimwave.base.units import BITS_PER_BYTE
 from trimwave.decision.plan import Plan, Stage
 from trimwave.sweep.one_round import PlannedStage
@@ -10,11 +12,16 @@ from trimwave.sweep.one_round import PlannedStage
 
 def stage_lines(stages: Sequence[PlannedStage]) -> list[str]:
     """Return a line per stage."""
-    return [
-        f"stage {at}, {_until(one.stage, at + 1 == len(stages))}: "
-        f"{_what(one.stage)} train{_times(one, at)}{_away(one.plan)}"
-        for at, one in enumerate(stages)
-    ]
+    lines = []
+    for at, one in enumerate(stages):
+        name = f"stage {at}, {_until(one.stage, at + 1 == len(stages))}: "
+        earlier_bits = sum(before.learnt_bits for before in stages[:at])
+        lines.append(
+            f"{name if len(stages) > 1 else ''}{_what(one.stage)} train, in "
+            f"{np.max(one.plan.memory_bytes) / 1e9:.2f} GB"
+            f"{_times(one, at, earlier_bits)}{_away(one.plan)}"
+        )
+    return lines
 
 
 def stage_json(stages: Sequence[PlannedStage]) -> dict[str, Any]:
@@ -28,6 +35,7 @@ def stage_json(stages: Sequence[PlannedStage]) -> dict[str, Any]:
                 "rounds": one.stage.rounds,
                 "least_slope_per_s": one.stage.least_slope_per_s,
                 "scheduled": one.plan.scheduled.tolist(),
+                "memory_bytes": int(np.max(one.plan.memory_bytes)),
                 "latency_s": one.plan.latency_s,
                 "latency_states_kept_s": one.kept and one.kept.latency_s,
                 "learnt_bytes": one.learnt_bits // BITS_PER_BYTE,
@@ -55,7 +63,7 @@ def _what(stage: Stage) -> str:
     return f"blocks {first} to {last}" if first < last else f"block {first}"
 
 
-def _times(one: PlannedStage, number: int) -> str:
+def _times(one: PlannedStage, number: int, earlier_bits: int) -> str:
     times = f", a round takes {one.plan.latency_s:.6g} s"
     if one.kept is not None:
         times += (
@@ -65,6 +73,9 @@ def _times(one: PlannedStage, number: int) -> str:
     if one.learnt_bits:
         mib = one.learnt_bits / BITS_PER_BYTE / 2**20
         times += f", its first one brings {mib:.3g} MiB of the stage before"
+        if earlier_bits:
+            mib += earlier_bits / BITS_PER_BYTE / 2**20
+            times += f", {mib:.3g} MiB of all to who joins late"
     if one.first_pass is not None:
         joins = "for who joins here, " if number else ""  # others have the base
         times += (

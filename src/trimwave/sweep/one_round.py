@@ -36,6 +36,7 @@ from trimwave.problem.solution import solve
 from trimwave.recipe.config import Config
 from trimwave.recipe.situation import situate
 from trimwave.runs.stages import warn_of_unreached
+from trimwave.runs.states import KnownStates
 from trimwave.solvers import Exact
 from trimwave.solvers.resource_blocks import BlockGrid
 
@@ -112,8 +113,8 @@ def planned_stages(
     rule, cell, found = parse_method(method, config.options), situation.cell, []
     stages = ask_stages(rule, situation.costs, situation.limits)
     warn_of_unreached(stages, config.rounds, method)
-    keep = config.train.keeps_states
-    keeps = [keep and one.scheme.submodel.caches_states for one in stages]
+    room = KnownStates.of(config, situation.costs).most_rows > 0
+    keeps = [room and one.scheme.submodel.caches_states for one in stages]
     if len(stages) == 1 and not keeps[0]:
         return []
     for at, stage in enumerate(stages):
