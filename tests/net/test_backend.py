@@ -29,7 +29,9 @@ HEADERS = 20_000
 """Most bytes that the headers of a client's slices have together here."""
 
 
-@pytest.fixture(scope="module", params=["llama", "gpt2"])
+@pytest.fixture(
+    scope="module", params=["llama", pytest.param("gpt2", marks=pytest.mark.slow)]
+)
 def bench_kind(request):
     return request.param
 
