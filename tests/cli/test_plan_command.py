@@ -50,6 +50,29 @@ def test_stages_are_planned_each(trimwave):
     assert "for who joins here, the base and" in " ".join(out.split())
 
 
+THREE = "options.staged={stages=[{rounds=4},{rounds=2,blocks=20},{blocks=3}]}"
+
+
+def test_a_stage_says_its_memory_and_what_a_late_joiner_fetches(trimwave):
+    asked = (*STAGED[:4], "--set", THREE)
+    stages = json.loads(trimwave(*asked, "--json")[1])["stages"]
+    memory = [one["memory_bytes"] for one in stages]
+    assert memory[0] > memory[1] > memory[2]
+    learnt = [one["learnt_bytes"] for one in stages]
+    assert learnt[0] == 0 < learnt[1] < learnt[2]
+    said = " ".join(trimwave(*asked)[1].split())
+    for number, one in zip(memory, ("0 to 29", "10 to 29", "27 to 29"), strict=True):
+        assert f"blocks {one} train, in {number / 1e9:.2f} GB" in said
+    assert f"{sum(learnt) / 2**20:.3g} MiB of all to who joins late" in said
+
+
+@pytest.mark.parametrize(("room", "kept"), [("8", False), ("1e9", True)])
+def test_states_without_room_for_one_row_are_not_promised(trimwave, room, kept):
+    asked = (*STAGED[:4], "--set", f"train.state_memory_bytes={room}", "--json")
+    stages = json.loads(trimwave(*asked)[1])["stages"]
+    assert (stages[1]["latency_states_kept_s"] is not None) == kept
+
+
 def test_a_recipe_is_planned(trimwave):
     code, out, _ = trimwave("plan", "gpt2-medium", "--solver", "bcd")
     assert code == 0
