@@ -29,6 +29,12 @@ def test_they_are_counted_and_deleted(trimwave, cache):
     assert trimwave("states")[1].endswith(": 0 states, 0.0 MB\n")
 
 
+def test_the_folder_of_states_has_any_name(trimwave, cache, monkeypatch):
+    moved = cache.rename(cache.with_name("old"))
+    monkeypatch.chdir(moved)
+    assert trimwave("states", ".", "--delete")[1] == ".: 2 states deleted, 2.0 MB\n"
+
+
 @pytest.mark.parametrize("named", ["the cache", "its states"])
 def test_another_folder_is_named(trimwave, cache, tmp_path, named):
     (tmp_path / "device").mkdir()

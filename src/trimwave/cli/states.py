@@ -28,10 +28,12 @@ def states(
         from trimwave.lm.states.files import FOLDER, delete_states, kept_states
     except ModuleNotFoundError as missing:
         raise MissingExtraError("lm", str(missing.name)) from missing
-    cache = folder or cache_folder()
-    if folder is not None and not folder.is_dir():
+    if folder is None:
+        folder = cache_folder() / FOLDER
+    elif not folder.is_dir():
         raise InputError(f"there is no folder {folder}; name a cache, or its states.")
-    folder = cache if cache.name == FOLDER else cache / FOLDER
+    elif (folder / FOLDER).is_dir():
+        folder /= FOLDER
     with disk_errors(folder, "some states may be left", "try again"):
         count, taken = delete_states(folder) if delete else kept_states(folder)
     what = "states deleted" if delete else "states"
