@@ -56,7 +56,7 @@ def _times(
 ) -> FloatArray:
     """Return the least time of a forward pass of each emulator, [N] [s]."""
     train, split = bench.config.train, bench.split
-    device = next(split.adapter.parameters()).device
+    device = split.device
     generator = torch.Generator().manual_seed(bench.config.seed)
     shape = (train.batch_size, train.seq_len)
     ids = torch.randint(0, split.shape.vocab_size, shape, generator=generator)

@@ -157,7 +157,7 @@ class Outbox:
         self.emulator_changed()
         self._residual.clear()
         if (path := folder / RESIDUAL_FILE).exists():
-            device = next(self._split.adapter.parameters()).device
+            device = self._split.device
             self._residual.update(read_tensors(path, str(device)))
 
 

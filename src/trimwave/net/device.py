@@ -127,7 +127,7 @@ class Device:
         )
         residuals.keep(joined.key, head["round"], head["counted"], client.residual)
         self._cache.evict({*head["keep"], *joined.digests})
-        device = next(joined.base.adapter.parameters()).device
+        device = joined.base.device
         return Letter(
             {
                 "run": head["run"],

@@ -40,7 +40,7 @@ def measure_device(kit: Kit, base: SplitModel) -> dict[str, float]:
         nn.init.constant_(value, 1e-3)
         part, kind, _ = entry_of(name)
         value.requires_grad_(kit.reference.trains(part, kind))
-    device = next(split.adapter.parameters()).device
+    device = split.device
     shape = train.batch_size, train.seq_len
     ids = torch.arange(shape[0] * shape[1], device=device).reshape(shape)
     ids = ids % split.shape.vocab_size

@@ -172,7 +172,7 @@ class States:
         prefix : Prefix
             The frozen blocks: each is asked for once, and let go of.
         """
-        device = next(self.split.adapter.parameters()).device
+        device = self.split.device
         lacking = {self._key(row, device.type): row for row in rows}
         for key in [*lacking]:  # held until the round ends: a file can go meanwhile
             if (found := self.cache.get(self.frozen, key)) is not None:
@@ -202,7 +202,7 @@ class States:
         features : [N, s, H]
             As `SplitModel.features`, rounded to what is kept.
         """
-        device = next(self.split.adapter.parameters()).device
+        device = self.split.device
         rows = [
             ids[:length]
             for ids, length in zip(batch.input_ids, batch.lengths, strict=True)

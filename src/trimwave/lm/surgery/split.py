@@ -51,6 +51,11 @@ class SplitModel:
     """Blocks without weights by number, with their parameters; one dict for all copies
     of this model."""
 
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.adapter.parameters()).device
+
     def features(self, input_ids: Tensor) -> Tensor:
         """Embedding and emulator, without gradients.
 

@@ -139,7 +139,7 @@ class Client:
         states = cache.under_digest(split, digest, round_index)
         steps = self._steps(submodel, round_index)
         met = dict.fromkeys(index for step in steps for index in self._indices(step))
-        with precision(self.config, next(split.adapter.parameters()).device):
+        with precision(self.config, split.device):
             states.make_ahead((self.rows[index].input_ids for index in met), prefix)
         return states
 

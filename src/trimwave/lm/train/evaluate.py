@@ -32,7 +32,7 @@ class Evaluator:
 
     def loss(self, split: SplitModel) -> float:
         """Evaluate one split model."""
-        device = next(split.adapter.parameters()).device
+        device = split.device
         split.adapter.eval()
         total, count = 0.0, 0
         with torch.no_grad(), precision(self._config, device):

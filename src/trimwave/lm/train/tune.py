@@ -143,7 +143,7 @@ def fine_tune(
     float
         Mean loss per answer token over all steps, the penalty left out.
     """
-    device = next(split.adapter.parameters()).device
+    device = split.device
     trained = list(trained_parameters(split).values())
     optimizer = torch.optim.AdamW(
         trained,

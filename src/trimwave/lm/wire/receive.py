@@ -47,9 +47,7 @@ def receive(
     InputError
         If a tensor is missing or does not fit.
     """
-    device = next(split.adapter.parameters()).device
-    moved = {name: tensor.to(device, dtype) for name, tensor in package.items()}
-    parts = by_part(moved)
+    parts = by_part(_moved(package, split, dtype))
     factors = parts.pop(HEAD, {})
     border, sources = split.split_index, block_sources(split.adapter, split.arch)
     numbers = sorted(int(part) for part in parts)
@@ -59,7 +57,7 @@ def receive(
             f"split at {border} up; server and client must split the same model alike."
         )
     emulator = [
-        received_block(split, number, parts[number], dtype)
+        _frozen_block(split, number, parts[number])
         for number in numbers
         if number < border
     ]
@@ -90,9 +88,18 @@ def received_block(
     InputError
         If a tensor is missing or does not fit.
     """
-    device = next(split.adapter.parameters()).device
-    moved = {path: tensor.to(device, dtype) for path, tensor in tensors.items()}
-    return _fill(*_template(split, number, moved), split, number, moved)
+    return _frozen_block(split, number, _moved(tensors, split, dtype))
+
+
+def _moved(
+    tensors: Mapping[str, Tensor], split: SplitModel, dtype: torch.dtype
+) -> Tensors:
+    device = split.device
+    return {name: tensor.to(device, dtype) for name, tensor in tensors.items()}
+
+
+def _frozen_block(split: SplitModel, number: int, tensors: Tensors) -> nn.Module:
+    return _fill(*_template(split, number, tensors), split, number, tensors)
 
 
 def _received_head(
