@@ -26,7 +26,8 @@ STAGED = (
 
 def test_stages_are_planned_each(trimwave):
     code, out, _ = trimwave(*STAGED)
-    first, second = json.loads(trimwave(*STAGED, "--json")[1])["stages"]
+    plan = json.loads(trimwave(*STAGED, "--json")[1])
+    first, second = plan["stages"]
     assert code == 0
     assert (first["trained_blocks"], second["trained_blocks"]) == (30, 12)
     assert (first["rounds"], second["rounds"]) == (4, None)
@@ -40,7 +41,6 @@ def test_stages_are_planned_each(trimwave):
     assert latencies[0] > latencies[1] > second["latency_states_kept_s"]
     assert first["first_pass_s"] is None
     in_turn_s, side_by_side_s = second["first_pass_s"].values()
-    plan = json.loads(trimwave(*STAGED, "--json")[1])
     assert plan["install_s"] <= side_by_side_s < in_turn_s
     # The pass is what rounds with kept states do without, of the slowest client.
     passes_s = in_turn_s - plan["install_s"]

@@ -61,11 +61,7 @@ def check_runs(bench: Workbench, configs: Iterable[Config]) -> None:
         If a plan quantises and bitsandbytes is not installed.
     """
     for config in configs:
-        plans = first_plans(bench, config)
-        if any(
-            one and one.weight_bits < 16 for plan in plans for one in plan.submodels
-        ):
-            quantiser()
+        first_plans(bench, config)
 
 
 def first_plans(bench: Workbench, config: Config) -> list[Plan]:
@@ -73,7 +69,7 @@ def first_plans(bench: Workbench, config: Config) -> list[Plan]:
 
     Raises
     ------
-    InputError
+    InputError, MissingExtraError
         As `check_runs`.
     """
     method = parse_method(config.method, config.options)
@@ -91,6 +87,8 @@ def first_plans(bench: Workbench, config: Config) -> list[Plan]:
             check_senders(config.aggregate, plan.submodels)
     except InputError as error:
         raise InputError(f"method `{config.method}`: {error}") from error
+    if any(one and one.weight_bits < 16 for plan in plans for one in plan.submodels):
+        quantiser()
     return plans
 
 

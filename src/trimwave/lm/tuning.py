@@ -11,7 +11,7 @@ from pathlib import Path
 
 from trimwave.base.errors import DivergedError, InputError
 from trimwave.decision.plan import Stage
-from trimwave.lm.session import check_runs, first_plans, run_method
+from trimwave.lm.session import first_plans, run_method
 from trimwave.lm.train.evaluate import Evaluator
 from trimwave.lm.workbench import Workbench
 from trimwave.methods import ask_stages, name_of, parse_method
@@ -80,12 +80,12 @@ def tune(
         stage says itself what is to be picked, or the method cannot be run at some
         point.
     """
-    name = name_of(config.method)
     limits = limits_of(config)
     rows = public_bench(bench, config)
+    costs = rows.costs  # counts the answers of all rows
 
     def stages_of(one: Config) -> tuple[Stage, ...]:
-        return ask_stages(parse_method(one.method, one.options), rows.costs, limits)
+        return ask_stages(parse_method(one.method, one.options), costs, limits)
 
     stages = stages_of(config)
     least = rounds_to_reach_all(stages) - 1 + FEWEST_ROUNDS
@@ -96,11 +96,10 @@ def tune(
     if not ranks and submodel.trained == "lora" and _takes_rank(config, stages_of):
         ranks = RANKS
     grid = [*product(rates or RATES[submodel.trained], ranks or (None,))]
-    candidates = [_candidate(config, name, rate, rank) for rate, rank in grid]
+    candidates = [_candidate(config, rate, rank) for rate, rank in grid]
     _check_takes([*map(stages_of, candidates)], grid, config.method)
     by_rank = {rank: one for one, (_, rank) in zip(candidates, grid, strict=True)}
     _check_ranks(rows, by_rank)
-    check_runs(rows, candidates[:1])
     tried = []
     own_folder: AbstractContextManager[str] = (
         tempfile.TemporaryDirectory(prefix="trimwave-tune-")
@@ -118,7 +117,7 @@ def tune(
         "rounds": config.rounds,
         "seed": config.seed,
     }
-    return Tuned(method=name, tried=tuple(tried), facts=facts)
+    return Tuned(method=name_of(config.method), tried=tuple(tried), facts=facts)
 
 
 def public_bench(bench: Workbench, config: Config) -> Workbench:
@@ -148,7 +147,7 @@ def public_bench(bench: Workbench, config: Config) -> Workbench:
     )
 
 
-def _candidate(config: Config, name: str, rate: float, rank: int | None) -> Config:
+def _candidate(config: Config, rate: float, rank: int | None) -> Config:
     """Return the config of one point of the grid.
 
     Raises
@@ -156,6 +155,7 @@ def _candidate(config: Config, name: str, rate: float, rank: int | None) -> Conf
     InputError
         If what is written behind the method's name says it already.
     """
+    name = name_of(config.method)
     table = {**config.options.get(name, {}), "learning_rate": rate}
     if rank is not None:
         table["lora_rank"] = rank
@@ -172,9 +172,8 @@ def _candidate(config: Config, name: str, rate: float, rank: int | None) -> Conf
 
 def _takes_rank(config: Config, stages_of: Callable[[Config], Sequence[Stage]]) -> bool:
     """Whether any stage has the rank that it is given, and not one of its own."""
-    name = name_of(config.method)
     try:
-        found = [stages_of(_candidate(config, name, 1.0, rank)) for rank in RANKS]
+        found = [stages_of(_candidate(config, 1.0, rank)) for rank in RANKS]
     except InputError:  # said when the grid is made, if it is not of the rank
         return False
     return any(
